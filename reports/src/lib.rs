@@ -1,1 +1,5 @@
-//! Placeholder.
+//! Result files of kvdyno, and what is made from them.
+
+mod result;
+
+pub use result::*;
