@@ -1,1 +1,32 @@
-//! Placeholder.
+//! Key-value storage engines behind one small interface.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`Engine`], [`Session`] | the interface that every engine offers: open, read, write, scan, settle, tell |
+//! | [`bitcask`] | a hash index over an append-only log (Sheehy and Smith, 2010) |
+//! | [`lsm`] | a log-structured merge tree (O'Neil et al., 1996; LevelDB, 2011) |
+//! | [`memory`] | an ordered map in memory: the oracle of the tests and the upper bound of the charts |
+//! | [`noop`] | accepts everything and stores nothing: what is left is the caller's own cost |
+//! | [`storage`] | the seam through which engines touch files: the disk, or a simulated disk that loses power |
+//! | [`log`] | checksummed frames, torn tails, group commit: what the append-only files have in common |
+//!
+//! The crate knows no workload and no measurement, and depends on no other engine.
+
+#[cfg(feature = "bitcask")]
+pub mod bitcask;
+mod engine;
+mod error;
+pub mod log;
+#[cfg(feature = "lsm")]
+pub mod lsm;
+pub mod memory;
+mod metrics;
+pub mod noop;
+pub mod storage;
+
+pub use engine::{
+    Capabilities, Direction, Durability, Engine, OperationKind, Session, Visit, WriteBatch,
+    WriteOperation,
+};
+pub use error::{Error, Result};
+pub use metrics::{BytesWritten, Event, EventKind, Level, Metrics, Stalls};

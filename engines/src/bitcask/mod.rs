@@ -1,0 +1,1 @@
+//! Bitcask: a hash index over an append-only log.

@@ -1,0 +1,1 @@
+//! Accepts everything and stores nothing.

@@ -1,0 +1,299 @@
+//! The disk: files that are read through shared mappings.
+//!
+//! A file with a capacity (a log) has its blocks allocated when it is created and is mapped once, readable and writable. An append is a copy into
+//! the mapping followed by a release store of the length: no system call, and the bytes are in the page cache, so
+//! they survive the death of the process. Setting the blocks aside beforehand means that a full device is an error of
+//! `create`, not a signal at an innocent store instruction.
+//!
+//! Other files are written with `write(2)` through a buffer, and mapped for reading when they are finished.
+//!
+//! What mappings cost: if somebody truncates a store's file while it is open, or the device fails to read a page, the process gets SIGBUS.
+//! LMDB makes the same choice. A store's files belong to the engine alone while its lock is held.
+
+#![allow(
+    unsafe_code,
+    reason = "shared mappings hand out raw memory; each block states its invariant"
+)]
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use memmap2::{MmapOptions, MmapRaw};
+use rustix::fs::FallocateFlags;
+
+use super::{Appender, DirEntry, File, Storage};
+use crate::{Error, Result};
+
+/// Buffer of a growing file: large enough that a system call costs little per byte.
+const WRITE_BUFFER_BYTES: usize = 256 << 10;
+
+/// The file system of the operating system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Disk;
+
+impl Storage for Disk {
+    type File = DiskFile;
+    type Appender = DiskAppender;
+    type Lock = DiskLock;
+
+    fn create_dir(&self, path: &Path) -> Result<()> {
+        fs::create_dir_all(path).map_err(Error::io("create the folder", path))
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<DirEntry>> {
+        let read = || -> io::Result<Vec<DirEntry>> {
+            let mut entries = Vec::new();
+            for entry in fs::read_dir(dir)? {
+                let entry = entry?;
+                let metadata = entry.metadata()?;
+                let name = entry.file_name().to_string_lossy().into_owned();
+                entries.push(DirEntry { name, is_file: metadata.is_file(), len: metadata.len() });
+            }
+            entries.sort();
+            Ok(entries)
+        };
+        read().map_err(Error::io("list", dir))
+    }
+
+    fn create(&self, path: &Path, capacity: Option<u64>) -> Result<DiskAppender> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(path)
+            .map_err(Error::io("create", path))?;
+        let Some(capacity) = capacity else {
+            let buffer = BufWriter::with_capacity(WRITE_BUFFER_BYTES, file);
+            return Ok(DiskAppender(Kind::Growing { path: path.to_owned(), buffer, len: 0 }));
+        };
+        let map = || -> io::Result<Mapping> {
+            rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, capacity.max(1))?;
+            let mapped = MmapOptions::new().len(capacity.max(1) as usize).map_raw(&file)?;
+            let len = AtomicU64::new(0);
+            Ok(Mapping { path: path.to_owned(), file, memory: Some(mapped), capacity, len })
+        };
+        match map() {
+            Ok(mapping) => Ok(DiskAppender(Kind::Mapped(DiskFile(Arc::new(mapping))))),
+            Err(source) => {
+                // Nobody has seen the file; left behind, it would only take room on a device that has none.
+                let _ = fs::remove_file(path);
+                Err(Error::Io { operation: "set room aside for", path: path.to_owned(), source })
+            }
+        }
+    }
+
+    fn open(&self, path: &Path) -> Result<DiskFile> {
+        let file = fs::File::open(path).map_err(Error::io("open", path))?;
+        DiskFile::map(file, path)
+    }
+
+    fn truncate(&self, path: &Path, len: u64) -> Result<()> {
+        let cut = || -> io::Result<()> {
+            let file = OpenOptions::new().write(true).open(path)?;
+            file.set_len(len)?;
+            file.sync_all()
+        };
+        cut().map_err(Error::io("truncate", path))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        fs::rename(from, to).map_err(Error::io("rename", from))
+    }
+
+    fn remove(&self, path: &Path) -> Result<()> {
+        fs::remove_file(path).map_err(Error::io("remove", path))
+    }
+
+    fn sync_dir(&self, dir: &Path) -> Result<()> {
+        fs::File::open(dir)
+            .and_then(|dir| dir.sync_all())
+            .map_err(Error::io("sync the folder", dir))
+    }
+
+    fn lock(&self, path: &Path) -> Result<DiskLock> {
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+            .map_err(Error::io("open the lock file", path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(DiskLock { _file: file }),
+            Err(fs::TryLockError::WouldBlock) => Err(Error::Locked { path: path.to_owned() }),
+            Err(fs::TryLockError::Error(source)) => {
+                Err(Error::Io { operation: "lock", path: path.to_owned(), source })
+            }
+        }
+    }
+}
+
+/// A lock on a file, which the kernel releases when the process dies.
+#[derive(Debug)]
+pub struct DiskLock {
+    _file: fs::File,
+}
+
+/// A mapped file.
+#[derive(Clone, Debug)]
+pub struct DiskFile(Arc<Mapping>);
+
+#[derive(Debug)]
+struct Mapping {
+    path: PathBuf,
+    file: fs::File,
+    /// None for an empty file, which cannot be mapped.
+    memory: Option<MmapRaw>,
+    /// Bytes of `memory`.
+    capacity: u64,
+    /// Bytes that have been written; never more than `capacity`, never less than before. Bytes below it do not change.
+    len: AtomicU64,
+}
+
+impl DiskFile {
+    fn map(file: fs::File, path: &Path) -> Result<Self> {
+        let map = || -> io::Result<Mapping> {
+            let len = file.metadata()?.len();
+            let memory = match len {
+                0 => None,
+                _ => Some(MmapOptions::new().len(len as usize).map_raw_read_only(&file)?),
+            };
+            Ok(Mapping { path: path.to_owned(), file, memory, capacity: len, len: len.into() })
+        };
+        map().map(|mapping| Self(Arc::new(mapping))).map_err(Error::io("map", path))
+    }
+}
+
+impl File for DiskFile {
+    type Bytes<'a> = &'a [u8];
+
+    fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    #[inline]
+    fn len(&self) -> u64 {
+        self.0.len.load(Ordering::Acquire)
+    }
+
+    #[inline]
+    fn read(&self, offset: u64, len: usize) -> Result<&[u8]> {
+        let readable = self.len();
+        let end = offset.checked_add(len as u64);
+        match (&self.0.memory, end) {
+            (Some(memory), Some(end)) if end <= readable => {
+                // SAFETY: `[offset, end)` lies below `len`, hence inside the mapping, which lives as long as `self`. The acquire load of `len` pairs with the
+                // release store in `append`, so the bytes are initialised and visible, and nobody writes below `len` again: appends go above it, and files are
+                // opened for reading only after their writing has ended. The folder's lock keeps other processes out.
+                Ok(unsafe { std::slice::from_raw_parts(memory.as_ptr().add(offset as usize), len) })
+            }
+            (None, Some(0)) => Ok(&[]),
+            _ => Err(Error::corrupt(
+                &self.0.path,
+                offset,
+                format!("{len} bytes are needed here, but the file ends at byte {readable}"),
+            )),
+        }
+    }
+
+    fn sync(&self) -> Result<()> {
+        // On Linux, fdatasync also writes back pages dirtied through a shared mapping.
+        self.0.file.sync_data().map_err(Error::io("sync", &self.0.path))
+    }
+}
+
+/// A file that is being written.
+#[derive(Debug)]
+pub struct DiskAppender(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Mapped(DiskFile),
+    Growing { path: PathBuf, buffer: BufWriter<fs::File>, len: u64 },
+}
+
+impl Appender for DiskAppender {
+    type File = DiskFile;
+
+    fn file(&self) -> DiskFile {
+        match &self.0 {
+            Kind::Mapped(file) => file.clone(),
+            Kind::Growing { .. } => unreachable!("a growing file is read after it is finished"),
+        }
+    }
+
+    #[inline]
+    fn len(&self) -> u64 {
+        match &self.0 {
+            Kind::Mapped(file) => file.0.len.load(Ordering::Relaxed),
+            Kind::Growing { len, .. } => *len,
+        }
+    }
+
+    #[inline]
+    fn room(&self) -> u64 {
+        match &self.0 {
+            Kind::Mapped(file) => file.0.capacity - self.len(),
+            Kind::Growing { .. } => u64::MAX - self.len(),
+        }
+    }
+
+    #[inline]
+    fn append(&mut self, parts: &[&[u8]]) -> Result<u64> {
+        let total: u64 = parts.iter().map(|part| part.len() as u64).sum();
+        match &mut self.0 {
+            Kind::Mapped(DiskFile(mapping)) => {
+                let start = mapping.len.load(Ordering::Relaxed);
+                let Some(memory) =
+                    mapping.memory.as_ref().filter(|_| total <= mapping.capacity - start)
+                else {
+                    let source = io::Error::new(io::ErrorKind::StorageFull, "the segment is full");
+                    return Err(Error::Io {
+                        operation: "append to",
+                        path: mapping.path.clone(),
+                        source,
+                    });
+                };
+                let mut at = start as usize;
+                for part in parts {
+                    // SAFETY: `start + total <= capacity`, so the copy stays inside the mapping, which is writable because `create` made it. `&mut self` makes this
+                    // the only writer, and readers only look below `len`, which still lies at `start`. A caller's slice cannot overlap: safe code has no
+                    // reference to bytes above `len`.
+                    unsafe {
+                        let target = memory.as_mut_ptr().add(at);
+                        std::ptr::copy_nonoverlapping(part.as_ptr(), target, part.len());
+                    }
+                    at += part.len();
+                }
+                mapping.len.store(start + total, Ordering::Release);
+                Ok(start)
+            }
+            Kind::Growing { path, buffer, len } => {
+                for part in parts {
+                    buffer.write_all(part).map_err(Error::io("append to", path))?;
+                }
+                let start = *len;
+                *len += total;
+                Ok(start)
+            }
+        }
+    }
+
+    fn finish(self) -> Result<DiskFile> {
+        match self.0 {
+            Kind::Mapped(file) => {
+                // The mapping stays longer than the file; reads stop at `len`, so they never touch what was cut off.
+                file.0.file.set_len(file.len()).map_err(Error::io("truncate", &file.0.path))?;
+                Ok(file)
+            }
+            Kind::Growing { path, buffer, .. } => {
+                let file = buffer
+                    .into_inner()
+                    .map_err(|error| Error::io("append to", &path)(error.into_error()))?;
+                DiskFile::map(file, &path)
+            }
+        }
+    }
+}

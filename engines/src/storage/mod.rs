@@ -1,0 +1,130 @@
+//! The seam between engines and files.
+//!
+//! Every file that an engine touches, it touches through [`Storage`]. There are two implementations:
+//! [`Disk`], and [`SimulatedDisk`], which keeps apart what has been written and what would survive power loss, and can
+//! lose power at any operation. Engines are generic over the seam, so calls are dispatched statically.
+//!
+//! 1. Writing goes in through an [`Appender`]: bytes are appended, in order, by one owner.
+//! 2. Reading comes out of a [`File`] as guards over bytes ([`File::Bytes`]): a slice of a mapping on the disk, a copy in the simulation.
+//! 3. Nothing is durable until [`File::sync`] (content) *and* [`Storage::sync_dir`] (the name) have returned.
+//! 4. A failed sync leaves unknown what is stored; it is never tried again (see [`crate::Error::Poisoned`]).
+
+mod disk;
+mod simulated;
+
+use std::ops::Deref;
+use std::path::Path;
+
+pub use disk::{Disk, DiskAppender, DiskFile, DiskLock};
+
+use crate::Result;
+
+/// A file system, as engines see it. Cloning gives another handle to the same one.
+pub trait Storage: Clone + Send + Sync + 'static {
+    /// A file that can be read.
+    type File: File;
+    /// A file that is being written.
+    type Appender: Appender<File = Self::File>;
+    /// Held while a store is open; released when dropped or when the process dies.
+    type Lock: Send + Sync + 'static;
+
+    /// Creates a folder and its parents; no error if it is there.
+    fn create_dir(&self, path: &Path) -> Result<()>;
+
+    /// The files and folders in a folder, sorted by name.
+    fn list(&self, dir: &Path) -> Result<Vec<DirEntry>>;
+
+    /// Creates a file for appending. With a `capacity`, that many bytes are set aside on the device at once, no more can be appended, and the
+    /// bytes can be read through [`Appender::file`] while they are appended (a log). Without, the file grows, and can be read once it is finished.
+    ///
+    /// # Errors
+    /// If the file exists, or the device has no room.
+    fn create(&self, path: &Path, capacity: Option<u64>) -> Result<Self::Appender>;
+
+    /// Opens a file for reading. Its length is fixed at this moment.
+    fn open(&self, path: &Path) -> Result<Self::File>;
+
+    /// Cuts a file that nobody has open to `len` bytes and syncs it.
+    fn truncate(&self, path: &Path, len: u64) -> Result<()>;
+
+    /// Renames a file, replacing what has the new name.
+    fn rename(&self, from: &Path, to: &Path) -> Result<()>;
+
+    /// Removes a file. Handles that are open keep working.
+    fn remove(&self, path: &Path) -> Result<()>;
+
+    /// Makes creations, renames and removals in a folder durable.
+    fn sync_dir(&self, dir: &Path) -> Result<()>;
+
+    /// Takes the lock file at `path`, creating it where needed. A lock file that a dead process left is no obstacle.
+    ///
+    /// # Errors
+    /// [`crate::Error::Locked`] while somebody else holds it.
+    fn lock(&self, path: &Path) -> Result<Self::Lock>;
+}
+
+/// An entry of a folder.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DirEntry {
+    /// Its name; bytes that are not UTF-8 are replaced, and such a name is never one of ours.
+    pub name: String,
+    /// Whether it is a regular file.
+    pub is_file: bool,
+    /// Its length in bytes.
+    pub len: u64,
+}
+
+/// A file that can be read. Cloning gives another handle to the same one; it may be used by many threads.
+pub trait File: Clone + Send + Sync + 'static {
+    /// Guard over bytes that were read.
+    type Bytes<'a>: Deref<Target = [u8]>
+    where
+        Self: 'a;
+
+    /// Where the file lies, for messages.
+    fn path(&self) -> &Path;
+
+    /// Bytes that can be read now.
+    fn len(&self) -> u64;
+
+    /// Whether there is nothing to read.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes `[offset, offset + len)`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Corrupt`] if they go past the end, so that a damaged offset or length needs no check of its own.
+    fn read(&self, offset: u64, len: usize) -> Result<Self::Bytes<'_>>;
+
+    /// Makes the content durable, up to what had been appended when this was called.
+    fn sync(&self) -> Result<()>;
+}
+
+/// A file that is being written, by one owner.
+pub trait Appender: Send + Sync + 'static {
+    /// What readers get.
+    type File: File;
+
+    /// A handle for reading and syncing.
+    fn file(&self) -> Self::File;
+
+    /// Bytes appended so far.
+    fn len(&self) -> u64;
+
+    /// Whether nothing has been appended.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes that can still be appended, for a file with a capacity.
+    fn room(&self) -> u64;
+
+    /// Appends the parts one after the other and returns the offset of the first byte. When this returns, the bytes of a file with a capacity
+    /// survive the death of the process (those of a growing file once it is finished). After an error the file may end in any prefix of them.
+    fn append(&mut self, parts: &[&[u8]]) -> Result<u64>;
+
+    /// Ends the writing: gives back room that was set aside, and returns the file, readable in its whole length. Not yet synced.
+    fn finish(self) -> Result<Self::File>;
+}
