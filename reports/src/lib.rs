@@ -1,5 +1,39 @@
-//! Result files of kvdyno, and what is made from them.
+//! Result files of kvdyno, and the tables, charts, HTML and comparisons made from them.
+//!
+//! Everything here is a pure function of result files: the same files in, the same bytes out. The
+//! crate knows no engine and runs no workload; it never prints and never exits.
+//!
+//! | in | out | by |
+//! |---|---|---|
+//! | `result.json` | [`ResultFile`] | [`ResultFile::read`], [`ResultFile::write`] |
+//! | a histogram | [`Latency`] and back | [`encode_latency`], [`decode_histogram`] |
+//! | one result | `summary.csv` | [`summary_csv`] |
+//! | one result | a table for the terminal | [`terminal_table`] |
+//! | one or several results | `report.html` and `*.png` | [`write_report`] |
+//! | two results | what changed | [`compare`] |
+//!
+//! Inside, results become a `Report` (`model.rs`): groups of cells that may be compared with one
+//! another, in them contests (one workload in one phase), in these a series of trials per engine.
+//! Tables, charts and the page only read that.
 
+mod compare;
+mod error;
+mod file;
+mod format;
+mod latency;
+mod model;
+mod report;
 mod result;
+mod series;
+mod summary;
+mod table;
 
+pub use compare::{
+    BrokenCell, CellKey, Change, CompareOptions, Comparison, Direction, Metric, compare,
+};
+pub use error::{Error, Result};
+pub use latency::{decode_histogram, encode_latency};
+pub use report::write_report;
 pub use result::*;
+pub use summary::{SUMMARY_COLUMNS, summary_csv};
+pub use table::{TerminalOptions, terminal_table};

