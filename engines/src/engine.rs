@@ -91,7 +91,8 @@ impl fmt::Display for OperationKind {
 pub struct Capabilities {
     /// Operations that work; all others return [`Error::Unsupported`].
     pub operations: Vec<OperationKind>,
-    /// Durability classes that the engine can be opened in.
+    /// Durability classes that the engine can be opened in. To an engine that is not [`persistent`](Self::persistent) no class applies, as its
+    /// writes survive nothing: its list says which classes it may be run beside, as an upper bound.
     pub durability: Vec<Durability>,
     /// Longest key in bytes.
     pub key_bytes_max: usize,
