@@ -24,6 +24,7 @@ mod latency;
 mod model;
 mod report;
 mod result;
+mod score;
 mod series;
 mod summary;
 mod table;

@@ -1,0 +1,32 @@
+//! Writes a report over invented figures, for whoever works on tables, charts or the page:
+//! `cargo run -p kvdyno-reports --example sample_report -- FOLDER`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "a program for developers"
+)]
+
+#[path = "../tests/it/sample.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with the tests, which use more of it")]
+mod sample;
+
+use std::path::PathBuf;
+
+use kvdyno_reports::{TerminalOptions, compare, terminal_table, write_report};
+
+fn main() {
+    let dir = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "sample-report".to_owned()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let result = sample::quick();
+    result.write(&dir.join("result.json")).unwrap();
+    for file in write_report(std::slice::from_ref(&result), &dir).unwrap() {
+        println!("{}", file.display());
+    }
+    let width = std::env::var("COLUMNS").ok().and_then(|width| width.parse().ok()).unwrap_or(120);
+    println!("{}", terminal_table(&result, TerminalOptions { color: false, width }));
+    let head = sample::changed(|measurement| measurement.throughput_ops_per_s *= 0.8);
+    let comparison = compare(&result, &head, &kvdyno_reports::CompareOptions::default()).unwrap();
+    println!("{}", comparison.to_table().lines().rev().take(8).collect::<Vec<_>>().join("\n"));
+}
