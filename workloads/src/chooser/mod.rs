@@ -1,0 +1,140 @@
+//! Choosers: which record an operation picks.
+//!
+//! A stream sees *n* items: the loaded records, 0 to `loaded` − 1, and behind them its own
+//! acknowledged inserts in their order. A chooser draws one of these item numbers; the stream turns
+//! it into a record number. Nothing that has not been acknowledged can be drawn: where YCSB's
+//! generators would give such an item, the draw is repeated, as YCSB does.
+
+mod permutation;
+mod zipf;
+mod zipfian;
+
+pub(crate) use permutation::Permutation;
+pub(crate) use zipf::Zipf;
+pub(crate) use zipfian::{GrowingZipfian, ScrambledZipfian, Zipfian, harmonic};
+
+use crate::random::{Random, derive_seed};
+use crate::spec::{RequestDistribution, WorkloadSpec};
+
+/// A chooser of one stream.
+#[derive(Debug, Clone)]
+pub(crate) enum Chooser {
+    Uniform { loaded: u64 },
+    Zipfian(ScrambledZipfian),
+    Zipf { ranks: Zipf, items: Permutation },
+    Latest(GrowingZipfian),
+    Hotspot(Hotspot),
+    Exponential { gamma: f64 },
+    Sequential { next: u64, step: u64, loaded: u64 },
+}
+
+impl Chooser {
+    /// The chooser of `stream`; `inserts_expected` is how many records YCSB would expect to be
+    /// inserted, over all streams.
+    pub(crate) fn new(spec: &WorkloadSpec, seed: u64, inserts_expected: u64) -> Self {
+        let loaded = spec.records;
+        match spec.request_distribution {
+            RequestDistribution::Uniform => Self::Uniform { loaded },
+            RequestDistribution::Zipfian => {
+                let of_stream = inserts_expected.div_ceil(u64::from(spec.streams.max(1)));
+                Self::Zipfian(ScrambledZipfian::new(loaded + of_stream + 1))
+            }
+            RequestDistribution::Zipf { theta } => Self::Zipf {
+                ranks: Zipf::new(loaded, theta),
+                items: Permutation::new(loaded, derive_seed(seed, "zipf permutation", 0)),
+            },
+            RequestDistribution::Latest => Self::Latest(GrowingZipfian::new(loaded)),
+            RequestDistribution::Hotspot { data_fraction, operation_fraction } => {
+                Self::Hotspot(Hotspot::new(loaded, data_fraction, operation_fraction))
+            }
+            RequestDistribution::Exponential { percentile, fraction } => {
+                Self::Exponential { gamma: exponential_gamma(loaded, percentile, fraction) }
+            }
+            RequestDistribution::Sequential => {
+                Self::Sequential { next: 0, step: u64::from(spec.streams), loaded }
+            }
+        }
+    }
+
+    /// The same chooser for the stream with this index. Only `sequential` differs between streams.
+    pub(crate) fn for_stream(mut self, index: u32) -> Self {
+        if let Self::Sequential { next, loaded, .. } = &mut self {
+            *next = u64::from(index) % *loaded;
+        }
+        self
+    }
+
+    /// Draws an item below `visible`, which counts the loaded records and the acknowledged inserts.
+    #[inline]
+    pub(crate) fn pick(&mut self, random: &mut Random, visible: u64) -> u64 {
+        match self {
+            Self::Uniform { loaded } => random.below(*loaded),
+            Self::Zipfian(zipfian) => loop {
+                let item = zipfian.item(random.unit());
+                if item < visible {
+                    return item;
+                }
+            },
+            Self::Zipf { ranks, items } => items.apply(ranks.rank(random)),
+            Self::Latest(zipfian) => {
+                zipfian.grow_to(visible);
+                visible - 1 - zipfian.rank(random.unit())
+            }
+            Self::Hotspot(hotspot) => hotspot.item(random),
+            Self::Exponential { gamma } => loop {
+                let age = exponential_age(*gamma, random.unit());
+                if age < visible {
+                    return visible - 1 - age;
+                }
+            },
+            Self::Sequential { next, step, loaded } => {
+                let item = *next;
+                *next = (item + *step) % *loaded;
+                item
+            }
+        }
+    }
+}
+
+/// γ of YCSB's exponential generator: `percentile` per cent of the draws fall below
+/// `loaded` · `fraction`.
+fn exponential_gamma(loaded: u64, percentile: f64, fraction: f64) -> f64 {
+    -libm::log(1.0 - percentile / 100.0) / (loaded as f64 * fraction)
+}
+
+/// How far behind the newest item a draw of the exponential distribution lies.
+fn exponential_age(gamma: f64, unit: f64) -> u64 {
+    // 1 − u lies in (0, 1], so that the logarithm is finite.
+    (-libm::log(1.0 - unit) / gamma) as u64
+}
+
+/// YCSB's hotspot: the hot set is the first part of the items.
+#[derive(Debug, Clone)]
+pub(crate) struct Hotspot {
+    hot_items: u64,
+    cold_items: u64,
+    hot_share: f64,
+}
+
+impl Hotspot {
+    fn new(loaded: u64, data_fraction: f64, operation_fraction: f64) -> Self {
+        let hot_items = ((loaded as f64 * data_fraction) as u64).min(loaded);
+        let cold_items = loaded - hot_items;
+        // Where one of the sets is empty the other takes all picks.
+        let hot_share = match (hot_items, cold_items) {
+            (0, _) => 0.0,
+            (_, 0) => 1.0,
+            _ => operation_fraction,
+        };
+        Self { hot_items, cold_items, hot_share }
+    }
+
+    #[inline]
+    fn item(&self, random: &mut Random) -> u64 {
+        if random.unit() < self.hot_share {
+            random.below(self.hot_items)
+        } else {
+            self.hot_items + random.below(self.cold_items)
+        }
+    }
+}

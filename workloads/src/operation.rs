@@ -1,0 +1,157 @@
+//! The operations that a stream hands to its driver.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::ValueFault;
+use crate::values::replace_field;
+
+/// A kind of operation, as results name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OperationKind {
+    /// Get one record.
+    Read,
+    /// Write to a record that is there.
+    Update,
+    /// Write a record that is new.
+    Insert,
+    /// Read records in key order from a start.
+    Scan,
+    /// Get one record, then write to it.
+    ReadModifyWrite,
+    /// Read the newest point of a series.
+    Latest,
+    /// Read a time range of a series.
+    Window,
+}
+
+impl OperationKind {
+    /// All kinds, in their order.
+    pub const ALL: [Self; 7] = [
+        Self::Read,
+        Self::Update,
+        Self::Insert,
+        Self::Scan,
+        Self::ReadModifyWrite,
+        Self::Latest,
+        Self::Window,
+    ];
+
+    /// The name in results: `read`, `read_modify_write`, …
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Update => "update",
+            Self::Insert => "insert",
+            Self::Scan => "scan",
+            Self::ReadModifyWrite => "read_modify_write",
+            Self::Latest => "latest",
+            Self::Window => "window",
+        }
+    }
+
+    /// Whether it writes.
+    pub fn writes(self) -> bool {
+        matches!(self, Self::Update | Self::Insert | Self::ReadModifyWrite)
+    }
+}
+
+/// One operation, lent from the buffers of its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation<'a> {
+    /// Get the record.
+    Read {
+        /// Its key.
+        key: &'a [u8],
+    },
+    /// Write to a record that is there.
+    Update {
+        /// Its key.
+        key: &'a [u8],
+        /// What changes.
+        change: Change<'a>,
+    },
+    /// Write a record that is new.
+    Insert {
+        /// Its key.
+        key: &'a [u8],
+        /// Its value.
+        value: &'a [u8],
+    },
+    /// Read up to `limit` records in ascending order, beginning with the first key ≥ `start`.
+    Scan {
+        /// Where to begin; the key of a record.
+        start: &'a [u8],
+        /// The most records to read.
+        limit: usize,
+    },
+    /// Get the record, then write to it.
+    ReadModifyWrite {
+        /// Its key.
+        key: &'a [u8],
+        /// What changes.
+        change: Change<'a>,
+    },
+    /// Read the newest point of a series: the last record ≤ `start`, if it is ≥ `first`.
+    Latest {
+        /// The least key of the series.
+        first: &'a [u8],
+        /// Where the reverse scan begins: the greatest key of the series.
+        start: &'a [u8],
+    },
+    /// Read all points of one series with `start` ≤ key < `end`, ascending.
+    Window {
+        /// The first key, included.
+        start: &'a [u8],
+        /// The last key, left out.
+        end: &'a [u8],
+    },
+}
+
+impl Operation<'_> {
+    /// Its kind.
+    pub fn kind(&self) -> OperationKind {
+        match self {
+            Self::Read { .. } => OperationKind::Read,
+            Self::Update { .. } => OperationKind::Update,
+            Self::Insert { .. } => OperationKind::Insert,
+            Self::Scan { .. } => OperationKind::Scan,
+            Self::ReadModifyWrite { .. } => OperationKind::ReadModifyWrite,
+            Self::Latest { .. } => OperationKind::Latest,
+            Self::Window { .. } => OperationKind::Window,
+        }
+    }
+}
+
+/// What a write changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change<'a> {
+    /// The whole value: a put is enough.
+    Whole(&'a [u8]),
+    /// One field: get the value, [`apply`](Self::apply) the change, put it.
+    Field {
+        /// Which field, from 0.
+        index: u32,
+        /// Its new bytes, without a length before them.
+        bytes: &'a [u8],
+    },
+}
+
+impl Change<'_> {
+    /// Turns the value as read into the value to write. For [`Change::Whole`] what `value` held
+    /// before does not matter.
+    ///
+    /// # Errors
+    ///
+    /// [`ValueFault::Fields`] when `value` does not hold the field; it is unchanged then.
+    pub fn apply(&self, value: &mut Vec<u8>) -> Result<(), ValueFault> {
+        match *self {
+            Self::Whole(bytes) => {
+                value.clear();
+                value.extend_from_slice(bytes);
+                Ok(())
+            }
+            Self::Field { index, bytes } => replace_field(value, index, bytes),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! What a spec must hold to be run.
+
+use crate::error::{Error, Result};
+use crate::operation::OperationKind;
+use crate::series::late_block;
+use crate::spec::{
+    DataSpec, LengthDistribution, RequestDistribution, SeriesSpec, VALUE_BYTES_MAX, ValueSpec,
+    WorkloadSpec, YcsbSpec,
+};
+
+/// The most records, and the highest key number: far from where arithmetic on them could overflow.
+pub(crate) const RECORDS_MAX: u64 = 1 << 56;
+/// The most logical streams.
+const STREAMS_MAX: u32 = 1 << 20;
+/// The most digits of a key.
+pub(crate) const ZERO_PADDING_MAX: u32 = 4_096;
+/// The most fields of a value.
+pub(crate) const FIELDS_MAX: u32 = 65_536;
+/// A year, and the year 10,000, in milliseconds.
+const INTERVAL_MS_MAX: u64 = 31_536_000_000;
+const START_MS_MAX: u64 = 253_402_300_800_000;
+
+/// A field of the spec and what is wrong with it.
+type Fault = (&'static str, String);
+
+impl WorkloadSpec {
+    /// Whether it can be run.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] names the first field that is wrong and what was expected.
+    pub fn validate(&self) -> Result<()> {
+        self.find_fault().map_err(|(field, reason)| Error::Invalid {
+            workload: self.name.clone(),
+            field,
+            reason,
+        })
+    }
+
+    fn find_fault(&self) -> Result<(), Fault> {
+        within("records", self.records, 1, RECORDS_MAX)?;
+        within("operations", self.operations, 1, RECORDS_MAX)?;
+        within("streams", u64::from(self.streams), 1, u64::from(STREAMS_MAX))?;
+        self.find_mix_fault()?;
+        match &self.data {
+            DataSpec::Ycsb(ycsb) => {
+                ycsb_fault(ycsb)?;
+                distribution_fault(&self.request_distribution)?;
+                length_fault("scan_length", self.scan_length, 1, u64::from(u32::MAX))
+            }
+            DataSpec::TimeSeries(series) => {
+                if self.request_distribution != RequestDistribution::Uniform {
+                    let reason = "time series are picked alike: expected uniform".into();
+                    return Err(("request_distribution", reason));
+                }
+                series_fault(series, self.streams)
+            }
+        }
+    }
+
+    fn find_mix_fault(&self) -> Result<(), Fault> {
+        let mut sum = 0.0;
+        for &(kind, weight) in &self.mix {
+            let name = kind.name();
+            if !weight.is_finite() || weight < 0.0 {
+                let reason = format!("the weight of {name} is {weight}, expected 0 or more");
+                return Err(("mix", reason));
+            }
+            let of_series = matches!(kind, OperationKind::Latest | OperationKind::Window);
+            let fits = match self.data {
+                DataSpec::Ycsb(_) => !of_series,
+                DataSpec::TimeSeries(_) => of_series || kind == OperationKind::Insert,
+            };
+            if weight > 0.0 && !fits {
+                return Err(("mix", format!("{name} does not go with this kind of data")));
+            }
+            sum += weight;
+        }
+        if sum > 0.0 && sum.is_finite() {
+            Ok(())
+        } else {
+            Err(("mix", format!("the weights sum to {sum}, expected more than 0")))
+        }
+    }
+}
+
+fn within(field: &'static str, found: u64, min: u64, max: u64) -> Result<(), Fault> {
+    if (min..=max).contains(&found) {
+        Ok(())
+    } else {
+        Err((field, format!("{found} is out of range, expected {min} to {max}")))
+    }
+}
+
+fn share(field: &'static str, found: f64, max: f64) -> Result<(), Fault> {
+    if (0.0..=max).contains(&found) {
+        Ok(())
+    } else {
+        Err((field, format!("{found} is out of range, expected 0 to {max}")))
+    }
+}
+
+fn length_fault(
+    field: &'static str,
+    length: LengthDistribution,
+    min: u64,
+    max: u64,
+) -> Result<(), Fault> {
+    if length.min() > length.max() {
+        let (shortest, longest) = (length.min(), length.max());
+        return Err((field, format!("the shortest, {shortest}, is above the longest, {longest}")));
+    }
+    within(field, length.min(), min, max)?;
+    within(field, length.max(), min, max)
+}
+
+fn ycsb_fault(ycsb: &YcsbSpec) -> Result<(), Fault> {
+    within("data.key.insert_start", ycsb.key.insert_start, 0, RECORDS_MAX)?;
+    within("data.key.insert_skip", ycsb.key.insert_skip, 0, RECORDS_MAX)?;
+    let padding = u64::from(ycsb.key.zero_padding);
+    within("data.key.zero_padding", padding, 0, u64::from(ZERO_PADDING_MAX))?;
+    let ratio = ycsb.compression_ratio;
+    if !(1.0..=1000.0).contains(&ratio) {
+        let reason = format!("{ratio} is out of range, expected 1 to 1000");
+        return Err(("data.compression_ratio", reason));
+    }
+    match &ycsb.value {
+        ValueSpec::Blob { bytes } => within("data.value.bytes", *bytes, 0, VALUE_BYTES_MAX),
+        ValueSpec::Fields { count, length } => {
+            within("data.value.count", u64::from(*count), 1, u64::from(FIELDS_MAX))?;
+            length_fault("data.value.length", *length, 0, VALUE_BYTES_MAX)?;
+            let total = u64::from(*count) * (length.max() + 4);
+            within("data.value.length", total, 0, VALUE_BYTES_MAX)
+                .map_err(|(field, reason)| (field, format!("all fields together: {reason}")))
+        }
+    }
+}
+
+fn distribution_fault(distribution: &RequestDistribution) -> Result<(), Fault> {
+    const FIELD: &str = "request_distribution";
+    match *distribution {
+        RequestDistribution::Zipf { theta } if !(0.0..=100.0).contains(&theta) => {
+            Err((FIELD, format!("theta {theta} is out of range, expected 0 to 100")))
+        }
+        RequestDistribution::Hotspot { data_fraction, operation_fraction } => {
+            share("request_distribution.data_fraction", data_fraction, 1.0)?;
+            share("request_distribution.operation_fraction", operation_fraction, 1.0)
+        }
+        RequestDistribution::Exponential { percentile, fraction } => {
+            if !(percentile > 0.0 && percentile < 100.0) {
+                let reason = format!("percentile {percentile}, expected above 0 and below 100");
+                return Err((FIELD, reason));
+            }
+            if !(fraction > 0.0 && fraction.is_finite()) {
+                return Err((FIELD, format!("fraction {fraction}, expected above 0")));
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn series_fault(series: &SeriesSpec, streams: u32) -> Result<(), Fault> {
+    if series.series < streams {
+        let count = series.series;
+        let reason = format!("{count} series, expected at least one for each of {streams} streams");
+        return Err(("data.series", reason));
+    }
+    within("data.start_ms", series.start_ms, 0, START_MS_MAX)?;
+    within("data.interval_ms", series.interval_ms, 1, INTERVAL_MS_MAX)?;
+    within("data.value_bytes", u64::from(series.value_bytes), 0, VALUE_BYTES_MAX)?;
+    share("data.late_share", series.late_share, 0.5)?;
+    if series.late_share > 0.0 {
+        let longest = late_block(series.late_share) - 1;
+        within("data.late_steps_max", u64::from(series.late_steps_max), 1, longest)?;
+    }
+    length_fault("data.window_points", series.window_points, 1, u64::from(u32::MAX))?;
+    share("data.window_recent_share", series.window_recent_share, 1.0)
+}
