@@ -22,6 +22,7 @@ pub mod lsm;
 pub mod memory;
 mod metrics;
 pub mod noop;
+mod random;
 pub mod storage;
 
 pub use engine::{

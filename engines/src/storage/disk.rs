@@ -40,7 +40,18 @@ impl Storage for Disk {
     type Lock = DiskLock;
 
     fn create_dir(&self, path: &Path) -> Result<()> {
-        fs::create_dir_all(path).map_err(Error::io("create the folder", path))
+        let create = || -> io::Result<()> {
+            let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.exists();
+            let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
+            fs::create_dir_all(path)?;
+            // A folder whose name is lost takes everything in it along, synced or not.
+            for parent in missing.iter().rev().filter_map(|dir| dir.parent()) {
+                let here = parent.as_os_str().is_empty();
+                fs::File::open(if here { Path::new(".") } else { parent })?.sync_all()?;
+            }
+            Ok(())
+        };
+        create().map_err(Error::io("create the folder", path))
     }
 
     fn list(&self, dir: &Path) -> Result<Vec<DirEntry>> {

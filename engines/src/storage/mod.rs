@@ -10,12 +10,13 @@
 //! 4. A failed sync leaves unknown what is stored; it is never tried again (see [`crate::Error::Poisoned`]).
 
 mod disk;
-mod simulated;
+pub mod simulated;
 
 use std::ops::Deref;
 use std::path::Path;
 
 pub use disk::{Disk, DiskAppender, DiskFile, DiskLock};
+pub use simulated::SimulatedDisk;
 
 use crate::Result;
 
@@ -28,7 +29,7 @@ pub trait Storage: Clone + Send + Sync + 'static {
     /// Held while a store is open; released when dropped or when the process dies.
     type Lock: Send + Sync + 'static;
 
-    /// Creates a folder and its parents; no error if it is there.
+    /// Creates a folder and its parents, durably; no error if it is there.
     fn create_dir(&self, path: &Path) -> Result<()>;
 
     /// The files and folders in a folder, sorted by name.
