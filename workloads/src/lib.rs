@@ -55,6 +55,7 @@
 
 mod builtin;
 mod chooser;
+mod core_properties;
 mod digest;
 mod error;
 mod hash;
@@ -63,6 +64,8 @@ mod lengths;
 mod loader;
 mod mix;
 mod operation;
+mod properties;
+mod property_keys;
 mod random;
 mod series;
 mod series_stream;
