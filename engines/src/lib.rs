@@ -9,11 +9,14 @@
 //! | [`noop`] | accepts everything and stores nothing: what is left is the caller's own cost |
 //! | [`storage`] | the seam through which engines touch files: the disk, or a simulated disk that loses power |
 //! | [`log`] | checksummed frames, torn tails, group commit: what the append-only files have in common |
+//! | `conformance` | the checks that every engine passes, for tests (feature `conformance`) |
 //!
 //! The crate knows no workload and no measurement, and depends on no other engine.
 
 #[cfg(feature = "bitcask")]
 pub mod bitcask;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod engine;
 mod error;
 pub mod log;
