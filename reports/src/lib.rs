@@ -16,12 +16,14 @@
 //! another, in them contests (one workload in one phase), in these a series of trials per engine.
 //! Tables, charts and the page only read that.
 
+mod chart;
 mod compare;
 mod error;
 mod file;
 mod format;
 mod latency;
 mod model;
+mod palette;
 mod report;
 mod result;
 mod score;

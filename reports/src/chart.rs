@@ -1,0 +1,110 @@
+//! Charts: computed once as marks (`drawing.rs`), drawn by plotters as SVG and PNG (`render.rs`).
+//!
+//! Every chart belongs to one group of cells, so it never mixes durability classes, thread counts or
+//! data sizes. It carries its finding in a sentence that is computed, the numbers behind it as a
+//! table, and says how many trials it shows.
+
+mod axis;
+mod bytes;
+mod drawing;
+mod percentiles;
+mod recovery;
+mod render;
+mod throughput;
+mod timeline;
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::model::{Group, Report};
+use crate::palette::{INK, MUTED};
+use drawing::Drawing;
+
+/// A chart with everything that is told about it.
+#[derive(Clone, Debug)]
+pub(crate) struct Chart {
+    /// Stable name: the anchor in the page and the stem of the PNG.
+    pub(crate) name: String,
+    pub(crate) title: String,
+    /// What it shows, in one computed sentence.
+    pub(crate) finding: String,
+    /// How to read it: trials, spread, unit.
+    pub(crate) caption: String,
+    /// The numbers behind it; the first column holds names, the others numbers.
+    pub(crate) header: Vec<String>,
+    pub(crate) rows: Vec<Vec<String>>,
+    pub(crate) drawing: Drawing,
+}
+
+impl Chart {
+    /// For the page: an SVG element in the colours of the light theme.
+    pub(crate) fn svg(&self) -> Result<String> {
+        render::svg(&self.drawing).map_err(|error| self.named(error))
+    }
+
+    /// For everywhere else: a PNG with title, finding and caption.
+    pub(crate) fn png(&self, path: &Path) -> Result<()> {
+        let mut lines = vec![(self.title.clone(), 17.0, INK)];
+        lines.extend(wrapped(&self.finding, 13.0).into_iter().map(|line| (line, 13.0, INK)));
+        lines.extend(wrapped(&self.caption, 11.0).into_iter().map(|line| (line, 11.0, MUTED)));
+        render::png(&self.drawing.headed(&lines), path).map_err(|error| self.named(error))
+    }
+
+    fn named(&self, error: Error) -> Error {
+        match error {
+            Error::Chart { reason, .. } => Error::Chart { name: self.name.clone(), reason },
+            other => other,
+        }
+    }
+}
+
+/// Text in lines that fit a chart's width.
+fn wrapped(text: &str, size: f64) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line)
+                if render::text_width(&format!("{line} {word}"), size) < drawing::WIDTH - 32.0 =>
+            {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// All charts of a group, in the order in which the page shows them.
+pub(crate) fn charts(report: &Report<'_>, group: &Group<'_>) -> Vec<Chart> {
+    let mut charts: Vec<Chart> = throughput::chart(report, group).into_iter().collect();
+    for contest in &group.contests {
+        charts.extend(percentiles::chart(report, group, contest));
+        charts.extend(timeline::chart(report, group, contest));
+    }
+    charts.extend(bytes::chart(report, group));
+    charts.extend(
+        group.recoveries.iter().filter_map(|contest| recovery::chart(report, group, contest)),
+    );
+    charts
+}
+
+/// A name made safe for anchors and file names, with the group's suffix.
+pub(crate) fn anchor(group: &Group<'_>, words: &[&str]) -> String {
+    let slug: String = words
+        .join("-")
+        .to_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .collect();
+    let suffix = &group.suffix;
+    format!("{}{suffix}", slug.trim_matches('-'))
+}
+
+/// `median of 3 trials, thin lines from the slowest to the fastest` or `1 trial`.
+fn trials_words(group: &Group<'_>, spread: &str) -> String {
+    match group.trials() {
+        0 | 1 => "1 trial".to_owned(),
+        trials => format!("Median of {trials} trials; {spread} from the smallest to the largest"),
+    }
+}
