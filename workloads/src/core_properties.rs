@@ -224,51 +224,27 @@ impl<'a> Properties<'a> {
             let instead = "use constant, uniform or zipfian";
             return Err(self.unsupported("fieldlengthdistribution", instead));
         }
-        let length = self.lengths(
-            "fieldlengthdistribution",
-            "minfieldlength",
-            length,
-            LengthDistribution::Constant { value: length },
-            Some(("constant", LengthDistribution::Constant { value: length })),
-        )?;
+        let constant = LengthDistribution::Constant { value: length };
+        let [uniform, zipfian] = self.lengths("minfieldlength", 0, length)?;
+        let words = [("constant", constant), ("uniform", uniform), ("zipfian", zipfian)];
+        let length = self.word("fieldlengthdistribution", &words, constant)?;
         Ok(ValueSpec::Fields { count: count as u32, length })
     }
 
     fn scan_length(&self) -> Result<LengthDistribution> {
         let max = self.count("maxscanlength", 1000, 1, u64::from(u32::MAX))?;
-        let default = LengthDistribution::Uniform { min: 1, max };
-        self.lengths("scanlengthdistribution", "minscanlength", max, default, None)
+        let [uniform, zipfian] = self.lengths("minscanlength", 1, max)?;
+        self.word("scanlengthdistribution", &[("uniform", uniform), ("zipfian", zipfian)], uniform)
     }
 
-    /// A length distribution up to `max` from the property that names it and the one that holds its
-    /// lower bound.
-    fn lengths(
-        &self,
-        key: &str,
-        min_key: &str,
-        max: u64,
-        default: LengthDistribution,
-        constant: Option<(&str, LengthDistribution)>,
-    ) -> Result<LengthDistribution> {
-        // Without a word about it the lower bound is 1, but never above the upper one.
-        let min = match self.text(min_key) {
-            None => max.min(1),
-            Some(_) => self.count(min_key, 1, 0, u64::from(u32::MAX))?,
-        };
-        let default = match default {
-            LengthDistribution::Uniform { max, .. } => LengthDistribution::Uniform { min, max },
-            other => other,
-        };
-        let words = [
-            constant.unwrap_or(("uniform", LengthDistribution::Uniform { min, max })),
-            ("uniform", LengthDistribution::Uniform { min, max }),
-            ("zipfian", LengthDistribution::Zipfian { min, max }),
-        ];
-        let length = self.word(key, &words[usize::from(constant.is_none())..], default)?;
-        if length.min() > length.max() {
+    /// Uniform and Zipfian lengths up to `max` from a lower bound, which is `least` or more; where it is
+    /// absent it is 1, but never above `max`.
+    fn lengths(&self, min_key: &str, least: u64, max: u64) -> Result<[LengthDistribution; 2]> {
+        let min = self.count(min_key, max.min(1), least, u64::from(u32::MAX))?;
+        if min > max {
             return Err(self.fault(min_key, format!("{min} is above the longest length, {max}")));
         }
-        Ok(length)
+        Ok([LengthDistribution::Uniform { min, max }, LengthDistribution::Zipfian { min, max }])
     }
 
     fn mix(&self) -> Result<Vec<(OperationKind, f64)>> {
