@@ -1,5 +1,7 @@
 //! Nanoseconds that a stream takes for one operation: what a driver pays before it calls an engine.
 
+#![allow(clippy::expect_used, reason = "a bench without its workload may stop")]
+
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};

@@ -1,5 +1,7 @@
 //! Nanoseconds to load a record and to check a value.
 
+#![allow(clippy::expect_used, reason = "a bench without its workload may stop")]
+
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::chooser::{ScrambledZipfian, Zipfian, harmonic};
+use crate::chooser::{ScrambledZipfian, Zipfian, harmonic, scrambled_items};
 use crate::random::Random;
 use crate::spec::{DataSpec, RequestDistribution, WorkloadSpec};
 
@@ -36,8 +36,10 @@ impl Skew {
         }
         match spec.request_distribution {
             RequestDistribution::Uniform | RequestDistribution::Sequential => Self::uniform(n),
-            RequestDistribution::Zipfian if n <= WEIGHED_ITEMS => scrambled(n),
-            RequestDistribution::Zipfian => scrambled_sampled(n),
+            RequestDistribution::Zipfian => match scrambled_items(spec) {
+                items @ ..=WEIGHED_ITEMS => scrambled(n, items),
+                _ => scrambled_sampled(n),
+            },
             RequestDistribution::Zipf { theta } => Self::zipf(n, theta),
             RequestDistribution::Latest => latest(n),
             RequestDistribution::Hotspot { data_fraction, operation_fraction } => {
@@ -73,28 +75,30 @@ fn top_fifth(n: u64) -> u64 {
     (n / 5).max(1)
 }
 
-/// Weighs each item by the ranks that are hashed onto it. The ranks that are not weighed are so many
-/// that each item gets about the same from them.
-fn scrambled(n: u64) -> Skew {
-    let items = ScrambledZipfian::new(n);
-    let mut weights = vec![0.0f64; n as usize];
-    let mut weighed = 0.0;
-    let mut rank = 0;
+/// Weighs each of `items` items by the ranks that are hashed onto it; what falls on the items behind
+/// the first `n` is drawn again. The ranks that are not weighed are so many that each item gets about
+/// the same from them.
+fn scrambled(n: u64, items: u64) -> Skew {
+    let chooser = ScrambledZipfian::new(items);
+    let mut weights = vec![0.0f64; items as usize];
+    let (mut rank, mut weighed) = (0, 0.0);
     while rank < WEIGHED_RANKS_MIN.max(n * RANKS_PER_ITEM) {
         let together = if rank < EXACT_RANKS { 1 } else { SHARED_RANKS };
-        let below = items.share_below(rank + together);
+        let below = chooser.share_below(rank + together);
         let weight = (below - weighed) / together as f64;
         for rank in rank..rank + together {
-            weights[items.item_of_rank(rank) as usize] += weight;
+            weights[chooser.item_of_rank(rank) as usize] += weight;
         }
         weighed = below;
         rank += together;
     }
-    let rest = (1.0 - weighed) / n as f64;
+    let rest = (1.0 - weighed) / items as f64;
+    weights.truncate(n as usize);
+    let total = weights.iter().sum::<f64>() + rest * n as f64;
+    let hottest = weights.iter().copied().fold(0.0, f64::max) + rest;
     let top = top_fifth(n) as usize;
-    let hottest = weights.iter().copied().fold(0.0, f64::max);
-    let sum = sum_of_largest(&mut weights, top);
-    Skew { hottest_key_share: hottest + rest, top_20_percent_share: sum + rest * top as f64 }
+    let sum = sum_of_largest(&mut weights, top) + rest * top as f64;
+    Skew { hottest_key_share: hottest / total, top_20_percent_share: sum / total }
 }
 
 /// For more items than can be weighed: the n/64 first ranks are taken to hit different items; the
@@ -190,7 +194,7 @@ mod tests {
 
     #[test]
     fn skews_are_those_known_of_ycsb() {
-        check(skew(1000, RequestDistribution::Zipfian), 0.039, 0.38);
+        check(skew(1000, RequestDistribution::Zipfian), 0.039, 0.40);
         check(skew(1_000_000, RequestDistribution::Zipfian), 0.038, 0.61);
         check(skew(1000, RequestDistribution::Zipf { theta: 0.99 }), 0.129, 0.78);
         check(skew(1_000_000, RequestDistribution::Zipf { theta: 0.99 }), 0.065, 0.88);
@@ -199,15 +203,18 @@ mod tests {
 
     #[test]
     fn weighed_skew_is_what_draws_show() {
-        let items = ScrambledZipfian::new(1000);
+        let items = ScrambledZipfian::new(1001);
         let mut random = Random::new(5, "test", 0);
         let mut counts = vec![0.0; 1000];
-        let draws = 1_000_000;
+        let draws = 4_000_000;
         for _ in 0..draws {
-            counts[items.item(random.unit()) as usize] += 1.0 / f64::from(draws);
+            let item = items.item(random.unit()) as usize;
+            if let Some(count) = counts.get_mut(item) {
+                *count += 1.0 / f64::from(draws);
+            }
         }
         let hottest = counts.iter().copied().fold(0.0, f64::max);
-        let found = scrambled(1000);
+        let found = scrambled(1000, 1001);
         assert!((found.hottest_key_share - hottest).abs() < 0.001, "{found:?}, drawn {hottest}");
         let top = sum_of_largest(&mut counts, 200);
         assert!((found.top_20_percent_share - top).abs() < 0.002, "{found:?}, drawn {top}");
@@ -215,7 +222,7 @@ mod tests {
 
     #[test]
     fn sampling_agrees_with_weighing_where_both_are_possible() {
-        let weighed = scrambled(1 << 20);
+        let weighed = scrambled(1 << 20, (1 << 20) + 1);
         check(scrambled_sampled(1 << 20), weighed.hottest_key_share, weighed.top_20_percent_share);
     }
 

@@ -9,7 +9,6 @@ use crate::keys::KeyCodec;
 use crate::lengths::Lengths;
 use crate::loader::Loader;
 use crate::mix::Mix;
-use crate::operation::OperationKind;
 use crate::series::SeriesCodec;
 use crate::skew::Skew;
 use crate::spec::{DataSpec, WorkloadSpec};
@@ -70,7 +69,7 @@ impl Workload {
             DataSpec::Ycsb(ycsb) => Data::Ycsb(YcsbData {
                 keys: KeyCodec::new(&ycsb.key, spec.records),
                 values: ValueCodec::new(ycsb, seed),
-                chooser: Chooser::new(&spec, seed, inserts_expected(&spec)),
+                chooser: Chooser::new(&spec, seed),
                 scan_length: Lengths::new(spec.scan_length),
                 write_all_fields: ycsb.write_all_fields,
             }),
@@ -177,12 +176,4 @@ impl Workload {
     pub(crate) fn data(&self) -> &Data {
         &self.resolved.data
     }
-}
-
-/// How many inserts YCSB expects: twice the share of the operations, rounded down.
-pub(crate) fn inserts_expected(spec: &WorkloadSpec) -> u64 {
-    let inserts = |(kind, _): &&(OperationKind, f64)| *kind == OperationKind::Insert;
-    let mix = spec.normalised_mix();
-    let share = mix.iter().find(inserts).map_or(0.0, |(_, share)| *share);
-    (spec.operations as f64 * share * 2.0) as u64
 }

@@ -13,6 +13,7 @@ pub(crate) use permutation::Permutation;
 pub(crate) use zipf::Zipf;
 pub(crate) use zipfian::{GrowingZipfian, ScrambledZipfian, Zipfian, harmonic};
 
+use crate::operation::OperationKind;
 use crate::random::{Random, derive_seed};
 use crate::spec::{RequestDistribution, WorkloadSpec};
 
@@ -29,15 +30,12 @@ pub(crate) enum Chooser {
 }
 
 impl Chooser {
-    /// The chooser of `stream`; `inserts_expected` is how many records YCSB would expect to be
-    /// inserted, over all streams.
-    pub(crate) fn new(spec: &WorkloadSpec, seed: u64, inserts_expected: u64) -> Self {
+    pub(crate) fn new(spec: &WorkloadSpec, seed: u64) -> Self {
         let loaded = spec.records;
         match spec.request_distribution {
             RequestDistribution::Uniform => Self::Uniform { loaded },
             RequestDistribution::Zipfian => {
-                let of_stream = inserts_expected.div_ceil(u64::from(spec.streams.max(1)));
-                Self::Zipfian(ScrambledZipfian::new(loaded + of_stream + 1))
+                Self::Zipfian(ScrambledZipfian::new(scrambled_items(spec)))
             }
             RequestDistribution::Zipf { theta } => Self::Zipf {
                 ranks: Zipf::new(loaded, theta),
@@ -94,6 +92,15 @@ impl Chooser {
             }
         }
     }
+}
+
+/// How many items YCSB's scrambled generator is told of: the loaded records, the inserts that YCSB
+/// expects (twice the share of the operations, rounded down), here those of one stream, and one more.
+pub(crate) fn scrambled_items(spec: &WorkloadSpec) -> u64 {
+    let mix = spec.normalised_mix();
+    let share = mix.iter().find(|(kind, _)| *kind == OperationKind::Insert);
+    let expected = (spec.operations as f64 * share.map_or(0.0, |(_, share)| *share) * 2.0) as u64;
+    spec.records + expected.div_ceil(u64::from(spec.streams.max(1))) + 1
 }
 
 /// γ of YCSB's exponential generator: `percentile` per cent of the draws fall below

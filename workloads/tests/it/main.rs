@@ -1,8 +1,10 @@
 //! What a user of the crate relies on, checked through its public face alone.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
+
 mod content;
-// mod determinism;
-// mod distribution;
+mod determinism;
+mod distribution;
 mod property_file;
 mod support;
-// mod time_series;
+mod time_series;
