@@ -13,6 +13,7 @@ mod render;
 mod throughput;
 mod timeline;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -30,7 +31,9 @@ pub(crate) struct Chart {
     pub(crate) finding: String,
     /// How to read it: trials, spread, unit.
     pub(crate) caption: String,
-    /// The numbers behind it; the first column holds names, the others numbers.
+    /// How many of the table's columns hold names; the others hold numbers.
+    pub(crate) name_columns: usize,
+    /// The numbers behind it.
     pub(crate) header: Vec<String>,
     pub(crate) rows: Vec<Vec<String>>,
     pub(crate) drawing: Drawing,
@@ -75,17 +78,29 @@ fn wrapped(text: &str, size: f64) -> Vec<String> {
     lines
 }
 
-/// All charts of a group, in the order in which the page shows them.
-pub(crate) fn charts(report: &Report<'_>, group: &Group<'_>) -> Vec<Chart> {
+/// The charts of every group, in the order in which the page shows them, each with a name of its own.
+pub(crate) fn charts(report: &Report<'_>) -> Vec<Vec<Chart>> {
+    let mut names = BTreeSet::new();
+    let mut all: Vec<Vec<Chart>> =
+        report.groups.iter().map(|group| charts_of(report, group)).collect();
+    for chart in all.iter_mut().flatten() {
+        // Different names of workloads can become the same name of a file.
+        while !names.insert(chart.name.clone()) {
+            chart.name.push_str("-again");
+        }
+    }
+    all
+}
+
+fn charts_of(report: &Report<'_>, group: &Group<'_>) -> Vec<Chart> {
     let mut charts: Vec<Chart> = throughput::chart(report, group).into_iter().collect();
+    charts.extend(bytes::chart(report, group));
     for contest in &group.contests {
         charts.extend(percentiles::chart(report, group, contest));
         charts.extend(timeline::chart(report, group, contest));
     }
-    charts.extend(bytes::chart(report, group));
-    charts.extend(
-        group.recoveries.iter().filter_map(|contest| recovery::chart(report, group, contest)),
-    );
+    let recoveries = group.recoveries.iter();
+    charts.extend(recoveries.filter_map(|contest| recovery::chart(report, group, contest)));
     charts
 }
 

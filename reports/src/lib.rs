@@ -21,6 +21,7 @@ mod compare;
 mod error;
 mod file;
 mod format;
+mod html;
 mod latency;
 mod model;
 mod palette;

@@ -122,6 +122,14 @@ impl Group<'_> {
         title
     }
 
+    /// What tells the group from the others, in few words.
+    pub(crate) fn short_title(&self) -> String {
+        let title = self.title();
+        let mut words = title.chars();
+        let first = words.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+        format!("{first}{}", words.as_str())
+    }
+
     /// The most trials that any cell of the group has.
     pub(crate) fn trials(&self) -> usize {
         self.contests

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use crate::chart::charts;
 use crate::error::{Error, Result};
 use crate::file::write_atomically;
+use crate::html::page;
 use crate::model::Report;
 use crate::result::ResultFile;
-use crate::summary::summary_csv;
+use crate::summary::summary_csv_of;
 
 /// Writes the report over one or several results into `dir`, which is made if it is missing, and
 /// returns the files written. Files of the same names are replaced; no other file is touched.
@@ -21,17 +22,14 @@ pub fn write_report(results: &[ResultFile], dir: &Path) -> Result<Vec<PathBuf>> 
     }
     fs::create_dir_all(dir).map_err(Error::io("create the folder", dir))?;
     let report = Report::new(results);
-    let mut files = Vec::new();
-    for group in &report.groups {
-        for chart in charts(&report, group) {
-            let path = dir.join(format!("{}.png", chart.name));
-            chart.png(&path)?;
-            fs::write(dir.join(format!("{}.svg", chart.name)), chart.svg()?).ok();
-            files.push(path);
-        }
+    let charts = charts(&report);
+    let mut files = vec![dir.join("report.html"), dir.join("summary.csv")];
+    write_atomically(&files[0], page(&report, &charts)?.as_bytes())?;
+    write_atomically(&files[1], summary_csv_of(results).as_bytes())?;
+    for chart in charts.iter().flatten() {
+        let path = dir.join(format!("{}.png", chart.name));
+        chart.png(&path)?;
+        files.push(path);
     }
-    let path = dir.join("summary.csv");
-    write_atomically(&path, summary_csv(&results[0]).as_bytes())?;
-    files.push(path);
     Ok(files)
 }

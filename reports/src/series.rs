@@ -26,6 +26,12 @@ impl Spread {
         Some(Self { median: f64::midpoint(lower, upper), min, max, trials })
     }
 
+    /// Half the range in per cent of the median; none for a single trial.
+    pub(crate) fn half_range_percent(self) -> Option<f64> {
+        let percent = (self.max - self.min) / 2.0 / self.median * 100.0;
+        (self.trials > 1 && percent.is_finite()).then_some(percent)
+    }
+
     /// Whether the two ranges have no value in common.
     pub(crate) fn is_apart_from(self, other: Self) -> bool {
         self.min > other.max || self.max < other.min

@@ -46,17 +46,21 @@ pub const SUMMARY_COLUMNS: [&str; 32] = [
 ];
 
 /// The summary of a result as CSV with one header row.
-///
-/// # Panics
-/// Never: writing to memory does not fail.
+pub fn summary_csv(result: &ResultFile) -> String {
+    summary_csv_of(std::slice::from_ref(result))
+}
+
+/// The rows of several results under one header.
 #[expect(
     clippy::expect_used,
     reason = "rows of equal length written to memory as UTF-8 do not fail"
 )]
-pub fn summary_csv(result: &ResultFile) -> String {
+pub(crate) fn summary_csv_of(results: &[ResultFile]) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(SUMMARY_COLUMNS).expect("writing to memory");
-    for cell in &result.cells {
+    let cells =
+        results.iter().flat_map(|result| result.cells.iter().map(move |cell| (result, cell)));
+    for (result, cell) in cells {
         for row in rows(&result.run.suite, cell) {
             writer.write_record(&row).expect("writing to memory");
         }

@@ -78,8 +78,7 @@ fn latency(series: &Series<'_>, of: fn(&crate::result::Latency) -> Option<u64>) 
 }
 
 fn half_range(spread: Spread) -> Option<String> {
-    let percent = (spread.max - spread.min) / 2.0 / spread.median * 100.0;
-    (spread.trials > 1 && percent.is_finite()).then(|| format!("{percent:.0} %"))
+    spread.half_range_percent().map(|percent| format!("{percent:.0} %"))
 }
 
 /// A result as text for a terminal.

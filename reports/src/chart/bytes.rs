@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::axis::{Axis, linear_ticks};
 use super::drawing::{Anchor, Drawing, TEXT, WIDTH};
 use super::render::text_width;
-use super::{Chart, anchor, trials_words};
+use super::{Chart, anchor};
 use crate::format;
 use crate::model::{Engine, Group, Report, Role};
 use crate::palette::{AXIS, GRID, INK, SOURCES, source, style};
@@ -51,9 +51,10 @@ pub(super) fn chart(report: &Report<'_>, group: &Group<'_>) -> Option<Chart> {
         title: "Bytes written for each byte of user data, by source".to_owned(),
         finding: finding(&panels),
         caption: format!(
-            "What the engine says it wrote, after settling, ÷ key and value bytes handed to it. The black line is what the block device took. {}.",
-            trials_words(group, "the table's sum reaches")
+            "What the engine says it wrote, after settling, ÷ key and value bytes handed to it; the upright line is what the block device took. Medians over {}.",
+            format::plural(group.trials() as u64, "trial")
         ),
+        name_columns: 2,
         header: ["workload", "engine"]
             .into_iter()
             .chain(SOURCES.iter().map(|(name, _)| *name))

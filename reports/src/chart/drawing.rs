@@ -1,12 +1,12 @@
-//! What a chart consists of, before it is an SVG or a PNG: a list of marks in a plane of 720 units'
+//! What a chart consists of, before it is an SVG or a PNG: a list of marks in a plane of 640 units'
 //! width. Charts are computed into it; `render.rs` hands it to plotters.
 
 use crate::palette::{Color, INK, MUTED, Shape, Style};
 
 /// Width of every chart.
-pub(crate) const WIDTH: f64 = 720.0;
+pub(crate) const WIDTH: f64 = 640.0;
 /// Size of ticks and labels.
-pub(crate) const TEXT: f64 = 12.0;
+pub(crate) const TEXT: f64 = 13.0;
 
 /// A place: to the right, and down.
 pub(crate) type Point = (f64, f64);

@@ -63,6 +63,7 @@ pub(super) fn chart(
             "Service time over all operations. {}. Curves end where fewer than {SAMPLES_ABOVE} samples lie above.",
             trials_words(group, "the tint reaches")
         ),
+        name_columns: 1,
         header: ["engine", "p50", "p90", "p99", "p99.9", "p99.99", "max"]
             .map(str::to_owned)
             .to_vec(),

@@ -1,6 +1,6 @@
 //! Recovery: how long opening takes after `kill -9`, and after a clean close.
 
-use super::axis::{Axis, logarithmic_ticks, spread_labels};
+use super::axis::{Axis, logarithmic_ticks};
 use super::drawing::{Anchor, Drawing, TEXT, WIDTH};
 use super::render::text_width;
 use super::{Chart, anchor, trials_words};
@@ -50,6 +50,7 @@ pub(super) fn chart(
             "The store is opened after kill -9 while it was being written, and once more after a clean close; every acknowledged write is looked up. {}.",
             trials_words(group, "thin lines reach")
         ),
+        name_columns: 1,
         header: [
             "engine",
             "open after kill -9",
@@ -155,7 +156,6 @@ fn labels(drawing: &mut Drawing, row: &Row<'_>, (killed, clean): (f64, f64), y: 
     let (shift, anchor) =
         if killed >= clean { (-10.0, Anchor::Right) } else { (10.0, Anchor::Left) };
     drawing.muted((clean + shift, y), format::milliseconds(row.clean.median), anchor);
-    let _ = spread_labels;
 }
 
 /// `500 µs`, `2 ms`: ticks are round, so they carry no digits that mean nothing.

@@ -24,6 +24,11 @@ const OVERSAMPLING: u32 = 2;
 /// plotters' font sizes are line heights: this many times the size that SVG means.
 const LINE_HEIGHT: f64 = 1.24;
 
+/// The widest common font of a system against the bundled one.
+const WIDER_FONTS: f64 = 1.12;
+/// plotters sets a bitmap's text too high by this share of its size.
+const TEXT_DROP: f64 = 0.2;
+
 /// Roboto, under the Apache licence in `reports/assets/`.
 static FONT: &[u8] = include_bytes!("../../assets/Roboto-Regular.ttf");
 const FAMILY: &str = "sans-serif";
@@ -36,11 +41,11 @@ fn register() {
     });
 }
 
-/// Width of a text in units.
+/// Width of a text in units, with room for the wider fonts that a page may bring.
 pub(crate) fn text_width(text: &str, size: f64) -> f64 {
     register();
     let font = (FAMILY, size * LINE_HEIGHT * 10.0).into_font();
-    font.box_size(text).map_or(0.0, |(width, _)| f64::from(width) / 10.0)
+    font.box_size(text).map_or(0.0, |(width, _)| f64::from(width) / 10.0 * WIDER_FONTS)
 }
 
 /// The drawing as an SVG for a page: without a size, a namespace, or a font of its own.
@@ -50,7 +55,7 @@ pub(crate) fn svg(drawing: &Drawing) -> Result<String> {
     {
         let size = pixels(drawing, 1);
         let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
-        draw(&area, drawing, SCALE)?;
+        draw(&area, drawing, SCALE, 0.0)?;
         area.present().map_err(failed)?;
     }
     // What is left is smaller and takes the page's font; the page's style sheet does the rest.
@@ -60,7 +65,6 @@ pub(crate) fn svg(drawing: &Drawing) -> Result<String> {
         .replace(" opacity=\"1\"", "")
         .replace(" font-family=\"sans-serif\"", "")
         .replace(" text-anchor=\"start\"", "")
-        .replace(" fill=\"none\" stroke=", " stroke=")
         .replace(" \"/>", "\"/>")
         .replace(">\n", ">")
         .replace("\n</text>", "</text>");
@@ -75,7 +79,7 @@ pub(crate) fn png(drawing: &Drawing, path: &Path) -> Result<()> {
     {
         let area = BitMapBackend::with_buffer(&mut large, (width, height)).into_drawing_area();
         area.fill(&rgb(PAPER)).map_err(failed)?;
-        draw(&area, drawing, SCALE * f64::from(OVERSAMPLING))?;
+        draw(&area, drawing, SCALE * f64::from(OVERSAMPLING), TEXT_DROP)?;
         area.present().map_err(failed)?;
     }
     let small = averaged(&large, width as usize);
@@ -115,6 +119,7 @@ fn draw<B: DrawingBackend>(
     area: &DrawingArea<B, Shift>,
     drawing: &Drawing,
     scale: f64,
+    text_drop: f64,
 ) -> Result<()> {
     let place = |(x, y): (f64, f64)| ((x * scale).round() as i32, (y * scale).round() as i32);
     let filled = |color, opacity: f64| ShapeStyle {
@@ -151,7 +156,8 @@ fn draw<B: DrawingBackend>(
                 let style = TextStyle::from((FAMILY, size * scale * LINE_HEIGHT).into_font())
                     .color(&color)
                     .pos(Pos::new(horizontal, VPos::Center));
-                area.draw(&Text::new(text.as_str(), place(*at), style)).map_err(failed)?;
+                area.draw(&Text::new(text.as_str(), place((at.0, at.1 + size * text_drop)), style))
+                    .map_err(failed)?;
             }
         }
     }

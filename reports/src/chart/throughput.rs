@@ -10,7 +10,7 @@ use crate::palette::{AXIS, GRID, style};
 use crate::score::winner;
 use crate::series::Outcome;
 
-const ROW: f64 = 20.0;
+const ROW: f64 = 22.0;
 const HEAD: f64 = 26.0;
 const GAP: f64 = 16.0;
 const COLUMNS: usize = 2;
@@ -28,6 +28,7 @@ pub(super) fn chart(report: &Report<'_>, group: &Group<'_>) -> Option<Chart> {
             "Operations acknowledged per second, each workload on its own scale from zero. {}.",
             trials_words(group, "thin lines reach")
         ),
+        name_columns: 2,
         header: ["workload", "engine", "ops/s", "min", "max", "settled ops/s", "trials"]
             .map(str::to_owned)
             .to_vec(),
@@ -124,7 +125,10 @@ fn panel(
     let ticks = linear_ticks(most, 4);
     let last = ticks.last().copied().unwrap_or(1.0);
     // Room for the figure behind the longest bar.
-    let axis = Axis::linear((0.0, most.max(1.0)), (left + label, left + width - 56.0));
+    let axis = Axis::linear(
+        (0.0, most.max(1.0)),
+        (left + label, left + width - text_width("1,234 k best", TEXT) - 8.0),
+    );
     let bottom = top + HEAD + ROW * contest.entries.len() as f64;
     drawing.text((left, top + 12.0), contest.workload, Anchor::Left);
     for tick in ticks.into_iter().filter(|tick| *tick <= most || last <= 1.0) {

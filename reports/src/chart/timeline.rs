@@ -4,15 +4,15 @@ use super::axis::{Axis, linear_ticks};
 use super::drawing::{Anchor, Drawing, WIDTH};
 use super::{Chart, anchor};
 use crate::format;
-use crate::model::{Contest, Engine, Group, Report};
-use crate::palette::{AXIS, GRID, INK, MUTED, STALL, WORK, style};
+use crate::model::{Contest, Engine, Group, Report, Role};
+use crate::palette::{AXIS, GRID, MUTED, STALL, WORK, style};
 use crate::result::{Cell, Measurement, TimelinePoint};
 
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = WIDTH - 24.0;
 const TOP: f64 = 34.0;
 const STRIP: f64 = 62.0;
-const HEAD: f64 = 20.0;
+const HEAD: f64 = 28.0;
 /// A last interval shorter than this share of the first one says nothing about throughput.
 const SHORTEST_SHARE: f64 = 0.2;
 
@@ -31,6 +31,7 @@ pub(super) fn chart(
     let strips: Vec<Strip<'_>> = contest
         .entries
         .iter()
+        .filter(|entry| report.engine(entry).role == Role::Store)
         .filter_map(|entry| {
             let (cell, measurement) = entry.series.median_trial()?;
             let points = points(&measurement.timeline);
@@ -48,6 +49,7 @@ pub(super) fn chart(
         caption:
             "Of each engine the trial with the median throughput. All strips share both scales."
                 .to_owned(),
+        name_columns: 1,
         header: ["engine", "trial", "interval starts", "ops/s", "p50", "p99", "max"]
             .map(str::to_owned)
             .to_vec(),
@@ -186,7 +188,6 @@ fn legend(drawing: &mut Drawing, strips: &[Strip<'_>]) {
     if has(&["flush"]) {
         entry("flush", MUTED, 0.8, 7.0);
     }
-    let _ = INK;
 }
 
 impl Drawing {

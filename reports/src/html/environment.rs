@@ -1,0 +1,157 @@
+//! Where it was measured, what measuring cost, and how to repeat it.
+
+use maud::{Markup, html};
+
+use crate::format;
+use crate::model::Report;
+use crate::result::ResultFile;
+
+pub(super) fn section(report: &Report<'_>) -> Markup {
+    html! {
+        section id="environment" {
+            h2 { "Environment" }
+            @for result in report.results {
+                @if report.results.len() > 1 { h3 { "Run " (result.run.id) } }
+                (facts(result))
+                (harness(result))
+                (workloads(result))
+            }
+        }
+        section id="repeat" {
+            h2 { "Repeat it" }
+            p { "The same seed gives the same operations, proven by the digests above; times vary with the machine." }
+            @for result in report.results { pre { (command(&result.run.command)) } }
+            p.note {
+                "Beside this page lie the charts as PNG and " code { "summary.csv" }
+                ", a flat table of every trial. " code { "result.json" }
+                " holds everything measured, whole histograms included; " code { "kvdyno report" } " makes this page from it."
+            }
+        }
+    }
+}
+
+fn facts(result: &ResultFile) -> Markup {
+    let e = &result.environment;
+    let run = &result.run;
+    let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "unknown".to_owned());
+    let facts = [
+        ("Processor", format!("{}, {} usable", e.cpu_model, format::count(e.cpus.into()))),
+        ("Memory", format::bytes(e.memory_bytes as f64)),
+        ("Kernel", e.kernel.clone()),
+        ("Virtual machine", e.hypervisor.clone().unwrap_or_else(|| "no".to_owned())),
+        ("Frequency governor", known(&e.cpu_governor)),
+        (
+            "Stores on",
+            format!(
+                "{}, device {}",
+                e.store_file_system,
+                e.store_device.as_deref().unwrap_or("none")
+            ),
+        ),
+        ("Page cache", e.page_cache.clone()),
+        (
+            "Built",
+            format!(
+                "kvdyno {}, {}, {}, commit {}",
+                e.kvdyno_version,
+                e.build_profile,
+                e.compiler,
+                known(&e.commit)
+            ),
+        ),
+        (
+            "Run",
+            format!(
+                "{}, {} with {} a cell, seed {}",
+                run.id,
+                format::seconds(run.duration_s),
+                format::plural(run.trials.into(), "trial"),
+                run.seed
+            ),
+        ),
+        ("Reads checked while timed", run.verify.clone()),
+        (
+            "Clock",
+            format!(
+                "{}, {} a reading, step {}",
+                result.harness.clock,
+                format::latency(result.harness.clock_read_ns),
+                format::latency(result.harness.clock_step_ns),
+            ),
+        ),
+    ];
+    html! {
+        dl.facts { @for (name, value) in facts { dt { (name) } dd { (value) } } }
+    }
+}
+
+fn harness(result: &ResultFile) -> Markup {
+    html! {
+        h3 { "What measuring costs" }
+        @if result.harness.noop.is_empty() {
+            p.note { "The harness's own cost was not measured in this run." }
+        } @else {
+            p.note { "The whole loop (generate, call, time, record) on an engine that does nothing. It is part of every latency and rate on this page." }
+            div.scroll tabindex="0" {
+                table {
+                    thead { tr { @for name in ["workload", "threads", "an operation", "anonymous memory"] { th scope="col" { (name) } } } }
+                    tbody {
+                        @for noop in &result.harness.noop {
+                            tr {
+                                th scope="row" { (noop.workload) }
+                                td { (noop.threads) }
+                                td { (format::latency(noop.ns_per_operation)) }
+                                td { (format::bytes(noop.rss_anon_bytes as f64)) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn workloads(result: &ResultFile) -> Markup {
+    html! {
+        h3 style="margin-top:24px" { "Workloads" }
+        div.scroll tabindex="0" {
+            table {
+                thead { tr { @for name in ["workload", "what it is", "records", "value", "hottest key", "hottest fifth", "stream digest", "spec digest"] { th scope="col" { (name) } } } }
+                tbody {
+                    @for workload in &result.workloads {
+                        tr {
+                            th scope="row" { (workload.name) }
+                            td.text { (workload.description) }
+                            td { (format::count(workload.records)) }
+                            td { (format::count(workload.value_bytes)) " B" }
+                            td { (share(workload.hottest_key_share)) }
+                            td { (share(workload.top_20_percent_share)) }
+                            td { code { (workload.stream_digest) } }
+                            td { code { (workload.spec_digest) } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn share(share: Option<f64>) -> String {
+    share.map_or_else(|| "n/a".to_owned(), |share| format!("{} %", format::figure(share * 100.0)))
+}
+
+/// A command line as a shell takes it.
+fn command(words: &[String]) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./=:,@%+".contains(c);
+    let quoted: Vec<String> = words
+        .iter()
+        .map(|word| {
+            if !word.is_empty() && word.chars().all(plain) {
+                word.clone()
+            } else {
+                format!("'{}'", word.replace('\'', r"'\''"))
+            }
+        })
+        .collect();
+    quoted.join(" ")
+}
