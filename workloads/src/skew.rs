@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::chooser::{ScrambledZipfian, Zipfian, harmonic, scrambled_items};
+use crate::chooser::{Exponential, ScrambledZipfian, Zipfian, harmonic, scrambled_items};
 use crate::random::Random;
 use crate::spec::{DataSpec, RequestDistribution, WorkloadSpec};
 
@@ -16,7 +16,7 @@ pub struct Skew {
 }
 
 /// Up to so many items each is weighed by itself.
-const WEIGHED_ITEMS: u64 = 1 << 20;
+const WEIGHED_ITEMS: u64 = 1 << 18;
 /// So many ranks for each item are weighed one by one, but at least [`WEIGHED_RANKS_MIN`].
 const RANKS_PER_ITEM: u64 = 4;
 const WEIGHED_RANKS_MIN: u64 = 1 << 16;
@@ -164,13 +164,10 @@ fn hotspot(n: u64, data_fraction: f64, operation_fraction: f64) -> Skew {
 }
 
 fn exponential(n: u64, percentile: f64, fraction: f64) -> Skew {
-    let gamma = -libm::log(1.0 - percentile / 100.0) / (n as f64 * fraction);
-    // Draws beyond the oldest record are repeated: the distribution is cut off at n.
-    let below = |items: f64| -libm::expm1(-gamma * items);
-    Skew {
-        hottest_key_share: below(1.0) / below(n as f64),
-        top_20_percent_share: below(top_fifth(n) as f64) / below(n as f64),
-    }
+    let ages = Exponential::new(n, percentile, fraction);
+    // Draws beyond the oldest record do not count.
+    let share = |items: u64| ages.share_below(items) / ages.share_below(n);
+    Skew { hottest_key_share: share(1), top_20_percent_share: share(top_fifth(n)) }
 }
 
 #[cfg(test)]

@@ -177,3 +177,91 @@ fn series_fault(series: &SeriesSpec, streams: u32) -> Result<(), Fault> {
     length_fault("data.window_points", series.window_points, 1, u64::from(u32::MAX))?;
     share("data.window_recent_share", series.window_recent_share, 1.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(name: &str, change: impl FnOnce(&mut WorkloadSpec), expected: &str) {
+        let mut spec = WorkloadSpec::builtin(name).unwrap();
+        change(&mut spec);
+        let error = spec.validate().unwrap_err().to_string();
+        let start = format!("workload {name}: {expected}");
+        assert!(error.starts_with(&start) && !error.contains('\n'), "{error} is not {start}");
+    }
+
+    fn refused_ycsb(change: impl FnOnce(&mut YcsbSpec), expected: &str) {
+        let change = |spec: &mut WorkloadSpec| match &mut spec.data {
+            DataSpec::Ycsb(ycsb) => change(ycsb),
+            DataSpec::TimeSeries(_) => panic!("YCSB records expected"),
+        };
+        refused("ycsb-a", change, expected);
+    }
+
+    fn refused_series(change: impl FnOnce(&mut SeriesSpec), expected: &str) {
+        let change = |spec: &mut WorkloadSpec| match &mut spec.data {
+            DataSpec::TimeSeries(series) => change(series),
+            DataSpec::Ycsb(_) => panic!("time series expected"),
+        };
+        refused("ts-mixed", change, expected);
+    }
+
+    #[test]
+    fn builtins_are_valid() {
+        for spec in WorkloadSpec::builtins() {
+            spec.validate().unwrap();
+        }
+    }
+
+    #[test]
+    fn specs_that_cannot_run_name_the_field() {
+        refused("ycsb-a", |spec| spec.records = 0, "records: 0 is out of range");
+        refused("ycsb-a", |spec| spec.records = u64::MAX, "records: ");
+        refused("ycsb-a", |spec| spec.operations = 0, "operations: ");
+        refused("ycsb-a", |spec| spec.streams = 0, "streams: ");
+        refused("ycsb-a", |spec| spec.mix.clear(), "mix: the weights sum to 0");
+        refused("ycsb-a", |spec| spec.mix[0].1 = -1.0, "mix: the weight of read is -1");
+        refused("ycsb-a", |spec| spec.mix[0].1 = f64::NAN, "mix: the weight of read is NaN");
+        refused("ycsb-a", |spec| spec.mix[0].0 = OperationKind::Window, "mix: window does not go");
+        refused("ts-mixed", |spec| spec.mix[0].0 = OperationKind::Read, "mix: read does not go");
+        let empty = LengthDistribution::Uniform { min: 0, max: 5 };
+        refused("ycsb-e", |spec| spec.scan_length = empty, "scan_length: 0 is out of range");
+        let reversed = LengthDistribution::Zipfian { min: 6, max: 5 };
+        refused("ycsb-e", |spec| spec.scan_length = reversed, "scan_length: the shortest, 6");
+        refused("ts-mixed", |spec| spec.streams = 1_001, "data.series: 1000 series, expected");
+        let zipfian = RequestDistribution::Zipfian;
+        refused("ts-mixed", |spec| spec.request_distribution = zipfian, "request_distribution: ");
+    }
+
+    #[test]
+    fn distributions_that_cannot_be_drawn_are_refused() {
+        for distribution in [
+            RequestDistribution::Zipf { theta: -0.1 },
+            RequestDistribution::Zipf { theta: f64::NAN },
+            RequestDistribution::Hotspot { data_fraction: 1.1, operation_fraction: 0.5 },
+            RequestDistribution::Hotspot { data_fraction: 0.1, operation_fraction: -0.5 },
+            RequestDistribution::Exponential { percentile: 0.0, fraction: 0.5 },
+            RequestDistribution::Exponential { percentile: 100.0, fraction: 0.5 },
+            RequestDistribution::Exponential { percentile: 95.0, fraction: 0.0 },
+        ] {
+            let change = |spec: &mut WorkloadSpec| spec.request_distribution = distribution;
+            refused("ycsb-c", change, "request_distribution");
+        }
+    }
+
+    #[test]
+    fn data_that_cannot_be_made_is_refused() {
+        refused_ycsb(|ycsb| ycsb.compression_ratio = 0.5, "data.compression_ratio: ");
+        refused_ycsb(|ycsb| ycsb.key.zero_padding = 5_000, "data.key.zero_padding: ");
+        refused_ycsb(|ycsb| ycsb.key.insert_start = u64::MAX, "data.key.insert_start: ");
+        let huge = ValueSpec::Blob { bytes: VALUE_BYTES_MAX + 1 };
+        refused_ycsb(|ycsb| ycsb.value = huge, "data.value.bytes: ");
+        let length = LengthDistribution::Constant { value: VALUE_BYTES_MAX / 2 };
+        let huge = ValueSpec::Fields { count: 3, length };
+        refused_ycsb(|ycsb| ycsb.value = huge, "data.value.length: all fields together: ");
+        refused_series(|series| series.interval_ms = 0, "data.interval_ms: ");
+        refused_series(|series| series.late_share = 0.6, "data.late_share: ");
+        refused_series(|series| series.late_steps_max = 33, "data.late_steps_max: 33 is out");
+        refused_series(|series| series.window_recent_share = 2.0, "data.window_recent_share: ");
+    }
+}

@@ -25,7 +25,7 @@ pub(crate) enum Chooser {
     Zipf { ranks: Zipf, items: Permutation },
     Latest(GrowingZipfian),
     Hotspot(Hotspot),
-    Exponential { gamma: f64 },
+    Exponential(Exponential),
     Sequential { next: u64, step: u64, loaded: u64 },
 }
 
@@ -46,7 +46,7 @@ impl Chooser {
                 Self::Hotspot(Hotspot::new(loaded, data_fraction, operation_fraction))
             }
             RequestDistribution::Exponential { percentile, fraction } => {
-                Self::Exponential { gamma: exponential_gamma(loaded, percentile, fraction) }
+                Self::Exponential(Exponential::new(loaded, percentile, fraction))
             }
             RequestDistribution::Sequential => {
                 Self::Sequential { next: 0, step: u64::from(spec.streams), loaded }
@@ -79,12 +79,7 @@ impl Chooser {
                 visible - 1 - zipfian.rank(random.unit())
             }
             Self::Hotspot(hotspot) => hotspot.item(random),
-            Self::Exponential { gamma } => loop {
-                let age = exponential_age(*gamma, random.unit());
-                if age < visible {
-                    return visible - 1 - age;
-                }
-            },
+            Self::Exponential(ages) => visible - 1 - ages.age(random.unit(), visible),
             Self::Sequential { next, step, loaded } => {
                 let item = *next;
                 *next = (item + *step) % *loaded;
@@ -96,23 +91,40 @@ impl Chooser {
 
 /// How many items YCSB's scrambled generator is told of: the loaded records, the inserts that YCSB
 /// expects (twice the share of the operations, rounded down), here those of one stream, and one more.
+///
+/// Deviation: no more inserts are expected than records are loaded. A long run over few records would
+/// else draw for ever among items that are not there yet; so at least half of the draws count.
 pub(crate) fn scrambled_items(spec: &WorkloadSpec) -> u64 {
     let mix = spec.normalised_mix();
     let share = mix.iter().find(|(kind, _)| *kind == OperationKind::Insert);
     let expected = (spec.operations as f64 * share.map_or(0.0, |(_, share)| *share) * 2.0) as u64;
-    spec.records + expected.div_ceil(u64::from(spec.streams.max(1))) + 1
+    let of_stream = expected.div_ceil(u64::from(spec.streams.max(1)));
+    spec.records + of_stream.min(spec.records) + 1
 }
 
-/// γ of YCSB's exponential generator: `percentile` per cent of the draws fall below
-/// `loaded` · `fraction`.
-fn exponential_gamma(loaded: u64, percentile: f64, fraction: f64) -> f64 {
-    -libm::log(1.0 - percentile / 100.0) / (loaded as f64 * fraction)
+/// YCSB's exponential distribution of ages: how far behind the newest item a pick lies.
+#[derive(Debug, Clone)]
+pub(crate) struct Exponential {
+    gamma: f64,
 }
 
-/// How far behind the newest item a draw of the exponential distribution lies.
-fn exponential_age(gamma: f64, unit: f64) -> u64 {
-    // 1 − u lies in (0, 1], so that the logarithm is finite.
-    (-libm::log(1.0 - unit) / gamma) as u64
+impl Exponential {
+    /// `percentile` per cent of the ages fall below `loaded` · `fraction`.
+    pub(crate) fn new(loaded: u64, percentile: f64, fraction: f64) -> Self {
+        Self { gamma: -libm::log1p(-percentile / 100.0) / (loaded as f64 * fraction) }
+    }
+
+    /// The age below `visible` for a number in [0, 1). YCSB draws again until the age is in range; to
+    /// scale the number into the range gives the same distribution in one draw.
+    fn age(&self, unit: f64, visible: u64) -> u64 {
+        let age = -libm::log1p(-unit * self.share_below(visible)) / self.gamma;
+        (age as u64).min(visible - 1)
+    }
+
+    /// The probability of an age below `items`, without an upper bound.
+    pub(crate) fn share_below(&self, items: u64) -> f64 {
+        -libm::expm1(-self.gamma * items as f64)
+    }
 }
 
 /// YCSB's hotspot: the hot set is the first part of the items.
