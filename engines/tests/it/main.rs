@@ -1,6 +1,9 @@
 //! Integration tests of the engines crate.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::print_stderr, reason = "a failed sweep says where it was")]
 
 mod conformance;
+mod crash;
 mod simulated;
+mod toy;

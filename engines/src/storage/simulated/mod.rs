@@ -143,6 +143,11 @@ impl SimulatedDisk {
         self.state.lock().off = true;
     }
 
+    /// Whether power has been lost.
+    pub fn is_off(&self) -> bool {
+        self.state.lock().off
+    }
+
     /// The operation with this number will fail.
     pub fn fail_at(&self, operation: u64, fault: Fault, repeat: Repeat) {
         self.state.lock().fault = Some((operation, fault, repeat));
