@@ -1,1 +1,59 @@
 //! Bitcask: a hash index over an append-only log.
+//!
+//! Values lie in data files that are only ever appended to; an index in memory, the keydir, knows where the newest record of each key lies. A get is
+//! one look into the keydir and one read; a put is one append. What has been overwritten or deleted is dropped when files are merged.
+//!
+//! ```no_run
+//! use kvdyno_engines::bitcask::{Bitcask, Options};
+//! use kvdyno_engines::storage::Disk;
+//!
+//! # fn main() -> kvdyno_engines::Result<()> {
+//! let store = Bitcask::open(Disk, "sessions", Options::default())?;
+//! store.put(b"user-7", b"logged in")?;
+//! let mut value = Vec::new();
+//! assert!(store.get(b"user-7", &mut value)?);
+//! assert!(store.delete(b"user-7")?);
+//! store.close()
+//! # }
+//! ```
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `store` | reads, writes, syncs |
+//! | `keydir`, `entry` | the index: eight bytes a key, whatever the key's length |
+//! | `record` | format of data files, `0000000001.data` |
+//! | `hint` | format of hint files, `0000000001.hint` |
+//! | `manifest` | format of the list of data files, `MANIFEST` |
+//! | `segment`, `files` | the data files of an open store |
+//! | `rotation`, `merge` | how data files come and go |
+//! | `recovery` | opening, after a close or a crash |
+//!
+//! What survives, by durability class: `buffered` and `os`: the death of the process at any moment loses no acknowledged write; power loss loses at most what was written
+//! after the last [`Bitcask::sync`], and always leaves a state that the store was in once. `sync`: power loss loses no acknowledged write.
+//!
+//! Source: Sheehy and Smith, "Bitcask: A Log-Structured Hash Table for Fast Key/Value Data", 2010. Different here: the keydir does not hold keys,
+//! files are named by a manifest in order of age rather than sorted by number, hints have hashes instead of keys, reads go through mappings.
+
+mod background;
+mod engine;
+mod entry;
+mod files;
+mod hint;
+mod keydir;
+mod manifest;
+mod merge;
+mod metrics;
+mod options;
+mod record;
+mod recovery;
+mod report;
+mod rotation;
+mod segment;
+mod store;
+
+pub use engine::Bitcask;
+pub use options::{
+    Background, KEY_BYTES_MAX, MergePolicy, Options, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
+    VALUE_BYTES_MAX,
+};
+pub use report::{MergeReport, Recovery};

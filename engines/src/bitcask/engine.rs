@@ -1,0 +1,246 @@
+//! The handle to an open store: the native interface, and [`Engine`] over it.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::background::Workers;
+use super::merge::FileUsage;
+use super::options::{Background, KEY_BYTES_MAX, Options, VALUE_BYTES_MAX};
+use super::recovery;
+use super::report::{MergeReport, Recovery};
+use super::store::Store;
+use crate::storage::{Disk, Storage};
+use crate::{
+    BytesWritten, Capabilities, Durability, Engine, Metrics, OperationKind, Result, Session,
+};
+
+/// An open store. All methods can be called from many threads at once.
+///
+/// Dropping the handle is safe for what was acknowledged, but costs the next open a recovery; [`Bitcask::close`] does not.
+pub struct Bitcask<S: Storage = Disk> {
+    // Before the store, so that the threads have ended when the store goes.
+    workers: Workers<S>,
+    store: Arc<Store<S>>,
+    capabilities: Capabilities,
+}
+
+impl<S: Storage> Bitcask<S> {
+    /// Opens the store in the folder `dir`, or makes one there if the folder is empty or missing.
+    ///
+    /// # Errors
+    /// - [`crate::Error::Locked`] if somebody has it open.
+    /// - [`crate::Error::NotAStore`] if the folder holds something else.
+    /// - [`crate::Error::Corrupt`] if data that was safely stored is damaged or missing. What was being written when power was lost is no error: see [`Bitcask::recovery`].
+    pub fn open(storage: S, dir: impl AsRef<Path>, options: Options) -> Result<Self> {
+        let dir = dir.as_ref();
+        let background = options.background;
+        let store = Arc::new(recovery::open(storage, dir, options)?);
+        let workers = match background {
+            Background::Threads => Workers::start(Arc::clone(&store), dir)?,
+            Background::Inline => Workers::none(Arc::clone(&store)),
+        };
+        // There may be work left from the store's earlier life.
+        store.sealer.notify();
+        store.merger.notify();
+        let capabilities = Capabilities {
+            operations: vec![OperationKind::Get, OperationKind::Put, OperationKind::Delete],
+            durability: Durability::ALL.to_vec(),
+            key_bytes_max: KEY_BYTES_MAX,
+            value_bytes_max: VALUE_BYTES_MAX,
+            persistent: true,
+            stores_data: true,
+        };
+        Ok(Self { workers, store, capabilities })
+    }
+
+    /// Reads the value of `key` into `value`, replacing what was there, and tells whether the key exists.
+    #[inline]
+    pub fn get(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
+        value.clear();
+        let found = self.store.read(key, |bytes| value.extend_from_slice(bytes))?;
+        Ok(found.is_some())
+    }
+
+    /// Calls `visit` with the value of `key` where it lies, without a copy; None if there is no such key.
+    #[inline]
+    pub fn get_with<R>(&self, key: &[u8], visit: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
+        self.store.read(key, visit)
+    }
+
+    /// Whether the key exists. Reads and verifies its record.
+    pub fn contains(&self, key: &[u8]) -> Result<bool> {
+        self.store.read(key, |_| ()).map(|found| found.is_some())
+    }
+
+    /// Stores `value` under `key`, replacing any earlier value.
+    #[inline]
+    pub fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.store.put(key, value)
+    }
+
+    /// Removes `key`, and tells whether it was there. Removing what is not there writes nothing.
+    pub fn delete(&self, key: &[u8]) -> Result<bool> {
+        self.store.delete(key)
+    }
+
+    /// Number of keys.
+    pub fn len(&self) -> usize {
+        self.store.keydir.len()
+    }
+
+    /// Whether there are no keys.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All keys, in no order. Reads every record.
+    pub fn keys(&self) -> Result<Vec<Vec<u8>>> {
+        let mut keys = Vec::with_capacity(self.len());
+        self.fold(|key, _| {
+            keys.push(key.to_vec());
+            ControlFlow::Continue(())
+        })?;
+        Ok(keys)
+    }
+
+    /// Visits all keys and values, in no order, until `visit` breaks. A key that is there all the time is visited once; of what is
+    /// written meanwhile, some is seen and some is not.
+    pub fn fold(&self, visit: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>) -> Result<()> {
+        self.store.fold(visit)
+    }
+
+    /// Makes everything acknowledged so far survive power loss.
+    pub fn sync(&self) -> Result<()> {
+        self.store.sync()
+    }
+
+    /// Merges all data files: afterwards there are no stale values and no tombstones but those written meanwhile. Reads and writes go on.
+    pub fn merge(&self) -> Result<MergeReport> {
+        self.store.merge_all()
+    }
+
+    /// Does the background work that is due, or waits for it.
+    ///
+    /// # Errors
+    /// Also what had ended background work since the last call.
+    pub fn settle(&self) -> Result<()> {
+        self.store.settle()
+    }
+
+    /// What was found when the store was opened.
+    pub fn recovery(&self) -> &Recovery {
+        &self.store.recovery
+    }
+
+    /// What this store can do.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// Figures since the store was opened.
+    pub fn metrics(&self) -> Metrics {
+        let (files, counters) = (&self.store.files, &self.store.files.counters);
+        let active_bytes = {
+            let writer = self.store.writer.lock();
+            writer.active.log.len()
+        };
+        let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let bytes_written = BytesWritten {
+            log: load(&counters.log_bytes) + active_bytes,
+            merge: load(&counters.merge_bytes),
+            manifest: load(&counters.manifest_bytes),
+            hint: load(&counters.hint_bytes),
+            ..BytesWritten::default()
+        };
+        let mut metrics = Metrics {
+            bytes_written: Some(bytes_written),
+            fsyncs: Some(counters.fsyncs()),
+            stalls: counters.stalls(),
+            keydir_bytes: Some(self.store.keydir.bytes() as u64),
+            keydir_entries: Some(self.store.keydir.len() as u64),
+            events: counters.events(),
+            ..Metrics::default()
+        };
+        let (mut live, mut tombstones, mut dead, mut segments) = (0, 0, 0, 0_u64);
+        for file in &files.structure().files {
+            let (usage, len) = (&file.segment.usage, file.sealed);
+            let usage = FileUsage {
+                len: len.unwrap_or_default(),
+                live: usage.live_bytes(),
+                tombstones: usage.tombstone_bytes(),
+            };
+            live += usage.live;
+            tombstones += usage.tombstones;
+            dead += usage.dead();
+            segments += 1;
+        }
+        for (name, figure) in [
+            ("live_bytes", live),
+            ("tombstone_bytes", tombstones),
+            ("sealed_dead_bytes", dead),
+            ("segments", segments),
+        ] {
+            metrics.counters.insert(name.to_owned(), figure as f64);
+        }
+        metrics
+    }
+
+    /// Closes the store so that the next open finds it clean.
+    pub fn close(self) -> Result<()> {
+        let Self { workers, store, .. } = self;
+        drop(workers);
+        // The threads have ended and sessions borrow the handle: this is the last reference.
+        Arc::into_inner(store).map_or(Ok(()), Store::close)
+    }
+}
+
+impl<S: Storage> Engine for Bitcask<S> {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn session(&self) -> Result<Box<dyn Session + '_>> {
+        Ok(Box::new(BitcaskSession { store: &self.store }))
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.store.sync()
+    }
+
+    fn settle(&self) -> Result<()> {
+        self.store.settle()
+    }
+
+    fn metrics(&self) -> Metrics {
+        Bitcask::metrics(self)
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        Bitcask::close(*self)
+    }
+}
+
+/// A thread's handle to a [`Bitcask`].
+struct BitcaskSession<'a, S: Storage> {
+    store: &'a Store<S>,
+}
+
+impl<S: Storage> Session for BitcaskSession<'_, S> {
+    #[inline]
+    fn get(&mut self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
+        value.clear();
+        let found = self.store.read(key, |bytes| value.extend_from_slice(bytes))?;
+        Ok(found.is_some())
+    }
+
+    #[inline]
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.store.put(key, value)
+    }
+
+    fn delete(&mut self, key: &[u8]) -> Result<()> {
+        self.store.delete(key).map(|_| ())
+    }
+}

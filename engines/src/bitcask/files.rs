@@ -1,0 +1,218 @@
+//! The set of data files of an open store: which there are, in what order, and how they come and go.
+//!
+//! 1. [`Structure`] lists them, oldest records first; the manifest is its image on disk and is replaced before the list is.
+//! 2. The segment table finds them by slot; readers load it without a lock.
+//! 3. A file is created, then named by the manifest, then put into the table, then used. It goes in the opposite order.
+//!
+//! Lock order in the whole engine: merging, sealing, writer, structure, shard of the keydir.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::{ArcSwap, Guard};
+use parking_lot::{Mutex, MutexGuard};
+
+use super::entry::Layout;
+use super::manifest::{Manifest, ManifestFile};
+use super::metrics::Counters;
+use super::segment::{FileId, FileKind, Segment, Table};
+use crate::log::LogWriter;
+use crate::storage::{Appender, Storage};
+use crate::{Error, Result};
+
+/// The data files of a store in `dir`.
+pub(crate) struct Files<S: Storage> {
+    pub(crate) storage: S,
+    pub(crate) dir: PathBuf,
+    pub(crate) layout: Layout,
+    pub(crate) counters: Counters,
+    table: ArcSwap<Table<S::File>>,
+    structure: Mutex<Structure<S::File>>,
+    /// The file that is being written; those after it in the structure wait to be.
+    active_id: AtomicU32,
+    poisoned: OnceLock<String>,
+}
+
+/// Data files, oldest records first.
+#[derive(Debug)]
+pub(crate) struct Structure<F> {
+    pub(crate) next_id: FileId,
+    pub(crate) files: Vec<Listed<F>>,
+}
+
+/// A data file in the structure.
+#[derive(Debug)]
+pub(crate) struct Listed<F> {
+    pub(crate) segment: Arc<Segment<F>>,
+    /// Length if sealed.
+    pub(crate) sealed: Option<u64>,
+}
+
+impl<F> Clone for Listed<F> {
+    fn clone(&self) -> Self {
+        Self { segment: Arc::clone(&self.segment), sealed: self.sealed }
+    }
+}
+
+impl<F> Structure<F> {
+    fn manifest(next_id: FileId, files: &[Listed<F>]) -> Manifest {
+        let file = |file: &Listed<F>| ManifestFile { id: file.segment.id, sealed: file.sealed };
+        Manifest { next_id, files: files.iter().map(file).collect() }
+    }
+
+    /// Takes an id that no file has had.
+    pub(crate) fn take_id(&mut self) -> Result<FileId> {
+        let id = self.next_id;
+        self.next_id = FileId(id.0.checked_add(1).ok_or_else(|| Error::InvalidOption {
+            name: "segment_bytes",
+            value: "all 2^32 file numbers used".to_owned(),
+            expected: "longer data files, in a new store",
+        })?);
+        Ok(id)
+    }
+}
+
+/// A data file that is being written, or waits to be.
+pub(crate) struct Active<S: Storage> {
+    pub(crate) log: LogWriter<S::Appender>,
+    pub(crate) segment: Arc<Segment<S::File>>,
+}
+
+impl<S: Storage> Files<S> {
+    pub(crate) fn new(
+        storage: S,
+        dir: PathBuf,
+        layout: Layout,
+        counters: Counters,
+        structure: Structure<S::File>,
+    ) -> Self {
+        let mut table = Table::default();
+        for file in &structure.files {
+            table.insert(Arc::clone(&file.segment));
+        }
+        Self {
+            storage,
+            dir,
+            layout,
+            counters,
+            table: ArcSwap::from_pointee(table),
+            structure: Mutex::new(structure),
+            active_id: AtomicU32::new(0),
+            poisoned: OnceLock::new(),
+        }
+    }
+
+    /// The segment table. Files in it can be read for as long as the guard is held.
+    #[inline]
+    pub(crate) fn table(&self) -> Guard<Arc<Table<S::File>>> {
+        self.table.load()
+    }
+
+    pub(crate) fn structure(&self) -> MutexGuard<'_, Structure<S::File>> {
+        self.structure.lock()
+    }
+
+    /// Notes a failure after which it is unknown what is on the disk.
+    pub(crate) fn poison(&self, error: Error) -> Error {
+        self.poisoned.get_or_init(|| error.to_string());
+        error
+    }
+
+    /// # Errors
+    /// [`Error::Poisoned`] after such a failure.
+    #[inline]
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.poisoned.get() {
+            None => Ok(()),
+            Some(cause) => Err(Error::Poisoned { cause: cause.clone() }),
+        }
+    }
+
+    /// Replaces the list of files, on disk first.
+    pub(crate) fn restructure(
+        &self,
+        structure: &mut Structure<S::File>,
+        files: Vec<Listed<S::File>>,
+    ) -> Result<()> {
+        self.check()?;
+        Structure::manifest(structure.next_id, &files)
+            .write(&self.storage, &self.dir, &self.counters)?
+            .commit(&self.counters)
+            .map_err(|error| self.poison(error))?;
+        structure.files = files;
+        Ok(())
+    }
+
+    /// Creates a data file with room for `capacity` bytes, behind the active one.
+    ///
+    /// # Errors
+    /// If the device is full, say; then nothing has changed, and it can be tried again.
+    pub(crate) fn create(&self, capacity: u64) -> Result<Active<S>> {
+        let mut structure = self.structure.lock();
+        let id = structure.take_id()?;
+        let path = FileKind::Data.path(&self.dir, id);
+        let appender = self.storage.create(&path, Some(capacity))?;
+        let outcome = self.place(id, appender.file()).and_then(|segment| {
+            let active = FileId(self.active_id.load(Ordering::Relaxed));
+            let mut files = structure.files.clone();
+            let behind = files.iter().rposition(|file| file.segment.id == active);
+            let at = behind.map_or(files.len(), |at| at + 1);
+            files.insert(at, Listed { segment: Arc::clone(&segment), sealed: None });
+            self.restructure(&mut structure, files)?;
+            Ok(segment)
+        });
+        let segment = outcome.inspect_err(|_| self.discard(&[id]))?;
+        self.publish(&segment);
+        Ok(Active { log: LogWriter::new(appender, id.0), segment })
+    }
+
+    /// Gives a file a slot. The structure's lock must be held until the segment is published.
+    pub(crate) fn place(&self, id: FileId, file: S::File) -> Result<Arc<Segment<S::File>>> {
+        let slot = self.table.load().free_slot();
+        if slot >= self.layout.slots() {
+            return Err(Error::InvalidOption {
+                name: "segment_bytes",
+                value: format!("too small for a store of {slot} data files"),
+                expected: "longer data files: the index addresses 8 TiB",
+            });
+        }
+        Ok(Arc::new(Segment::new(id, slot, file)))
+    }
+
+    /// Puts a segment into the table. The structure's lock must be held.
+    pub(crate) fn publish(&self, segment: &Arc<Segment<S::File>>) {
+        let mut table = Table::clone(&self.table.load());
+        table.insert(Arc::clone(segment));
+        self.table.store(Arc::new(table));
+    }
+
+    /// Takes segments that no entry of the keydir points into out of the table. The structure's lock must be held.
+    pub(crate) fn withdraw(&self, segments: &[Arc<Segment<S::File>>]) {
+        let mut table = Table::clone(&self.table.load());
+        for segment in segments {
+            table.remove(segment.slot);
+        }
+        self.table.store(Arc::new(table));
+    }
+
+    /// Removes data files that were created and are not to be used after all.
+    pub(crate) fn discard(&self, ids: &[FileId]) {
+        // After a failure in the middle of it, the manifest may name them or not.
+        if self.check().is_ok() {
+            ids.iter().for_each(|id| self.remove(*id));
+        }
+    }
+
+    /// Removes the files of a segment that the manifest does not name any more. What cannot be removed is an orphan, and goes when the store is next opened.
+    pub(crate) fn remove(&self, id: FileId) {
+        for kind in [FileKind::Hint, FileKind::Data] {
+            let _ = self.storage.remove(&kind.path(&self.dir, id));
+        }
+    }
+
+    /// Says which file is being written from now on.
+    pub(crate) fn activate(&self, id: FileId) {
+        self.active_id.store(id.0, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,111 @@
+//! What a store is opened with.
+
+use crate::log::frame::{ALIGNMENT, LOG_BYTES_MAX};
+use crate::{Durability, Error, Result};
+
+/// Longest key in bytes.
+pub const KEY_BYTES_MAX: usize = 64 << 10;
+/// Longest value in bytes.
+pub const VALUE_BYTES_MAX: usize = 16 << 20;
+/// Smallest [`Options::segment_bytes`].
+pub const SEGMENT_BYTES_MIN: u64 = 4 << 10;
+/// Largest [`Options::segment_bytes`]; what is left up to the longest possible log takes one record of any length.
+pub const SEGMENT_BYTES_MAX: u64 = 8 << 30;
+
+const _: () =
+    assert!(SEGMENT_BYTES_MAX < LOG_BYTES_MAX && SEGMENT_BYTES_MIN.is_multiple_of(ALIGNMENT));
+
+/// What a store is opened with. All of it may differ from one opening of a store to the next.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// What an acknowledged write survives. An append is a copy into a shared mapping, which is as cheap as a copy into a buffer of our own: class
+    /// `buffered` therefore takes the path of class `os`, and keeps more than it promises.
+    pub durability: Durability,
+    /// Length at which the active data file is full and the next one begins. A longer record gets a file of its own length.
+    pub segment_bytes: u64,
+    /// When merging starts by itself, and what it takes.
+    pub merge: MergePolicy,
+    /// Who does the work that need not be done before a write is acknowledged.
+    pub background: Background,
+    /// Bits of a key's hash that count; fewer make collisions frequent, which is for tests.
+    #[doc(hidden)]
+    pub hash_mask: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Os,
+            segment_bytes: 64 << 20,
+            merge: MergePolicy::default(),
+            background: Background::Threads,
+            hash_mask: u64::MAX,
+        }
+    }
+}
+
+impl Options {
+    pub(crate) fn validate(&self) -> Result<()> {
+        let fraction = |name, value: f64| match value {
+            0.0..=1.0 => Ok(()),
+            _ => Err(Error::InvalidOption {
+                name,
+                value: value.to_string(),
+                expected: "a fraction between 0 and 1",
+            }),
+        };
+        fraction("merge.fragmentation_trigger", self.merge.fragmentation_trigger)?;
+        fraction("merge.fragmentation_included", self.merge.fragmentation_included)?;
+        fraction("merge.tombstones_trigger", self.merge.tombstones_trigger)?;
+        if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes) {
+            return Err(Error::InvalidOption {
+                name: "segment_bytes",
+                value: self.segment_bytes.to_string(),
+                expected: "4 KiB to 8 GiB",
+            });
+        }
+        Ok(())
+    }
+}
+
+/// When data files are merged without being asked, and which. The defaults are those of Basho's Bitcask; fragmentation is counted in bytes, not keys.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MergePolicy {
+    /// Whether merging starts by itself.
+    pub automatic: bool,
+    /// A file of which this fraction is dead starts a merge.
+    pub fragmentation_trigger: f64,
+    /// A file with this many dead bytes starts a merge.
+    pub dead_bytes_trigger: u64,
+    /// Once there is a merge, files of which this fraction is dead are taken in.
+    pub fragmentation_included: f64,
+    /// Once there is a merge, files with this many dead bytes are taken in.
+    pub dead_bytes_included: u64,
+    /// Once there is a merge, files shorter than this are taken in.
+    pub small_file_bytes: u64,
+    /// When this fraction of all bytes are tombstones, all files are merged: only a merge that begins at the oldest file can drop a tombstone.
+    pub tombstones_trigger: f64,
+}
+
+impl Default for MergePolicy {
+    fn default() -> Self {
+        Self {
+            automatic: true,
+            fragmentation_trigger: 0.6,
+            dead_bytes_trigger: 512 << 20,
+            fragmentation_included: 0.4,
+            dead_bytes_included: 128 << 20,
+            small_file_bytes: 10 << 20,
+            tombstones_trigger: 0.3,
+        }
+    }
+}
+
+/// Who does the work that need not be done before a write is acknowledged: preparing, sealing and merging data files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Background {
+    /// Two threads of the store.
+    Threads,
+    /// The writer whose write makes the work due, before it returns. The order of all file operations is then determined by the order of the writes.
+    Inline,
+}

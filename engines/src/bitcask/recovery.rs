@@ -1,0 +1,402 @@
+//! Opening a store: what is there is found out, and made ready to go on.
+//!
+//! 1. The manifest names the data files, oldest records first. One that is missing is an error; files of ours that it does not name are orphans.
+//! 2. A sealed file has a known, synced length. Its hint is loaded; without a valid one it is read, and any damage is corruption.
+//! 3. An open file is read until its frames end; by the watermark rule of [`crate::log::replay`] that is a torn tail or corruption.
+//! 4. What survives must be a prefix of what was written. Each open file says in its preface how long the one before it was; if less than that was
+//!    found there, the file and all after it are given up. If one of them knew that it had been synced itself, the missing end had been synced as well: corruption.
+//! 5. What was found stays where it is, and writing goes on in a new file, whose preface says where the last one ended. Torn tails are thus never
+//!    written behind, and are cut off once their files are sealed and opened again. Nothing changes before the new manifest is in place: a
+//!    recovery that crashes is repeated from the same state.
+//!
+//! **Equal hashes.** A hint has a key's 64-bit hash, not the key. A record replaces an older one if the hashes are equal, and it is not a *twin*: at the time it
+//! was written, no other living key had its hash, so the one entry with that hash is its key's. If it is a twin, or several entries have its hash, the keys are read. Merging
+//! does not disturb this: it drops dead records only, so whatever an entry is mistaken for belongs to a key that a later record, or none, brings back.
+//! The keydir itself has only 34 bits of a hash; the rest of them is looked up in the hint that the entry came from, or in the record.
+
+use std::collections::{HashSet, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::entry::{Entry, Layout, Slot};
+use super::files::{Files, Listed, Structure};
+use super::hint::{self, Hint, HintEntry, HintKey};
+use super::keydir::Keydir;
+use super::manifest::{MANIFEST_NAME, MANIFEST_TEMPORARY_NAME, Manifest};
+use super::metrics::Counters;
+use super::options::Options;
+use super::record::{self, FRAME_BYTES_MAX, PREFACE_FRAME_BYTES, Preface, Record};
+use super::report::Recovery;
+use super::rotation::write_preface;
+use super::segment::{FileId, FileKind, Segment};
+use super::store::{Full, Store};
+use crate::log::{Expected, frame, replay};
+use crate::storage::{DirEntry, File, Storage};
+use crate::{Error, Result};
+
+/// Name of the lock file in the store's folder.
+const LOCK_NAME: &str = "LOCK";
+
+/// Opens the store in `dir`, or makes one there.
+pub(crate) fn open<S: Storage>(storage: S, dir: &Path, options: Options) -> Result<Store<S>> {
+    let start = Instant::now();
+    options.validate()?;
+    storage.create_dir(dir)?;
+    refuse_foreign(dir, &storage.list(dir)?)?;
+    let lock = storage.lock(&dir.join(LOCK_NAME))?;
+    let entries = storage.list(dir)?;
+    refuse_foreign(dir, &entries)?;
+    let counters = Counters::default();
+    let manifest = if has_manifest(&entries) {
+        Manifest::load(&storage, dir)?
+    } else {
+        create(&storage, dir, &entries, &counters)?
+    };
+    let mut recovery = Recovery::default();
+    let sources = open_files(&storage, dir, &manifest, &entries)?;
+    recovery.orphans_removed = remove_orphans(&storage, dir, &manifest, &entries)?;
+    let Loaded { layout, keydir, kept, dropped } = load(&sources, &options, &mut recovery)?;
+    drop(sources);
+
+    let open = |file: &&(Listed<S::File>, u64)| file.0.sealed.is_none();
+    let full: VecDeque<_> = kept
+        .iter()
+        .filter(open)
+        .map(|(file, len)| Full { segment: Arc::clone(&file.segment), log: None, len: *len })
+        .collect();
+    let previous = full.back().map(|full| (full.segment.id, full.len));
+    let files = kept.into_iter().map(|(file, _)| file).collect();
+    let structure = Structure { next_id: manifest.next_id, files };
+    let files = Files::new(storage, dir.to_owned(), layout, counters, structure);
+    let mut active = files.create(options.segment_bytes)?;
+    files.activate(active.segment.id);
+    write_preface(&mut active, previous)?;
+    for id in dropped {
+        files.remove(id);
+    }
+    recovery.records = keydir.len() as u64;
+    recovery.duration = start.elapsed();
+    Ok(Store::new(options, files, keydir, active, full, recovery, lock))
+}
+
+fn has_manifest(entries: &[DirEntry]) -> bool {
+    entries.iter().any(|entry| entry.name == MANIFEST_NAME)
+}
+
+/// A folder without a manifest must be empty, but for what a creation that was cut short leaves behind.
+fn refuse_foreign(dir: &Path, entries: &[DirEntry]) -> Result<()> {
+    let foreign = |entry: &&DirEntry| {
+        !entry.is_file || ![LOCK_NAME, MANIFEST_TEMPORARY_NAME].contains(&entry.name.as_str())
+    };
+    match entries.iter().find(foreign) {
+        Some(entry) if !has_manifest(entries) => Err(Error::NotAStore {
+            path: dir.to_owned(),
+            reason: format!("it holds {:?}, but no file {MANIFEST_NAME:?}", entry.name),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Makes an empty store: its manifest comes before all data, so that data without a manifest is never ours to remove.
+fn create<S: Storage>(
+    storage: &S,
+    dir: &Path,
+    entries: &[DirEntry],
+    counters: &Counters,
+) -> Result<Manifest> {
+    if entries.iter().any(|entry| entry.name == MANIFEST_TEMPORARY_NAME) {
+        storage.remove(&dir.join(MANIFEST_TEMPORARY_NAME))?;
+    }
+    let manifest = Manifest::default();
+    manifest.write(storage, dir, counters)?.commit(counters)?;
+    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        counters.sync(|| storage.sync_dir(parent))?;
+    }
+    Ok(manifest)
+}
+
+/// Removes files of ours that the manifest does not name.
+fn remove_orphans<S: Storage>(
+    storage: &S,
+    dir: &Path,
+    manifest: &Manifest,
+    entries: &[DirEntry],
+) -> Result<u64> {
+    let named: HashSet<FileId> = manifest.files.iter().map(|file| file.id).collect();
+    let mut removed = 0;
+    for entry in entries.iter().filter(|entry| entry.is_file) {
+        let orphan = match FileKind::parse(&entry.name) {
+            Some((_, id)) => !named.contains(&id),
+            None => entry.name == MANIFEST_TEMPORARY_NAME && has_manifest(entries),
+        };
+        if orphan {
+            storage.remove(&dir.join(&entry.name))?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// A data file that the manifest names, and its hint if there is one.
+struct Source<F> {
+    id: FileId,
+    sealed: Option<u64>,
+    file: F,
+    hint: Option<F>,
+}
+
+fn open_files<S: Storage>(
+    storage: &S,
+    dir: &Path,
+    manifest: &Manifest,
+    entries: &[DirEntry],
+) -> Result<Vec<Source<S::File>>> {
+    let there: HashSet<_> = entries
+        .iter()
+        .filter(|entry| entry.is_file)
+        .filter_map(|entry| FileKind::parse(&entry.name))
+        .collect();
+    let mut sources = Vec::with_capacity(manifest.files.len());
+    for named in &manifest.files {
+        let path = FileKind::Data.path(dir, named.id);
+        if !there.contains(&(FileKind::Data, named.id)) {
+            return Err(Error::corrupt(
+                &path,
+                0,
+                "the manifest names this file, but it is missing",
+            ));
+        }
+        let mut file = storage.open(&path)?;
+        if let Some(len) = named.sealed {
+            if file.len() < len {
+                let reason = format!("{len} bytes were sealed, but the file ends here");
+                return Err(Error::corrupt(&path, file.len(), reason));
+            }
+            if file.len() > len {
+                drop(file);
+                storage.truncate(&path, len)?;
+                file = storage.open(&path)?;
+            }
+        }
+        let hint = (named.sealed.is_some() && there.contains(&(FileKind::Hint, named.id)))
+            .then(|| storage.open(&FileKind::Hint.path(dir, named.id)))
+            .transpose()?;
+        sources.push(Source { id: named.id, sealed: named.sealed, file, hint });
+    }
+    Ok(sources)
+}
+
+/// What the data files hold.
+struct Loaded<F> {
+    layout: Layout,
+    keydir: Keydir,
+    /// Files that make up the store, with their lengths.
+    kept: Vec<(Listed<F>, u64)>,
+    /// Files that are not needed: never used, or given up.
+    dropped: Vec<FileId>,
+}
+
+fn load<F: File>(
+    sources: &[Source<F>],
+    options: &Options,
+    recovery: &mut Recovery,
+) -> Result<Loaded<F>> {
+    let longest = sources.iter().map(|source| source.file.len()).max().unwrap_or(0);
+    let needed = PREFACE_FRAME_BYTES + FRAME_BYTES_MAX;
+    let layout = Layout::new(options.segment_bytes.max(needed).max(longest));
+    let segment = |(slot, source): (usize, &Source<F>)| {
+        Arc::new(Segment::new(source.id, slot as Slot, source.file.clone()))
+    };
+    let segments: Vec<_> = sources.iter().enumerate().map(segment).collect();
+    let hash_mask = options.hash_mask;
+    let mut index =
+        Index { layout, keydir: Keydir::new(), segments: &segments, hints: Vec::new(), hash_mask };
+    let mut kept: Vec<(Listed<F>, u64)> = Vec::new();
+    let mut given_up = sources.len();
+    for (slot, (source, segment)) in sources.iter().zip(&segments).enumerate() {
+        let len = match source.sealed {
+            Some(len) => Some(index.load_sealed(source, len, recovery)?),
+            None => index.load_open(source, kept.last(), recovery)?,
+        };
+        let Some(len) = len else {
+            given_up = slot;
+            break;
+        };
+        segment.synced.store(source.sealed.is_some(), Ordering::Relaxed);
+        kept.push((Listed { segment: Arc::clone(segment), sealed: source.sealed }, len));
+    }
+    recovery.files = kept.len() as u64;
+    for source in &sources[given_up..] {
+        give_up(source, kept.last(), recovery)?;
+    }
+    let dropped = sources[given_up..].iter().map(|source| source.id).collect();
+    let keydir = index.keydir;
+    Ok(Loaded { layout, keydir, kept, dropped })
+}
+
+/// Takes account of an open file that is not part of the store any more, or never was.
+fn give_up<F: File>(
+    source: &Source<F>,
+    last: Option<&(Listed<F>, u64)>,
+    recovery: &mut Recovery,
+) -> Result<()> {
+    let tail = replay(&source.file, source.id.0, 0, Expected::Torn, |_, _| Ok(()))?;
+    if tail.watermark > 0
+        && let Some((last, len)) = last
+    {
+        let reason = format!(
+            "records are missing from here on, which had been synced when file {} was written",
+            source.id
+        );
+        return Err(Error::corrupt(last.segment.file.path(), *len, reason));
+    }
+    recovery.torn_bytes += tail.len + tail.torn_bytes;
+    recovery.files_dropped += u64::from(tail.len > 0);
+    Ok(())
+}
+
+/// The keydir while it is being built.
+struct Index<'a, F: File> {
+    layout: Layout,
+    keydir: Keydir,
+    /// By slot.
+    segments: &'a [Arc<Segment<F>>],
+    /// By slot.
+    hints: Vec<Option<Hint<F::Bytes<'a>>>>,
+    hash_mask: u64,
+}
+
+impl<'a, F: File> Index<'a, F> {
+    /// Takes in a sealed file of `len` bytes, and returns that length.
+    fn load_sealed(
+        &mut self,
+        source: &'a Source<F>,
+        len: u64,
+        recovery: &mut Recovery,
+    ) -> Result<u64> {
+        let slot = self.hints.len() as Slot;
+        let key = HintKey { id: source.id, data_bytes: len, hash_mask: self.hash_mask };
+        if let Some(file) = &source.hint {
+            let hint = Hint::verify(file.read(0, file.len() as usize)?, key);
+            recovery.hints_used += u64::from(hint.is_some());
+            recovery.hints_rejected += u64::from(hint.is_none());
+            self.hints.push(hint);
+        } else {
+            self.hints.push(None);
+        }
+        if let Some(hint) = &self.hints[slot as usize] {
+            for entry in hint.entries() {
+                self.apply(slot, entry)?;
+            }
+        } else {
+            self.scan(source, slot, Expected::Exactly(len))?;
+        }
+        Ok(len)
+    }
+
+    /// Takes in an open file and returns its length; None if it does not continue what has been taken in before.
+    fn load_open(
+        &mut self,
+        source: &'a Source<F>,
+        last: Option<&(Listed<F>, u64)>,
+        recovery: &mut Recovery,
+    ) -> Result<Option<u64>> {
+        let Ok(frame) = frame::read(&source.file, source.id.0, 0) else { return Ok(None) };
+        let preface = decode_preface(source, frame.payload())?;
+        if let Some((last, len)) = last.filter(|(last, _)| last.sealed.is_none())
+            && preface.previous != Some((last.segment.id, *len))
+        {
+            return Ok(None);
+        }
+        let slot = self.hints.len() as Slot;
+        self.hints.push(None);
+        let tail = self.scan(source, slot, Expected::Torn)?;
+        recovery.torn_bytes += tail.torn_bytes;
+        Ok(Some(tail.len))
+    }
+
+    fn scan(&self, source: &Source<F>, slot: Slot, expected: Expected) -> Result<crate::log::Tail> {
+        replay(&source.file, source.id.0, 0, expected, |offset, payload| {
+            if offset == 0 {
+                return decode_preface(source, payload).map(|_| ());
+            }
+            let record = Record::decode(payload)
+                .ok_or_else(|| record::not_a_record(&source.file, offset))?;
+            let hash = hint::hash(record.key, self.hash_mask);
+            self.apply(slot, HintEntry::of(&record, hash, offset))
+        })
+    }
+
+    /// Takes in a record.
+    fn apply(&self, slot: Slot, record: HintEntry) -> Result<()> {
+        let HintEntry { hash, offset, frame_bytes, tombstone, .. } = record;
+        let new = self.layout.entry(hash, slot, offset);
+        let old = self.same_key(slot, record)?;
+        if let Some((old, old_bytes)) = old {
+            self.segment(old).usage.remove(old_bytes);
+        }
+        let usage = &self.segments[slot as usize].usage;
+        if tombstone {
+            usage.add_tombstone(frame_bytes);
+        } else {
+            usage.add(frame_bytes);
+        }
+        match old {
+            Some((old, _)) if tombstone => {
+                self.keydir.remove(hash, old);
+            }
+            Some((old, _)) => {
+                self.keydir.replace(hash, old, new);
+            }
+            None if tombstone => {}
+            None => self.keydir.insert(hash, new),
+        }
+        Ok(())
+    }
+
+    /// The entry of the record's key, and the bytes of its frame. See "Equal hashes" above.
+    fn same_key(&self, slot: Slot, record: HintEntry) -> Result<Option<(Entry, u64)>> {
+        let (candidates, ()) = self.keydir.candidates(record.hash, || ());
+        let mut equal = Vec::new();
+        for entry in candidates.iter() {
+            let (hash, frame_bytes) = self.look_up(entry)?;
+            if hash == record.hash {
+                equal.push((entry, frame_bytes));
+            }
+        }
+        if equal.is_empty() || (equal.len() == 1 && !record.twin) {
+            return Ok(equal.pop());
+        }
+        let own = record::glance(&self.segments[slot as usize].file, record.offset)?;
+        for (entry, frame_bytes) in equal {
+            let (_, offset) = self.layout.place(entry);
+            if record::glance(&self.segment(entry).file, offset)?.key() == own.key() {
+                return Ok(Some((entry, frame_bytes)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The whole hash of an entry's key, and the bytes of its record's frame.
+    fn look_up(&self, entry: Entry) -> Result<(u64, u64)> {
+        let (slot, offset) = self.layout.place(entry);
+        if let Some(hint) = &self.hints[slot as usize]
+            && let Some(found) = hint.find(offset)
+        {
+            return Ok((found.hash, found.frame_bytes));
+        }
+        let glance = record::glance(&self.segments[slot as usize].file, offset)?;
+        Ok((hint::hash(glance.key(), self.hash_mask), glance.frame_bytes))
+    }
+
+    fn segment(&self, entry: Entry) -> &Segment<F> {
+        &self.segments[self.layout.place(entry).0 as usize]
+    }
+}
+
+fn decode_preface<F: File>(source: &Source<F>, payload: &[u8]) -> Result<Preface> {
+    Preface::decode(payload, source.id)
+        .map_err(|reason| Error::corrupt(source.file.path(), 0, reason))
+}
