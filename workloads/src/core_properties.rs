@@ -160,9 +160,9 @@ impl<'a> Properties<'a> {
                 "{file}: operationcount is missing: taken to be the number of records, {records}"
             ));
         }
-        Ok(WorkloadSpec {
+        let mut spec = WorkloadSpec {
             name: name.into(),
-            description: format!("YCSB property file {}.", self.file.display()),
+            description: String::new(),
             records,
             operations,
             streams: STREAMS,
@@ -175,7 +175,16 @@ impl<'a> Properties<'a> {
             mix: self.mix()?,
             request_distribution: self.request_distribution()?,
             scan_length: self.scan_length()?,
-        })
+        };
+        let shares: Vec<_> = spec
+            .normalised_mix()
+            .into_iter()
+            .map(|(kind, share)| format!("{} % {}", (share * 1000.0).round() / 10.0, kind.name()))
+            .collect();
+        let requests = self.text("requestdistribution").unwrap_or("uniform");
+        spec.description =
+            format!("{}; {requests} requests; from a YCSB property file.", shares.join(", "));
+        Ok(spec)
     }
 
     fn check_workload_class(&self) -> Result<()> {

@@ -57,6 +57,36 @@ fn record(workload: &Workload, record: u64, version: u64) -> (Vec<u8>, Vec<u8>) 
     (key, value)
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+#[test]
+fn layouts_are_the_documented_ones() {
+    let bytes_of = |spec: WorkloadSpec| {
+        let (key, value) = record(&Workload::new(spec, 3).unwrap(), 1_027, 2);
+        (hex(&key), hex(&value))
+    };
+    let (_, long) = bytes_of(blob(48));
+    let [record, version, tag] = ["0304000000000000", "0200000000000000", "35cc08fa97888652"];
+    let [random, filler] = ["a9a7bcb3622ca766e97fe93ebf2e8439", "7676767676767676"];
+    assert_eq!(long, [record, version, tag, random, filler].concat());
+
+    let (_, short) = bytes_of(blob(12));
+    let [version, tag] = ["02000000", "c81eb74f4a69a48f"];
+    assert_eq!(short, [version, tag].concat());
+
+    let (_, fields) = bytes_of(fields(2, LengthDistribution::Constant { value: 8 }));
+    let [length, first, second] = ["08000000", "0200000032d9e3e7", "02000000e2a8bb68"];
+    assert_eq!(fields, [length, first, length, second].concat());
+
+    let (key, point) = bytes_of(builtin("ts-mixed", 5_000));
+    let [series, time] = ["0000001b", "0000018bcfe58f10"];
+    assert_eq!(key, [series, time].concat());
+    let [sample, version, tag] = ["0000000000002040", "02000000", "055e750f"];
+    assert_eq!(point, [sample, version, tag].concat());
+}
+
 #[test]
 fn values_name_their_record_and_version() {
     for spec in shapes() {

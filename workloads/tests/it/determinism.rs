@@ -39,6 +39,16 @@ fn stream_hashes(workload: &Workload, threads: usize, operations: usize) -> BTre
 }
 
 #[test]
+fn workloads_and_streams_may_move_between_threads() {
+    fn assert_send<T: Send>() {}
+    fn assert_sync<T: Sync>() {}
+    assert_send::<Workload>();
+    assert_sync::<Workload>();
+    assert_send::<kvdyno_workloads::OperationStream>();
+    assert_send::<kvdyno_workloads::Loader>();
+}
+
+#[test]
 fn operations_do_not_depend_on_the_number_of_threads() {
     for spec in WorkloadSpec::builtins() {
         let workload = Workload::new(spec, 11).unwrap();

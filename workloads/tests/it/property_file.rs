@@ -69,6 +69,10 @@ fn every_property_is_understood() {
         [(OperationKind::Read, 0.25), (OperationKind::Insert, 0.25), (OperationKind::Scan, 0.5)];
     assert_eq!(spec.normalised_mix(), shares);
 
+    let description =
+        "25 % read, 25 % insert, 50 % scan; hotspot requests; from a YCSB property file.";
+    assert_eq!(spec.description, description);
+
     let workload = Workload::new(spec, 1).unwrap();
     let mut key = Vec::new();
     workload.key_of(0, &mut key);
