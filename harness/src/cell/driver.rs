@@ -1,0 +1,377 @@
+//! The measuring loop: one thread, its session, its share of the logical streams.
+//!
+//! For each operation the stream makes the key and the value, the clock is read, the engine is called, the clock is read again. Nothing else lies between the two
+//! readings. Recording, checking what was read, and the next operation's making come after the second.
+//!
+//! Streams take turns in bursts, so that a stream's state stays in the processor's cache for a while.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use kvdyno_engines::{Direction, Error, Session};
+use kvdyno_workloads::{Change, Loader, Operation, OperationKind, OperationStream, Workload};
+
+use super::clock::{Clock, Ticks};
+use super::job::Verify;
+use super::recorder::{Recorder, Slot};
+
+/// Operations of one stream before the next has its turn.
+const BURST: u64 = 32;
+
+/// Why a phase cannot go on.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// The engine returned an error.
+    Engine(Error),
+    /// The engine returned something that was never written, or not what was written last.
+    WrongData(String),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+/// A logical stream and how much of it is left to do.
+pub(crate) struct Turn {
+    /// The stream.
+    pub(crate) stream: OperationStream,
+    /// Operations that may still be taken from it in this phase.
+    pub(crate) left: u64,
+}
+
+/// One thread's instruments.
+pub(crate) struct Driver<'a> {
+    session: Box<dyn Session + 'a>,
+    workload: Workload,
+    clock: Clock,
+    recorder: Recorder,
+    /// Whether what is read can be checked, and is to be.
+    checks: bool,
+    stores_data: bool,
+    value: Vec<u8>,
+    items: Items,
+    bounds: (Vec<u8>, Vec<u8>),
+}
+
+impl<'a> Driver<'a> {
+    /// A driver for one thread.
+    pub(crate) fn new(
+        session: Box<dyn Session + 'a>,
+        workload: &Workload,
+        clock: &Clock,
+        recorder: Recorder,
+        verify: Verify,
+        stores_data: bool,
+    ) -> Self {
+        Self {
+            session,
+            workload: workload.clone(),
+            clock: clock.clone(),
+            recorder,
+            checks: stores_data && verify == Verify::Content,
+            stores_data,
+            value: Vec::with_capacity(64 << 10),
+            items: Items::default(),
+            bounds: (Vec::new(), Vec::new()),
+        }
+    }
+
+    /// Puts all of the loader's records, until `stop`. Returns when the first operation began and when the last one ended.
+    pub(crate) fn load(
+        mut self,
+        loader: &mut Loader,
+        stop: &AtomicBool,
+    ) -> (Ticks, Ticks, Result<(), Fault>) {
+        let start = self.clock.now();
+        self.recorder.begin(start);
+        let slot = Slot::Operation(OperationKind::Insert);
+        let mut last = start;
+        let mut result = Ok(());
+        while !stop.load(Ordering::Relaxed) {
+            let Some((key, value)) = loader.next() else { break };
+            let begin = self.clock.now();
+            let outcome = self.session.put(key, value);
+            last = self.clock.now();
+            if let Err(error) = outcome {
+                self.recorder.counts.errors += 1;
+                result = Err(error.into());
+                break;
+            }
+            self.recorder.record(slot, begin, last);
+            let bytes = (key.len() + value.len()) as u64;
+            self.recorder.counts.user_bytes_written += bytes;
+            self.recorder.counts.inserted_bytes += bytes;
+            self.recorder.tick(last);
+        }
+        self.recorder.end(last);
+        (start, last, result)
+    }
+
+    /// Takes operations from the streams in turn, until all are used up or `stop`. Returns when the first operation began and when the last one ended.
+    pub(crate) fn run(
+        mut self,
+        turns: &mut [Turn],
+        stop: &AtomicBool,
+    ) -> (Ticks, Ticks, Result<(), Fault>) {
+        let start = self.clock.now();
+        self.recorder.begin(start);
+        let mut last = start;
+        let mut result = Ok(());
+        'phase: loop {
+            let mut idle = true;
+            for turn in &mut *turns {
+                for _ in 0..turn.left.min(BURST) {
+                    if stop.load(Ordering::Relaxed) {
+                        break 'phase;
+                    }
+                    idle = false;
+                    turn.left -= 1;
+                    match self.operation(&mut turn.stream) {
+                        Ok(end) => last = end,
+                        Err(fault) => {
+                            turn.stream.failed();
+                            self.recorder.counts.errors +=
+                                u64::from(matches!(fault, Fault::Engine(_)));
+                            result = Err(fault);
+                            break 'phase;
+                        }
+                    }
+                    self.recorder.tick(last);
+                }
+            }
+            if idle {
+                break;
+            }
+        }
+        self.recorder.end(last);
+        (start, last, result)
+    }
+
+    /// One operation; returns when it ended.
+    #[inline]
+    fn operation(&mut self, stream: &mut OperationStream) -> Result<Ticks, Fault> {
+        match stream.next() {
+            Operation::Read { key } => {
+                let begin = self.clock.now();
+                let found = self.session.get(key, &mut self.value)?;
+                let end = self.clock.now();
+                self.recorder.record(Slot::Operation(OperationKind::Read), begin, end);
+                self.took_value(key, found)?;
+                Ok(end)
+            }
+            Operation::Insert { key, value } => {
+                let begin = self.clock.now();
+                self.session.put(key, value)?;
+                let end = self.clock.now();
+                self.recorder.record(Slot::Operation(OperationKind::Insert), begin, end);
+                let bytes = (key.len() + value.len()) as u64;
+                self.recorder.counts.user_bytes_written += bytes;
+                self.recorder.counts.inserted_bytes += bytes;
+                Ok(end)
+            }
+            Operation::Update { key, change: Change::Whole(value) } => {
+                let begin = self.clock.now();
+                self.session.put(key, value)?;
+                let end = self.clock.now();
+                self.recorder.record(Slot::Operation(OperationKind::Update), begin, end);
+                self.recorder.counts.user_bytes_written += (key.len() + value.len()) as u64;
+                Ok(end)
+            }
+            Operation::Update { key, change } => {
+                let begin = self.clock.now();
+                let found = self.session.get(key, &mut self.value)?;
+                if self.stores_data {
+                    change
+                        .apply(&mut self.value)
+                        .map_err(|fault| wrong(key, found, &fault.to_string()))?;
+                }
+                self.session.put(key, &self.value)?;
+                let end = self.clock.now();
+                self.recorder.record(Slot::Operation(OperationKind::Update), begin, end);
+                self.recorder.counts.user_bytes_written += (key.len() + self.value.len()) as u64;
+                Ok(end)
+            }
+            Operation::ReadModifyWrite { key, change } => {
+                let begin = self.clock.now();
+                let found = self.session.get(key, &mut self.value)?;
+                let read = self.clock.now();
+                self.took_value(key, found)?;
+                if self.stores_data {
+                    change
+                        .apply(&mut self.value)
+                        .map_err(|fault| wrong(key, found, &fault.to_string()))?;
+                }
+                let write = self.clock.now();
+                self.session.put(key, &self.value)?;
+                let end = self.clock.now();
+                self.recorder.record(Slot::InnerRead, begin, read);
+                self.recorder.record(Slot::InnerUpdate, write, end);
+                self.recorder.record(Slot::Operation(OperationKind::ReadModifyWrite), begin, end);
+                self.recorder.counts.user_bytes_written += (key.len() + self.value.len()) as u64;
+                Ok(end)
+            }
+            Operation::Scan { start, limit } => {
+                self.items.clear();
+                let items = &mut self.items;
+                let keep = self.checks;
+                let begin = self.clock.now();
+                self.session.scan(start, Direction::Forward, limit, &mut |key, value| {
+                    items.take(key, value, keep);
+                    ControlFlow::Continue(())
+                })?;
+                let end = self.clock.now();
+                self.recorder.record(Slot::Operation(OperationKind::Scan), begin, end);
+                if self.checks {
+                    self.items.check_scan(&self.workload, start, limit)?;
+                }
+                self.took_items();
+                Ok(end)
+            }
+            Operation::Latest { first, start } => {
+                self.items.clear();
+                let items = &mut self.items;
+                let begin = self.clock.now();
+                self.session.scan(start, Direction::Reverse, 1, &mut |key, value| {
+                    if key >= first {
+                        items.take(key, value, true);
+                    }
+                    ControlFlow::Break(())
+                })?;
+                let end = self.clock.now();
+                self.recorder.record(Slot::Operation(OperationKind::Latest), begin, end);
+                if self.checks {
+                    stream
+                        .check_latest(self.items.iter().next())
+                        .map_err(|fault| Fault::WrongData(format!("latest value: {fault}")))?;
+                }
+                self.took_items();
+                Ok(end)
+            }
+            Operation::Window { start, end: bound } => {
+                self.items.clear();
+                let items = &mut self.items;
+                let keep = self.checks;
+                let begin = self.clock.now();
+                self.session.scan(start, Direction::Forward, usize::MAX, &mut |key, value| {
+                    if key >= bound {
+                        return ControlFlow::Break(());
+                    }
+                    items.take(key, value, keep);
+                    ControlFlow::Continue(())
+                })?;
+                let end = self.clock.now();
+                self.recorder.record(Slot::Operation(OperationKind::Window), begin, end);
+                self.bounds.0.clear();
+                self.bounds.0.extend_from_slice(start);
+                self.bounds.1.clear();
+                self.bounds.1.extend_from_slice(bound);
+                if self.checks {
+                    stream
+                        .check_window(&self.bounds.0, &self.bounds.1, self.items.iter())
+                        .map_err(|fault| Fault::WrongData(format!("window: {fault}")))?;
+                }
+                self.took_items();
+                Ok(end)
+            }
+        }
+    }
+
+    /// Counts a value that was read, and checks it: streams only read keys that are there.
+    #[inline]
+    fn took_value(&mut self, key: &[u8], found: bool) -> Result<(), Fault> {
+        if found {
+            self.recorder.counts.user_bytes_read += (key.len() + self.value.len()) as u64;
+        }
+        if self.checks {
+            self.recorder.counts.checked += 1;
+            if !found {
+                return Err(wrong(key, false, ""));
+            }
+            self.workload
+                .check_value(key, &self.value)
+                .map_err(|fault| wrong(key, true, &fault.to_string()))?;
+        }
+        Ok(())
+    }
+
+    fn took_items(&mut self) {
+        self.recorder.counts.user_bytes_read += self.items.bytes_seen;
+        self.recorder.counts.items += self.items.seen;
+        self.recorder.counts.checked += u64::from(self.checks);
+    }
+}
+
+/// The fault of a value that is missing or not what was written.
+pub(crate) fn wrong(key: &[u8], found: bool, fault: &str) -> Fault {
+    let key = key.escape_ascii();
+    Fault::WrongData(if found {
+        format!("key {key}: {fault}")
+    } else {
+        format!("key {key} was written and acknowledged, but the engine does not find it")
+    })
+}
+
+/// What a scan returned, kept for checking after its time has been taken.
+#[derive(Default)]
+struct Items {
+    bytes: Vec<u8>,
+    lengths: Vec<(usize, usize)>,
+    seen: u64,
+    bytes_seen: u64,
+}
+
+impl Items {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.lengths.clear();
+        self.seen = 0;
+        self.bytes_seen = 0;
+    }
+
+    #[inline]
+    fn take(&mut self, key: &[u8], value: &[u8], keep: bool) {
+        self.seen += 1;
+        self.bytes_seen += (key.len() + value.len()) as u64;
+        if keep {
+            self.bytes.extend_from_slice(key);
+            self.bytes.extend_from_slice(value);
+            self.lengths.push((key.len(), value.len()));
+        } else {
+            // Whoever scans looks at what is found: an engine that postpones reading must not gain by it.
+            std::hint::black_box((key.first(), value.first(), value.last()));
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut rest = self.bytes.as_slice();
+        self.lengths.iter().map(move |(key, value)| {
+            let (head, tail) = rest.split_at(key + value);
+            rest = tail;
+            head.split_at(*key)
+        })
+    }
+
+    /// Keys begin with the start itself, which exists, and ascend; each value belongs to its key.
+    fn check_scan(&self, workload: &Workload, start: &[u8], limit: usize) -> Result<(), Fault> {
+        let mut last: Option<&[u8]> = None;
+        for (key, value) in self.iter() {
+            let ascends = last.map_or(key == start, |last| key > last);
+            if !ascends {
+                let (key, start) = (key.escape_ascii(), start.escape_ascii());
+                return Err(Fault::WrongData(format!(
+                    "a scan from {start} returned {key} out of order"
+                )));
+            }
+            workload
+                .check_value(key, value)
+                .map_err(|fault| wrong(key, true, &fault.to_string()))?;
+            last = Some(key);
+        }
+        if last.is_none() && limit > 0 {
+            return Err(wrong(start, false, ""));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,256 @@
+//! The command line: what can be typed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::cell::job::Verify;
+
+/// A dynamometer for key-value storage engines: which engine, in which configuration, for your workload on your hardware?
+#[derive(Debug, Parser)]
+#[command(name = "kvdyno", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// What to do; without one, the suite 'quick' is run.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run suites and workloads on engines, measure, and report.
+    Run(Box<RunArguments>),
+    /// Show what there is: engines, workloads, suites, metrics.
+    List(ListArguments),
+    /// Make the report anew from result files.
+    Report(ReportArguments),
+    /// Compare two result files; exit status 3 if something got worse by more than the threshold.
+    Compare(CompareArguments),
+    /// A cell's own process; for kvdyno's own use.
+    #[command(hide = true)]
+    Cell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    /// Suites, workloads, YCSB property files, or 'recovery' [default: quick].
+    #[arg(value_name = "SUITE, WORKLOAD or FILE")]
+    pub(crate) names: Vec<String>,
+
+    /// Engines, separated by commas [default: the suite's, or bitcask,lsm,fjall,lmdb].
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
+    pub(crate) engine: Vec<String>,
+
+    /// Records to load before measuring; k, M and G are understood.
+    #[arg(long, value_parser = positive_count, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) records: Option<u64>,
+
+    /// Operations to measure, over all threads.
+    #[arg(long, value_parser = positive_count, value_name = "N", conflicts_with = "duration", allow_negative_numbers = true)]
+    pub(crate) operations: Option<u64>,
+
+    /// Time to measure, for instance 30s or 5m.
+    #[arg(long, value_parser = positive_duration, value_name = "TIME", allow_negative_numbers = true)]
+    pub(crate) duration: Option<Duration>,
+
+    /// Time before measuring, for instance 1s [default: a tenth of what is measured].
+    #[arg(long, value_parser = duration, value_name = "TIME", allow_negative_numbers = true)]
+    pub(crate) warm_up: Option<Duration>,
+
+    /// Client threads.
+    #[arg(long, value_parser = positive_u32, default_value = "1", value_name = "N", allow_negative_numbers = true)]
+    pub(crate) threads: u32,
+
+    /// Bytes of a value.
+    #[arg(long, value_parser = count, value_name = "BYTES", allow_negative_numbers = true)]
+    pub(crate) value_size: Option<u64>,
+
+    /// What an acknowledged write survives.
+    #[arg(long, value_enum, default_value = "os", value_name = "CLASS")]
+    pub(crate) durability: DurabilityClass,
+
+    /// Trials of each cell; medians and their spread are reported [default: the suite's, or 1].
+    #[arg(long, value_parser = positive_u32, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) trials: Option<u32>,
+
+    /// Seed of every random choice: the same seed gives the same operations.
+    #[arg(long, value_parser = count, default_value = "42", value_name = "N", allow_negative_numbers = true)]
+    pub(crate) seed: u64,
+
+    /// How reads are checked while they are timed, outside the timed section.
+    #[arg(long, value_enum, default_value = "content")]
+    pub(crate) verify: Verify,
+
+    /// Set an option of an engine; 'kvdyno list engines' shows them.
+    #[arg(long, value_name = "ENGINE.OPTION=VALUE")]
+    pub(crate) set: Vec<String>,
+
+    /// Folder for the stores, new or empty [default: a fresh one under the system's temporary folder].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+
+    /// Folder for the results, new or empty [default: kvdyno-out/<run>].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Longest time for one cell; then its process is killed.
+    #[arg(long, value_parser = positive_duration, default_value = "1h", value_name = "TIME", allow_negative_numbers = true)]
+    pub(crate) cell_timeout: Duration,
+
+    /// Print nothing but errors.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) quiet: bool,
+
+    /// Print the result file to standard output instead of the table.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What an acknowledged write survives.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum DurabilityClass {
+    /// A clean close.
+    Buffered,
+    /// A crash or kill of the process.
+    Os,
+    /// Power loss.
+    Sync,
+}
+
+impl From<DurabilityClass> for kvdyno_engines::Durability {
+    fn from(class: DurabilityClass) -> Self {
+        match class {
+            DurabilityClass::Buffered => Self::Buffered,
+            DurabilityClass::Os => Self::Os,
+            DurabilityClass::Sync => Self::Sync,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArguments {
+    /// What to show [default: all].
+    #[arg(value_enum)]
+    pub(crate) what: Option<Listed>,
+}
+
+/// What `list` can show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Listed {
+    /// Engines, their options and what they can do.
+    Engines,
+    /// Built-in workloads.
+    Workloads,
+    /// Built-in suites.
+    Suites,
+    /// What is measured.
+    Metrics,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArguments {
+    /// Result files, or folders that hold one.
+    #[arg(required = true, value_name = "RESULT")]
+    pub(crate) results: Vec<PathBuf>,
+
+    /// Folder for the report.
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArguments {
+    /// Result file to compare with, or a folder that holds one.
+    pub(crate) base: PathBuf,
+
+    /// Result file to judge, or a folder that holds one.
+    pub(crate) head: PathBuf,
+
+    /// Change for the worse, in per cent, from which on the exit status is 3; without it, nothing is judged.
+    #[arg(long, value_parser = percent, value_name = "PERCENT", allow_negative_numbers = true)]
+    pub(crate) threshold: Option<f64>,
+
+    /// Print Markdown, for instance for a comment on a pull request.
+    #[arg(long)]
+    pub(crate) markdown: bool,
+}
+
+/// A whole number, also with underscores, or with k, M or G behind it.
+fn count(text: &str) -> Result<u64, String> {
+    let plain = text.replace('_', "");
+    let (digits, factor) = match plain.as_bytes().last() {
+        Some(b'k' | b'K') => (&plain[..plain.len() - 1], 1_000),
+        Some(b'M' | b'm') => (&plain[..plain.len() - 1], 1_000_000),
+        Some(b'G' | b'g') => (&plain[..plain.len() - 1], 1_000_000_000),
+        _ => (plain.as_str(), 1),
+    };
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("expected a whole number, not negative, for instance 1000000 or 1M".into());
+    }
+    let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    number.ok_or_else(|| format!("at most {} is possible", u64::MAX))
+}
+
+fn positive_count(text: &str) -> Result<u64, String> {
+    match count(text)? {
+        0 => Err("expected at least 1".into()),
+        number => Ok(number),
+    }
+}
+
+fn positive_u32(text: &str) -> Result<u32, String> {
+    u32::try_from(positive_count(text)?).map_err(|_| format!("at most {} is possible", u32::MAX))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let plain: Option<f64> = text.parse().ok();
+    let duration = match plain {
+        Some(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+        None => humantime::parse_duration(text).ok(),
+    };
+    duration.ok_or_else(|| "expected a time, not negative, for instance 30s, 500ms or 5m".into())
+}
+
+fn positive_duration(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("expected more than 0".into()),
+        duration => Ok(duration),
+    }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number: Option<f64> = text.trim_end_matches('%').trim().parse().ok();
+    number
+        .filter(|number| number.is_finite() && *number >= 0.0)
+        .ok_or_else(|| "expected per cent, not negative, for instance 5".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_read_with_suffixes_and_refused_with_reasons() {
+        assert_eq!(count("1_000"), Ok(1000));
+        assert_eq!(count("2M"), Ok(2_000_000));
+        for wrong in ["-5", "", "k", "1.5", "ten", "99999999999999999999", "99999999999999G"] {
+            assert!(count(wrong).is_err(), "{wrong} was taken for a count");
+        }
+        assert!(positive_count("0").is_err());
+    }
+
+    #[test]
+    fn times_are_read_with_and_without_units() {
+        assert_eq!(duration("1.5"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        for wrong in ["-1", "1 fortnight", "inf", "nan", ""] {
+            assert!(duration(wrong).is_err(), "{wrong} was taken for a time");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,121 @@
+//! `kvdyno list`: what there is.
+
+use std::io::{self, Write};
+
+use kvdyno_engines::{Durability, OperationKind};
+use kvdyno_workloads::WorkloadSpec;
+
+use crate::adapters::LEFT_OUT;
+use crate::cli::{ListArguments, Listed};
+use crate::failure::{ExitStatus, Result};
+use crate::registry::Registry;
+use crate::run::suite::{RECOVERY, SUITES};
+
+/// What is measured, by the name that tables and files use.
+const METRICS: &[(&str, &str)] = &[
+    ("throughput_ops_per_s", "operations per second, until the last acknowledgement"),
+    (
+        "throughput_settled_ops_per_s",
+        "the same, with the time that background work then takes to drain",
+    ),
+    (
+        "service_p50_ns … service_max_ns",
+        "time from the call to its return, from HdrHistograms of 3 significant digits; a percentile needs 100 samples above it",
+    ),
+    (
+        "write_amplification",
+        "bytes that the engine says it wrote ÷ key and value bytes handed to its write calls; and the same for what the block device took",
+    ),
+    (
+        "read_amplification",
+        "bytes that the engine read ÷ bytes that reads returned; not known for mapped reads",
+    ),
+    (
+        "space_amplification",
+        "allocated blocks ÷ key and value bytes of live records; at the end, after settling, and at its peak",
+    ),
+    ("cpu_us_per_op", "processor time of all threads ÷ operations, background work included"),
+    ("memory_bytes", "anonymous memory, less that of the noop cell of the same workload"),
+    ("fsyncs", "fsync, fdatasync and msync calls that the engine says it made"),
+    (
+        "recovery_ms",
+        "time to open the store after kill -9; every acknowledged write is then looked up",
+    ),
+];
+
+/// Prints what was asked for, or everything.
+pub(crate) fn main(arguments: &ListArguments, registry: &Registry) -> Result<ExitStatus> {
+    let mut out = io::stdout().lock();
+    let wanted = |listed| arguments.what.is_none_or(|what| what == listed);
+    // A reader that has seen enough (`| head`) is no failure.
+    let _ = (|| -> io::Result<()> {
+        if wanted(Listed::Suites) {
+            heading(&mut out, "Suites")?;
+            for suite in SUITES {
+                entry(&mut out, suite.name, suite.description)?;
+                writeln!(out, "{:16}{}", "", suite.workloads.join(", "))?;
+            }
+        }
+        if wanted(Listed::Workloads) {
+            heading(&mut out, "Workloads")?;
+            for spec in WorkloadSpec::builtins() {
+                entry(&mut out, &spec.name, &spec.description)?;
+            }
+            entry(
+                &mut out,
+                RECOVERY,
+                "overwrite until killed with SIGKILL, reopen, verify every acknowledged write",
+            )?;
+            entry(&mut out, "FILE", "a YCSB property file; its workload is named after it")?;
+        }
+        if wanted(Listed::Engines) {
+            heading(&mut out, "Engines")?;
+            engines(&mut out, registry)?;
+        }
+        if wanted(Listed::Metrics) {
+            heading(&mut out, "Metrics")?;
+            for (name, description) in METRICS {
+                writeln!(out, "  {name}\n      {description}")?;
+            }
+        }
+        Ok(())
+    })();
+    Ok(ExitStatus::Ok)
+}
+
+fn engines(out: &mut impl Write, registry: &Registry) -> io::Result<()> {
+    for adapter in registry.adapters() {
+        entry(out, adapter.name(), &format!("{} ({})", adapter.description(), adapter.version()))?;
+        for durability in Durability::ALL {
+            if let Some(call) = adapter.durability_call(durability) {
+                writeln!(out, "{:16}{:8}  {call}", "", durability.name())?;
+            }
+        }
+        let capabilities = adapter.capabilities();
+        let lacks: Vec<_> =
+            [OperationKind::ScanForward, OperationKind::ScanReverse, OperationKind::Write]
+                .into_iter()
+                .filter(|operation| !capabilities.supports(*operation))
+                .map(OperationKind::name)
+                .collect();
+        if !lacks.is_empty() {
+            writeln!(out, "{:16}not supported: {}", "", lacks.join(", "))?;
+        }
+        for option in adapter.options() {
+            let name = format!("{}.{}={}", adapter.name(), option.name, option.default);
+            writeln!(out, "{:16}--set {name}  {}", "", option.help)?;
+        }
+    }
+    for (name, feature, description) in LEFT_OUT {
+        entry(out, name, &format!("{description}; not in this build: add --features {feature}"))?;
+    }
+    Ok(())
+}
+
+fn heading(out: &mut impl Write, text: &str) -> io::Result<()> {
+    writeln!(out, "{text}")
+}
+
+fn entry(out: &mut impl Write, name: &str, description: &str) -> io::Result<()> {
+    writeln!(out, "  {name:13} {description}")
+}

@@ -1,0 +1,6 @@
+//! One file a command.
+
+pub(crate) mod compare;
+pub(crate) mod list;
+pub(crate) mod report;
+pub(crate) mod run;

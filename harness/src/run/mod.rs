@@ -1,0 +1,19 @@
+//! A run: from what was typed to a folder of results.
+//!
+//! - [`suite`]: the built-in suites.
+//! - [`plan`]: what was typed, resolved into engines × data sets × workloads.
+//! - [`schedule`]: goes through the cells of a plan, trial by trial, engines in random order.
+//! - [`child_process`]: one cell's process, seen from the parent.
+//! - [`stores`]: the folder in which stores live, templates and copies.
+//! - [`output`]: the result file, written after each cell.
+//! - [`environment`], [`progress`], [`interrupt`]: the machine, the bar, Ctrl-C.
+
+pub(crate) mod child_process;
+pub(crate) mod environment;
+pub(crate) mod interrupt;
+pub(crate) mod output;
+pub(crate) mod plan;
+pub(crate) mod progress;
+pub(crate) mod schedule;
+pub(crate) mod stores;
+pub(crate) mod suite;
