@@ -34,15 +34,16 @@ impl GroupCommit {
     /// the last ticket that this covers, which must be one that was given out before the sync began.
     ///
     /// # Errors
-    /// What `sync` returned, to the writer that called it; [`Error::Poisoned`] to all others then and later.
+    /// What `sync` returned, to the writer that called it; [`Error::Poisoned`] to all others whose tickets are not covered, then and later.
     pub fn wait(&self, ticket: u64, sync: impl FnOnce() -> Result<u64>) -> Result<()> {
         let mut state = self.state.lock();
         loop {
-            if let Some(cause) = &state.poisoned {
-                return Err(Error::Poisoned { cause: cause.clone() });
-            }
+            // First of all: what an earlier sync made durable stays so, whatever failed since.
             if state.covered >= ticket {
                 return Ok(());
+            }
+            if let Some(cause) = &state.poisoned {
+                return Err(Error::Poisoned { cause: cause.clone() });
             }
             if !state.syncing {
                 break;
@@ -123,5 +124,14 @@ mod tests {
         assert!(commit.wait(1, || Err(Error::PowerLost)).is_err());
         let later = commit.wait(2, || panic!("a failed sync is not tried again"));
         assert!(matches!(later, Err(Error::Poisoned { .. })));
+    }
+
+    #[test]
+    fn what_was_synced_before_a_failure_stays_acknowledged() {
+        let commit = GroupCommit::default();
+        commit.wait(1, || Ok(5)).unwrap();
+        assert!(commit.wait(6, || Err(Error::PowerLost)).is_err());
+        commit.wait(5, || panic!("ticket 5 is covered")).unwrap();
+        assert!(matches!(commit.wait(6, || Ok(6)), Err(Error::Poisoned { .. })));
     }
 }
