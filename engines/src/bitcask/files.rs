@@ -129,6 +129,13 @@ impl<S: Storage> Files<S> {
         }
     }
 
+    /// Makes the names of files durable that were created. Must come before the manifest that names them is renamed: either change of
+    /// the folder might survive power loss without the other.
+    pub(crate) fn sync_names(&self) -> Result<()> {
+        let synced = self.counters.sync(|| self.storage.sync_dir(&self.dir));
+        synced.map_err(|error| self.poison(error))
+    }
+
     /// Replaces the list of files, on disk first.
     pub(crate) fn restructure(
         &self,
@@ -154,6 +161,7 @@ impl<S: Storage> Files<S> {
         let path = FileKind::Data.path(&self.dir, id);
         let appender = self.storage.create(&path, Some(capacity))?;
         let outcome = self.place(id, appender.file()).and_then(|segment| {
+            self.sync_names()?;
             let active = FileId(self.active_id.load(Ordering::Relaxed));
             let mut files = structure.files.clone();
             let behind = files.iter().rposition(|file| file.segment.id == active);

@@ -18,8 +18,8 @@
 //! All integers are little-endian. A *sealed* file is synced up to its length and does not change any more: damage in it is corruption. *Open* files come last; they
 //! were being written, or not yet synced, when the manifest was, and end where their frames end.
 //!
-//! The manifest is replaced as a whole: written under another name, synced, renamed, and the folder synced, which also makes the names of
-//! the data files durable that it speaks of.
+//! The manifest is replaced as a whole: written under another name, synced, renamed, and the folder synced. The names of the data files that it speaks of are
+//! durable before it is renamed.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

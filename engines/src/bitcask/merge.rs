@@ -275,6 +275,7 @@ impl<S: Storage> Store<S> {
             finished.push(self.finish_output(last, report)?);
         }
         self.sync()?;
+        self.files.sync_names()?;
         Ok(Some(finished))
     }
 

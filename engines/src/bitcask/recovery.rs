@@ -49,14 +49,14 @@ pub(crate) fn open<S: Storage>(storage: S, dir: &Path, options: Options) -> Resu
     let entries = storage.list(dir)?;
     refuse_foreign(dir, &entries)?;
     let counters = Counters::default();
-    let manifest = if has_manifest(&entries) {
-        Manifest::load(&storage, dir)?
-    } else {
-        create(&storage, dir, &entries, &counters)?
-    };
+    let is_new = !has_manifest(&entries);
+    let manifest = if is_new { Manifest::default() } else { Manifest::load(&storage, dir)? };
     let mut recovery = Recovery::default();
     let sources = open_files(&storage, dir, &manifest, &entries)?;
-    recovery.orphans_removed = remove_orphans(&storage, dir, &manifest, &entries)?;
+    recovery.orphans_removed = remove_orphans(&storage, dir, &manifest, &entries, &counters)?;
+    if is_new {
+        create(&storage, dir, &manifest, &counters)?;
+    }
     let Loaded { layout, keydir, kept, dropped } = load(&sources, &options, &mut recovery)?;
     drop(sources);
 
@@ -103,18 +103,14 @@ fn refuse_foreign(dir: &Path, entries: &[DirEntry]) -> Result<()> {
 fn create<S: Storage>(
     storage: &S,
     dir: &Path,
-    entries: &[DirEntry],
+    manifest: &Manifest,
     counters: &Counters,
-) -> Result<Manifest> {
-    if entries.iter().any(|entry| entry.name == MANIFEST_TEMPORARY_NAME) {
-        storage.remove(&dir.join(MANIFEST_TEMPORARY_NAME))?;
-    }
-    let manifest = Manifest::default();
+) -> Result<()> {
     manifest.write(storage, dir, counters)?.commit(counters)?;
     if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         counters.sync(|| storage.sync_dir(parent))?;
     }
-    Ok(manifest)
+    Ok(())
 }
 
 /// Removes files of ours that the manifest does not name.
@@ -123,20 +119,22 @@ fn remove_orphans<S: Storage>(
     dir: &Path,
     manifest: &Manifest,
     entries: &[DirEntry],
+    counters: &Counters,
 ) -> Result<u64> {
     let named: HashSet<FileId> = manifest.files.iter().map(|file| file.id).collect();
-    let mut removed = 0;
-    for entry in entries.iter().filter(|entry| entry.is_file) {
-        let orphan = match FileKind::parse(&entry.name) {
-            Some((_, id)) => !named.contains(&id),
-            None => entry.name == MANIFEST_TEMPORARY_NAME && has_manifest(entries),
-        };
-        if orphan {
-            storage.remove(&dir.join(&entry.name))?;
-            removed += 1;
-        }
+    let is_orphan = |entry: &&DirEntry| match FileKind::parse(&entry.name) {
+        Some((_, id)) => entry.is_file && !named.contains(&id),
+        None => entry.is_file && entry.name == MANIFEST_TEMPORARY_NAME,
+    };
+    let orphans: Vec<_> = entries.iter().filter(is_orphan).collect();
+    if !orphans.is_empty() {
+        // If the process was killed in time, the manifest that we see is not yet durable, and the one that is may name them.
+        counters.sync(|| storage.sync_dir(dir))?;
     }
-    Ok(removed)
+    for orphan in &orphans {
+        storage.remove(&dir.join(&orphan.name))?;
+    }
+    Ok(orphans.len() as u64)
 }
 
 /// A data file that the manifest names, and its hint if there is one.
