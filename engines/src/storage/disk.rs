@@ -308,3 +308,71 @@ impl Appender for DiskAppender {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_the_device_has_no_room_for_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let error = Disk.create(&path, Some(1 << 60)).unwrap_err();
+        assert!(matches!(&error, Error::Io { operation: "set room aside for", .. }), "{error}");
+        assert!(Disk.list(folder.path()).unwrap().is_empty());
+        Disk.create(&path, Some(1 << 10)).unwrap();
+    }
+
+    #[test]
+    fn room_is_set_aside_on_the_device_and_given_back() {
+        use std::os::unix::fs::MetadataExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let allocated = || fs::metadata(&path).unwrap().blocks() * 512;
+        let mut log = Disk.create(&path, Some(1 << 20)).unwrap();
+        assert!(allocated() >= 1 << 20);
+        log.append(&[b"bytes"]).unwrap();
+        log.finish().unwrap();
+        assert!(allocated() < 1 << 16);
+        assert_eq!(fs::read(&path).unwrap(), b"bytes");
+    }
+
+    #[test]
+    fn a_write_is_in_the_page_cache_when_append_returns() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut log = Disk.create(&path, Some(64)).unwrap();
+        log.append(&[b"seen by others"]).unwrap();
+        assert!(fs::read(&path).unwrap().starts_with(b"seen by others\0"));
+    }
+
+    #[test]
+    fn readers_see_whole_appends_of_another_thread() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = Disk.create(&folder.path().join("log"), Some(1 << 20)).unwrap();
+        let file = log.file();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut len = 0;
+                while len < 1 << 20 {
+                    len = file.len();
+                    assert_eq!(len % 16, 0);
+                    let seen = file.read(0, len as usize).unwrap();
+                    assert!(seen.iter().rev().take(64).all(|byte| *byte == 7));
+                }
+            });
+            while log.room() > 0 {
+                log.append(&[&[7; 5], &[7; 11]]).unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn a_folder_is_not_opened_as_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(Disk.open(folder.path()), Err(Error::Io { .. })));
+        let inside = folder.path().join("x");
+        fs::write(&inside, "").unwrap();
+        assert!(matches!(Disk.create_dir(&inside), Err(Error::Io { .. })));
+    }
+}
