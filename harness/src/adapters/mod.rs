@@ -1,12 +1,12 @@
 //! The engines of this build: our own, and peers behind one Cargo feature each. One file an engine; the file's header says by which call
 //! each durability class is given.
 
-//mod bitcask;
+mod bitcask;
 #[cfg(feature = "fjall")]
 mod fjall;
 #[cfg(feature = "lmdb")]
 mod lmdb;
-//mod lsm;
+mod lsm;
 mod memory;
 mod noop;
 
@@ -22,7 +22,7 @@ pub(crate) const LEFT_OUT: &[(&str, &str, &str)] = &[
 
 /// All engines of this build.
 pub fn registry() -> Registry {
-    let registry = Registry::empty();
+    let registry = Registry::empty().with(Box::new(bitcask::Adapter)).with(Box::new(lsm::Adapter));
     #[cfg(feature = "fjall")]
     let registry = registry.with(Box::new(fjall::Adapter));
     #[cfg(feature = "lmdb")]

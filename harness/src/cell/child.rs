@@ -89,7 +89,7 @@ pub(crate) fn open(job: &Job, adapter: &dyn Adapter) -> Result<Box<dyn Engine>> 
 
 /// Key and value bytes that the store may come to hold: what is loaded, and generously what is inserted.
 fn data_bytes(job: &Job) -> u64 {
-    let record_bytes = job.spec.value_bytes() + job.spec.key_bytes_max() as u64;
+    let record_bytes = job.spec.value_bytes() + job.spec.key_bytes_max();
     let inserted = job.spec.operations.max(10_000_000) * record_bytes;
     job.spec.records * record_bytes + inserted
 }

@@ -107,7 +107,7 @@ pub(crate) fn reopen(
     tell: &dyn Fn(Message),
 ) -> Result<Outcome> {
     let progress = |stage: &str| {
-        tell(Message::Progress { stage: stage.into(), operations_per_s: None, done: None })
+        tell(Message::Progress { stage: stage.into(), operations_per_s: None, done: None });
     };
     let store_bytes = allocated_bytes(&job.store);
     progress("reopening");

@@ -31,7 +31,7 @@ use crate::failure::{Failure, Result};
 use crate::registry::{Adapter, Options, Registry};
 
 /// A child that is to be killed writes for at least this long.
-const WRITES_BEFORE_KILL: Duration = Duration::from_millis(1000);
+const WRITES_BEFORE_KILL: Duration = Duration::from_secs(1);
 /// Longest measured phase of the `noop` cell that is added to each workload.
 const NOOP_LIMIT: Limit = Limit::Operations(2_000_000);
 
@@ -147,7 +147,7 @@ impl Schedule<'_> {
             let store = self.stores.create("noop")?;
             let task = Task::Run { limit, warm_up };
             let cell = self.cell(&engine, &spec.name, spec, trial, Phase::Run);
-            let (cell, _) = self.execute(cell, self.job(&engine, spec, store.clone(), 0, task))?;
+            let (cell, _) = self.execute(cell, &self.job(&engine, spec, store.clone(), 0, task))?;
             self.stores.remove(&store);
             if let Some(figures) = &cell.measurement
                 && trial == 1
@@ -189,7 +189,7 @@ impl Schedule<'_> {
             return Ok(None);
         };
         let job = self.job(engine, spec, store.clone(), 0, Task::Load);
-        let (cell, outcome) = self.execute(cell, job)?;
+        let (cell, outcome) = self.execute(cell, &job)?;
         let loaded = cell.status == CellStatus::Ok;
         self.record(cell)?;
         let Some(loaded_bytes) = outcome.loaded_bytes.filter(|_| loaded) else {
@@ -233,7 +233,7 @@ impl Schedule<'_> {
             store
         };
         let job = self.job(engine, spec, store.clone(), template.loaded_bytes, task);
-        let (cell, _) = self.execute(cell, job)?;
+        let (cell, _) = self.execute(cell, &job)?;
         if !only_reads {
             self.stores.remove(&store);
         }
@@ -276,7 +276,7 @@ impl Schedule<'_> {
         } else {
             let reopen = Task::Reopen { acknowledgements, written_s: written.as_secs_f64() };
             let job = self.job(engine, spec, store.clone(), template.loaded_bytes, reopen);
-            self.execute(cell, job)?.0
+            self.execute(cell, &job)?.0
         };
         self.stores.remove(&store);
         self.stores.remove(&memory);
@@ -284,16 +284,16 @@ impl Schedule<'_> {
     }
 
     /// Runs a job in a child and puts its outcome into the cell.
-    fn execute(&self, cell: Cell, job: Job) -> Result<(Cell, Outcome)> {
+    fn execute(&self, cell: Cell, job: &Job) -> Result<(Cell, Outcome)> {
         if self.interrupt.requested() {
             let outcome = Outcome::without_figures(CellStatus::Interrupted, "stopped by the user");
             return Ok(with_outcome(cell, outcome));
         }
         let label = label(&cell);
         self.progress.begin(&label);
-        let child = ChildProcess::start(&job)?;
+        let child = ChildProcess::start(job)?;
         let outcome = child.wait(&self.interrupt, self.cell_timeout, |message| {
-            self.progress.update(&label, message)
+            self.progress.update(&label, message);
         });
         Ok(with_outcome(cell, outcome))
     }
@@ -384,7 +384,7 @@ impl Schedule<'_> {
         if let Some(operation) = lacks {
             return Some(format!("{} has no {operation}", adapter.name()));
         }
-        let (key_bytes, value_bytes) = (spec.key_bytes_max() as u64, spec.value_bytes());
+        let (key_bytes, value_bytes) = (spec.key_bytes_max(), spec.value_bytes());
         if key_bytes > capabilities.key_bytes_max as u64
             || value_bytes > capabilities.value_bytes_max as u64
         {
@@ -485,9 +485,11 @@ pub(crate) fn reported(durability: kvdyno_engines::Durability) -> Durability {
 /// If there is less.
 pub(crate) fn check_room(plan: &Plan<'_>, stores: &Stores) -> Result<()> {
     const SET_ASIDE_BYTES: u64 = 256 << 20;
-    let largest = plan.data_sets.iter().flat_map(|set| &set.workloads).map(|spec| {
-        (spec.value_bytes() + spec.key_bytes_max() as u64).saturating_mul(spec.records)
-    });
+    let largest = plan
+        .data_sets
+        .iter()
+        .flat_map(|set| &set.workloads)
+        .map(|spec| (spec.value_bytes() + spec.key_bytes_max()).saturating_mul(spec.records));
     let store = largest.max().unwrap_or(0).saturating_mul(3).saturating_add(SET_ASIDE_BYTES);
     let needed = store.saturating_mul(plan.engines.len() as u64 + 1);
     let available = stores.available_bytes()?;

@@ -1,0 +1,66 @@
+//! `bitcask`: kvdyno's own hash index over an append-only log.
+//!
+//! | class | call |
+//! |---|---|
+//! | `buffered` | as `os`: a mapped append costs no more than a user-space buffer |
+//! | `os` | each write is copied into a shared mapping of the log before it is acknowledged |
+//! | `sync` | fdatasync of the log before the acknowledgement, shared by waiting writers (group commit) |
+
+use kvdyno_engines::bitcask::{Bitcask, KEY_BYTES_MAX, Options, VALUE_BYTES_MAX};
+use kvdyno_engines::storage::Disk;
+use kvdyno_engines::{Capabilities, Durability, Engine, OperationKind, Result};
+
+use crate::registry::{OpenRequest, OptionInfo};
+
+/// The adapter.
+pub(crate) struct Adapter;
+
+impl crate::registry::Adapter for Adapter {
+    fn name(&self) -> &'static str {
+        "bitcask"
+    }
+
+    fn version(&self) -> &'static str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    fn description(&self) -> &'static str {
+        "kvdyno's own hash index over an append-only log"
+    }
+
+    fn options(&self) -> &'static [OptionInfo] {
+        &[OptionInfo {
+            name: "segment_mib",
+            default: 64,
+            help: "length at which the next data file begins",
+        }]
+    }
+
+    fn durability_call(&self, durability: Durability) -> Option<&'static str> {
+        Some(match durability {
+            Durability::Buffered => "as os: copy into a shared mapping",
+            Durability::Os => "copy into a shared mapping of the log",
+            Durability::Sync => "fdatasync of the log before the acknowledgement, group commit",
+        })
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            operations: vec![OperationKind::Get, OperationKind::Put, OperationKind::Delete],
+            durability: Durability::ALL.to_vec(),
+            key_bytes_max: KEY_BYTES_MAX,
+            value_bytes_max: VALUE_BYTES_MAX,
+            persistent: true,
+            stores_data: true,
+        }
+    }
+
+    fn open(&self, request: &OpenRequest<'_>) -> Result<Box<dyn Engine>> {
+        let options = Options {
+            durability: request.durability,
+            segment_bytes: request.options.get("segment_mib") << 20,
+            ..Options::default()
+        };
+        Ok(Box::new(Bitcask::open(Disk, request.dir, options)?))
+    }
+}

@@ -1,0 +1,89 @@
+//! `lsm`: kvdyno's own log-structured merge tree.
+//!
+//! | class | call |
+//! |---|---|
+//! | `buffered` | as `os`: a mapped append costs no more than a user-space buffer |
+//! | `os` | each write is copied into a shared mapping of the log before it is acknowledged |
+//! | `sync` | fdatasync of the log before the acknowledgement, shared by waiting writers (group commit) |
+
+use kvdyno_engines::lsm::{KEY_BYTES_MAX, Lsm, Options, VALUE_BYTES_MAX};
+use kvdyno_engines::storage::Disk;
+use kvdyno_engines::{Capabilities, Durability, Engine, OperationKind, Result};
+
+use crate::registry::{OpenRequest, OptionInfo};
+
+/// The adapter.
+pub(crate) struct Adapter;
+
+impl crate::registry::Adapter for Adapter {
+    fn name(&self) -> &'static str {
+        "lsm"
+    }
+
+    fn version(&self) -> &'static str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    fn description(&self) -> &'static str {
+        "kvdyno's own log-structured merge tree"
+    }
+
+    fn options(&self) -> &'static [OptionInfo] {
+        &[
+            OptionInfo {
+                name: "memtable_mib",
+                default: 64,
+                help: "log segment, and so memtable, that is then flushed",
+            },
+            OptionInfo {
+                name: "filter_bits_per_key",
+                default: 10,
+                help: "Bloom filter; 0 for none",
+            },
+            OptionInfo { name: "level_base_mib", default: 256, help: "bytes of level 1" },
+            OptionInfo {
+                name: "level_ratio",
+                default: 10,
+                help: "bytes of a level to those of the one above",
+            },
+        ]
+    }
+
+    fn durability_call(&self, durability: Durability) -> Option<&'static str> {
+        Some(match durability {
+            Durability::Buffered => "as os: copy into a shared mapping",
+            Durability::Os => "copy into a shared mapping of the log",
+            Durability::Sync => "fdatasync of the log before the acknowledgement, group commit",
+        })
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            operations: vec![
+                OperationKind::Get,
+                OperationKind::Put,
+                OperationKind::Delete,
+                OperationKind::Write,
+                OperationKind::ScanForward,
+                OperationKind::ScanReverse,
+            ],
+            durability: Durability::ALL.to_vec(),
+            key_bytes_max: KEY_BYTES_MAX,
+            value_bytes_max: VALUE_BYTES_MAX,
+            persistent: true,
+            stores_data: true,
+        }
+    }
+
+    fn open(&self, request: &OpenRequest<'_>) -> Result<Box<dyn Engine>> {
+        let options = Options {
+            durability: request.durability,
+            memtable_bytes: request.options.get("memtable_mib") << 20,
+            filter_bits_per_key: request.options.get("filter_bits_per_key") as usize,
+            level_base_bytes: request.options.get("level_base_mib") << 20,
+            level_ratio: request.options.get("level_ratio"),
+            ..Options::default()
+        };
+        Ok(Box::new(Lsm::open(Disk, request.dir, options)?))
+    }
+}
