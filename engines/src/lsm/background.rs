@@ -1,0 +1,56 @@
+//! The threads of a store: one flushes, one compacts, so that a flush never waits for a compaction.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::store::{Core, RETRY_AFTER};
+use crate::storage::Storage;
+use crate::{Error, Result};
+
+/// One step of work; tells whether there was any.
+type Step<S> = fn(&Core<S>) -> Result<bool>;
+
+/// Starts the threads.
+pub(crate) fn start<S: Storage>(core: &Arc<Core<S>>) -> Result<Vec<JoinHandle<()>>> {
+    let steps: [(&str, Step<S>); 2] =
+        [("lsm-flush", Core::flush_oldest), ("lsm-compaction", Core::compact_once)];
+    let mut threads = Vec::new();
+    for (name, step) in steps {
+        let core = Arc::clone(core);
+        let thread = thread::Builder::new().name(name.to_owned());
+        let started = thread.spawn(move || work(&core, step));
+        threads.push(started.map_err(|source| Error::Io {
+            operation: "start a thread for",
+            path: name.into(),
+            source,
+        })?);
+    }
+    Ok(threads)
+}
+
+/// Repeats a step whenever something has changed, until the store is closed or poisoned.
+fn work<S: Storage>(core: &Core<S>, step: Step<S>) {
+    let mut blocked = false;
+    while !core.stop.load(Ordering::Acquire) {
+        let seen = core.signals.changes();
+        match step(core) {
+            Ok(worked) => {
+                if std::mem::take(&mut blocked) {
+                    core.signals.set_obstacle(None);
+                }
+                if !worked {
+                    core.signals.wait(seen, Duration::from_secs(60));
+                }
+            }
+            Err(error) if error.is_disk_full() => {
+                blocked = true;
+                core.signals.set_obstacle(Some(error.to_string()));
+                core.signals.wait(core.signals.changes(), RETRY_AFTER);
+            }
+            // The store is poisoned by now.
+            Err(_) => return,
+        }
+    }
+}

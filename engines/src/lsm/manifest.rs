@@ -1,0 +1,357 @@
+//! The manifest: a log of changes to the set of tables and logs.
+//!
+//! 1. Each change is one frame, an [`Edit`], synced before it takes effect for anybody. What it names was synced before.
+//! 2. The first frame is the whole [`State`], as an edit to nothing.
+//! 3. Each open, and each manifest that is full, begins a new one: it is written and synced, then its name is synced, then the old one is removed, and that is synced
+//!    before anything is added to the new one. So the newest manifest whose first frame is whole is the right one, and an older one that is still there
+//!    says the same.
+//! 4. A clean close, last of all, writes down how long each log is: what is missing from them later is corruption, not a torn tail.
+//!
+//! A frame holds fields, one after the other:
+//!
+//! ```text
+//! tag (1 byte)     what follows
+//! 1 header         magic "kvdLSMmf", version (4): 1
+//! 2 next number    number (4) that the next file gets, at least
+//! 3 flushed        number (4) of the first log that counts, sequence number (8) of the first write that is in no table
+//! 4 table added    level (1), then as in [`super::table::TableMeta`]
+//! 5 table removed  level (1), number (4)
+//! 6 log closed     number (4), length (8): the log is whole, synced, and this long
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::codec::Decoder;
+use super::files::{FileNumber, StoreFile};
+use super::stats::{Stats, count};
+use super::table::TableMeta;
+use super::version::{PerLevel, sort_level};
+use crate::log::{Expected, LogWriter, frame};
+use crate::storage::{File, Storage};
+use crate::{Error, Result, log};
+
+const MAGIC: &[u8; 8] = b"kvdLSMmf";
+const VERSION: u32 = 1;
+/// Room that is set aside for a manifest, at least.
+const CAPACITY_MIN: u64 = 256 << 10;
+
+const TAG_HEADER: u8 = 1;
+const TAG_NEXT_NUMBER: u8 = 2;
+const TAG_FLUSHED: u8 = 3;
+const TAG_ADDED: u8 = 4;
+const TAG_REMOVED: u8 = 5;
+const TAG_CLOSED: u8 = 6;
+
+/// What the manifest knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct State {
+    /// All files' numbers are below this.
+    pub(crate) next_number: FileNumber,
+    /// Logs with lower numbers do not count any more.
+    pub(crate) logs_from: FileNumber,
+    /// Sequence number of the first write that is in no table.
+    pub(crate) sequence: u64,
+    pub(crate) levels: PerLevel<Vec<TableMeta>>,
+    /// Logs that are whole, with their lengths.
+    pub(crate) closed_logs: BTreeMap<FileNumber, u64>,
+}
+
+/// A change to the state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Edit {
+    pub(crate) next_number: Option<FileNumber>,
+    /// The first log that counts, and the sequence number of the first write that is in no table.
+    pub(crate) flushed: Option<(FileNumber, u64)>,
+    pub(crate) removed: Vec<(usize, FileNumber)>,
+    pub(crate) added: Vec<(usize, TableMeta)>,
+    pub(crate) closed: Vec<(FileNumber, u64)>,
+}
+
+impl Edit {
+    fn encoded(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.encode(&mut out);
+        out
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        if let Some(number) = self.next_number {
+            out.push(TAG_NEXT_NUMBER);
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        if let Some((logs_from, sequence)) = self.flushed {
+            out.push(TAG_FLUSHED);
+            out.extend_from_slice(&logs_from.to_le_bytes());
+            out.extend_from_slice(&sequence.to_le_bytes());
+        }
+        for (level, number) in &self.removed {
+            out.extend_from_slice(&[TAG_REMOVED, *level as u8]);
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        for (level, meta) in &self.added {
+            out.extend_from_slice(&[TAG_ADDED, *level as u8]);
+            meta.encode(out);
+        }
+        for (number, bytes) in &self.closed {
+            out.push(TAG_CLOSED);
+            out.extend_from_slice(&number.to_le_bytes());
+            out.extend_from_slice(&bytes.to_le_bytes());
+        }
+    }
+
+    fn decode(mut fields: Decoder<'_>) -> Option<Self> {
+        let mut edit = Self::default();
+        while !fields.is_empty() {
+            match fields.u8()? {
+                TAG_NEXT_NUMBER => edit.next_number = Some(fields.u32()?),
+                TAG_FLUSHED => edit.flushed = Some((fields.u32()?, fields.u64()?)),
+                TAG_ADDED => {
+                    let level = usize::from(fields.u8()?);
+                    edit.added.push((level, TableMeta::decode(&mut fields)?));
+                }
+                TAG_REMOVED => edit.removed.push((fields.u8()?.into(), fields.u32()?)),
+                TAG_CLOSED => edit.closed.push((fields.u32()?, fields.u64()?)),
+                _ => return None,
+            }
+        }
+        Some(edit)
+    }
+}
+
+impl State {
+    /// The state as an edit to nothing, behind the header.
+    fn encode(&self) -> Vec<u8> {
+        let mut out = vec![TAG_HEADER];
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        let levels = self.levels.iter().enumerate();
+        let edit = Edit {
+            next_number: Some(self.next_number),
+            flushed: Some((self.logs_from, self.sequence)),
+            removed: Vec::new(),
+            added: levels
+                .flat_map(|(level, metas)| metas.iter().map(move |meta| (level, meta.clone())))
+                .collect(),
+            closed: self.closed_logs.iter().map(|(number, bytes)| (*number, *bytes)).collect(),
+        };
+        edit.encode(&mut out);
+        out
+    }
+
+    /// Applies an edit. `None` if it is impossible; the state is then half changed and of no use.
+    fn apply(&mut self, edit: &Edit) -> Option<()> {
+        self.next_number = self.next_number.max(edit.next_number.unwrap_or(0));
+        if let Some((logs_from, sequence)) = edit.flushed {
+            self.logs_from = logs_from;
+            self.sequence = sequence;
+            self.closed_logs.retain(|number, _| *number >= logs_from);
+        }
+        for (level, number) in &edit.removed {
+            let tables = self.levels.get_mut(*level)?;
+            tables.remove(tables.iter().position(|table| table.number == *number)?);
+        }
+        for (level, meta) in &edit.added {
+            let known = self.levels.iter().flatten().any(|table| table.number == meta.number);
+            if known {
+                return None;
+            }
+            self.levels.get_mut(*level)?.push(meta.clone());
+        }
+        for (level, tables) in self.levels.iter_mut().enumerate() {
+            sort_level(level, tables, |table| table);
+        }
+        self.closed_logs.extend(edit.closed.iter().copied());
+        self.is_ordered().then_some(())
+    }
+
+    /// Whether the tables of each level but 0 have no keys in common.
+    fn is_ordered(&self) -> bool {
+        self.levels[1..]
+            .iter()
+            .all(|tables| tables.windows(2).all(|pair| pair[0].key_max < pair[1].key_min))
+    }
+}
+
+/// Reads the state from the manifest in `file`.
+///
+/// # Errors
+/// [`Error::Corrupt`] if it is damaged, [`Error::NotAStore`] if it is of another version.
+pub(crate) fn read<F: File>(file: &F, number: FileNumber) -> Result<State> {
+    let corrupt = |offset: u64, reason: &str| Error::corrupt(file.path(), offset, reason);
+    let mut state = State::default();
+    let tail = log::replay(file, number, 0, Expected::Torn, |offset, payload| {
+        let mut fields = Decoder::new(payload);
+        if offset == 0 {
+            if fields.u8() != Some(TAG_HEADER) || fields.slice(MAGIC.len()) != Some(MAGIC) {
+                return Err(corrupt(0, "this is not the header of a manifest"));
+            }
+            let version = fields.u32().unwrap_or(0);
+            if version != VERSION {
+                let reason = format!(
+                    "its manifest has version {version}, and this build knows version {VERSION}"
+                );
+                return Err(Error::NotAStore { path: file.path().to_owned(), reason });
+            }
+        }
+        let edit = Edit::decode(fields).ok_or_else(|| corrupt(offset, "the edit is malformed"))?;
+        state.apply(&edit).ok_or_else(|| corrupt(offset, "the edit is impossible"))
+    })?;
+    if tail.len == 0 {
+        return Err(corrupt(0, "the manifest's first frame is damaged"));
+    }
+    Ok(state)
+}
+
+/// Writes the manifest.
+pub(crate) struct Manifest<S: Storage> {
+    storage: S,
+    dir: PathBuf,
+    stats: Arc<Stats>,
+    writer: LogWriter<S::Appender>,
+    state: State,
+}
+
+impl<S: Storage> Manifest<S> {
+    /// Begins the manifest with this number, and makes it durable.
+    pub(crate) fn create(
+        storage: S,
+        dir: &Path,
+        stats: Arc<Stats>,
+        number: FileNumber,
+        state: State,
+    ) -> Result<Self> {
+        let payload = state.encode();
+        let writer = create(&storage, dir, number, payload.len())?;
+        let mut manifest = Self { storage, dir: dir.to_owned(), stats, writer, state };
+        manifest.append(&payload)?;
+        manifest.sync_names()?;
+        Ok(manifest)
+    }
+
+    /// Whether an edit can be added to this file.
+    pub(crate) fn has_room(&self, edit: &Edit) -> bool {
+        self.writer.fits(edit.encoded().len())
+    }
+
+    /// Creates the file of the next manifest. Without [`Self::change`] it means nothing.
+    pub(crate) fn create_next(&self, number: FileNumber) -> Result<LogWriter<S::Appender>> {
+        create(&self.storage, &self.dir, number, self.state.encode().len())
+    }
+
+    /// Makes a change durable, in the `next` manifest if there is one.
+    ///
+    /// # Errors
+    /// Any error leaves unknown what the disk says.
+    pub(crate) fn change(
+        &mut self,
+        edit: &Edit,
+        next: Option<LogWriter<S::Appender>>,
+    ) -> Result<()> {
+        if let Some(next) = next {
+            self.state.next_number = self.state.next_number.max(next.id() + 1);
+            let old = std::mem::replace(&mut self.writer, next);
+            self.append(&self.state.encode())?;
+            self.sync_names()?;
+            self.storage.remove(old.file().path())?;
+            self.sync_names()?;
+        }
+        if self.state.apply(edit).is_none() {
+            let reason = "an edit would make the manifest impossible";
+            return Err(Error::corrupt(self.writer.file().path(), self.writer.len(), reason));
+        }
+        self.append(&edit.encoded())
+    }
+
+    fn append(&mut self, payload: &[u8]) -> Result<()> {
+        self.writer.append(&[payload])?;
+        self.writer.file().sync()?;
+        self.writer.advance_watermark(self.writer.len());
+        count(&self.stats.fsyncs, 1);
+        count(&self.stats.manifest_bytes, frame::frame_bytes(payload.len()));
+        Ok(())
+    }
+
+    fn sync_names(&self) -> Result<()> {
+        self.storage.sync_dir(&self.dir)?;
+        count(&self.stats.fsyncs, 1);
+        Ok(())
+    }
+}
+
+/// Creates a manifest's file, with room for a first frame of `state_bytes` and many more.
+fn create<S: Storage>(
+    storage: &S,
+    dir: &Path,
+    number: FileNumber,
+    state_bytes: usize,
+) -> Result<LogWriter<S::Appender>> {
+    let capacity = CAPACITY_MIN.max(4 * state_bytes as u64);
+    let appender = storage.create(&StoreFile::Manifest(number).path(dir), Some(capacity))?;
+    Ok(LogWriter::new(appender, number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::version::LEVELS;
+    use super::*;
+
+    fn meta(number: FileNumber, low: &str, high: &str) -> TableMeta {
+        TableMeta {
+            number,
+            level: 0,
+            file_bytes: 100,
+            entries: 1,
+            deletions: 0,
+            sequence_min: number.into(),
+            sequence_max: number.into(),
+            key_min: low.into(),
+            key_max: high.into(),
+        }
+    }
+
+    #[test]
+    fn the_layout_is_the_documented_one() {
+        let edit = Edit {
+            next_number: Some(9),
+            flushed: Some((5, 258)),
+            removed: vec![(1, 7)],
+            added: vec![],
+            closed: vec![(6, 4096)],
+        };
+        let mut out = Vec::new();
+        edit.encode(&mut out);
+        let golden = b"\x02\x09\0\0\0\x03\x05\0\0\0\x02\x01\0\0\0\0\0\0\x05\x01\x07\0\0\0\x06\x06\0\0\0\x00\x10\0\0\0\0\0\0";
+        assert_eq!(out, golden);
+        assert_eq!(Edit::decode(Decoder::new(&out)), Some(edit));
+        assert_eq!(State::default().encode()[..13], *b"\x01kvdLSMmf\x01\0\0\0");
+    }
+
+    #[test]
+    fn a_state_comes_back_from_its_own_edit() {
+        let mut state = State { next_number: 20, logs_from: 11, sequence: 5, ..State::default() };
+        state.levels[0] = vec![meta(9, "a", "z"), meta(8, "b", "c")];
+        state.levels[2] = vec![meta(3, "a", "f"), meta(4, "g", "h")];
+        state.closed_logs.insert(12, 480);
+        let bytes = state.encode();
+        let edit = Edit::decode(Decoder::new(&bytes[13..])).unwrap();
+        let mut back = State::default();
+        back.apply(&edit).unwrap();
+        assert_eq!(back, state);
+    }
+
+    #[test]
+    fn impossible_edits_are_refused() {
+        let refuse = |edit: Edit| {
+            let mut state = State::default();
+            state.levels[1] = vec![meta(1, "a", "f")];
+            assert_eq!(state.apply(&edit), None, "{edit:?}");
+        };
+        refuse(Edit { removed: vec![(1, 2)], ..Edit::default() });
+        refuse(Edit { removed: vec![(LEVELS, 1)], ..Edit::default() });
+        refuse(Edit { added: vec![(0, meta(1, "x", "y"))], ..Edit::default() });
+        refuse(Edit { added: vec![(1, meta(2, "f", "g"))], ..Edit::default() });
+        refuse(Edit { added: vec![(LEVELS, meta(2, "x", "y"))], ..Edit::default() });
+    }
+}

@@ -1,0 +1,114 @@
+//! Walks a memtable in order, as it was at one moment.
+
+use super::super::wal::Operation;
+use super::node::Slot;
+use super::tree::{LeafCopy, Position};
+use super::{Memtable, View};
+use crate::storage::File;
+use crate::{Direction, Result};
+
+/// A position in a memtable.
+pub(crate) struct Cursor<'m, F: File> {
+    memtable: &'m Memtable<F>,
+    /// What was written at or above this offset is not seen.
+    visible: u32,
+    direction: Direction,
+    leaf: LeafCopy,
+    /// Index in `leaf` of the current entry.
+    at: usize,
+    current: Option<(Operation, F::Bytes<'m>)>,
+}
+
+impl<'m, F: File> Cursor<'m, F> {
+    /// At the first key in `direction` that is not before `start`; an empty `start` is the first key of all.
+    pub(crate) fn seek(view: View<'m, F>, start: &[u8], direction: Direction) -> Result<Self> {
+        let View { memtable, visible } = view;
+        let mut leaf = LeafCopy::default();
+        let position = match direction {
+            _ if !start.is_empty() => Position::At(start),
+            Direction::Forward => Position::First,
+            Direction::Reverse => Position::Last,
+        };
+        memtable.tree.leaf(position, &mut leaf)?;
+        let at = match direction {
+            Direction::Forward => leaf.found,
+            // One behind the entry that is wanted, as `step_back` takes one off.
+            Direction::Reverse if start.is_empty() => leaf.len,
+            Direction::Reverse => leaf.found + usize::from(leaf.exact),
+        };
+        let mut cursor = Self { memtable, visible, direction, leaf, at, current: None };
+        match direction {
+            Direction::Forward => cursor.settle_forward()?,
+            Direction::Reverse => cursor.step_back()?,
+        }
+        Ok(cursor)
+    }
+
+    /// The current entry: key, whether it is deleted, value.
+    #[inline]
+    pub(crate) fn current(&self) -> Option<(&[u8], bool, &[u8])> {
+        let (operation, bytes) = self.current.as_ref()?;
+        Some((&bytes[operation.key()], operation.is_delete(), &bytes[operation.value()]))
+    }
+
+    /// Goes to the next entry in the cursor's direction.
+    #[inline]
+    pub(crate) fn advance(&mut self) -> Result<()> {
+        match self.direction {
+            Direction::Forward => {
+                self.at += 1;
+                self.settle_forward()
+            }
+            Direction::Reverse => self.step_back(),
+        }
+    }
+
+    /// Moves forward from `at`, itself included, to an entry that can be seen.
+    fn settle_forward(&mut self) -> Result<()> {
+        loop {
+            if self.at >= self.leaf.len {
+                self.leaf.go_next(&self.memtable.tree);
+                self.at = 0;
+                if self.leaf.len == 0 {
+                    self.current = None;
+                    return Ok(());
+                }
+            }
+            if self.take(self.leaf.slot(self.at))? {
+                return Ok(());
+            }
+            self.at += 1;
+        }
+    }
+
+    /// Moves back from `at`, itself not included, to an entry that can be seen.
+    fn step_back(&mut self) -> Result<()> {
+        loop {
+            if self.at == 0 {
+                self.leaf.go_previous(&self.memtable.tree);
+                self.at = self.leaf.len;
+                if self.leaf.len == 0 {
+                    self.current = None;
+                    return Ok(());
+                }
+            }
+            self.at -= 1;
+            if self.take(self.leaf.slot(self.at))? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Makes the newest version that can be seen of `slot` current, if there is one.
+    #[inline]
+    fn take(&mut self, slot: Slot) -> Result<bool> {
+        let Some(slot) = self.memtable.visible_version(slot, self.visible) else {
+            return Ok(false);
+        };
+        let file = self.memtable.tree.file();
+        let operation = Operation::at(file, slot.offset)?;
+        let bytes = file.read(slot.offset.into(), operation.bytes())?;
+        self.current = Some((operation, bytes));
+        Ok(true)
+    }
+}

@@ -1,0 +1,220 @@
+//! The memtable: an ordered index over one write-ahead log.
+//!
+//! Keys and values are not copied: they are read where the log has them, in its mapped segment. What is in memory is the [`tree`], some
+//! twenty-five bytes per key, and a filter that spares gets the way through the tree for keys that are not there.
+//!
+//! 1. The writer appends a frame to the log, adds each of its operations to the tree, and then publishes the log's length as
+//!    [`Memtable::publish`]: until then nobody sees any of them, so a batch appears as a whole.
+//! 2. A reader takes a [`View`]: the memtable up to a length of its log. Whatever is written later lies above it and is skipped, so a view
+//!    is one point in time, and no version needs a sequence number of its own.
+//! 3. When the segment is full, the memtable is frozen by having no writer any more.
+
+mod chunks;
+mod cursor;
+mod node;
+mod tree;
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+pub(crate) use cursor::Cursor;
+use node::Slot;
+use tree::Tree;
+
+use super::files::FileNumber;
+use super::table::filter::{self, LINE_WORDS};
+use super::wal::{LOG_HEADER_BYTES, OPERATION_HEADER_BYTES, Operation};
+use crate::log::frame::frame_bytes;
+use crate::storage::File;
+use crate::{Result, log};
+
+/// A longest log: offsets have 32 bits, and the last is not an offset.
+pub(crate) const LOG_BYTES_MAX: u64 = u32::MAX as u64 - 1;
+
+/// What a lookup found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    /// Nothing: look in older places.
+    Absent,
+    /// The key was deleted: there is no need to look further.
+    Deleted,
+    /// The value.
+    Found,
+}
+
+/// An ordered index over one log.
+#[derive(Debug)]
+pub(crate) struct Memtable<F> {
+    /// Number of its log.
+    pub(crate) log: FileNumber,
+    /// Sequence number of the log's first write.
+    pub(crate) first_sequence: u64,
+    tree: Tree<F>,
+    /// One-cache-line Bloom filter of the keys.
+    filter: Box<[AtomicU64]>,
+    /// What lies below this offset of the log can be seen.
+    visible: AtomicU32,
+    /// Keys.
+    entries: AtomicU64,
+    /// Writes.
+    writes: AtomicU64,
+    /// Length of the log up to which it is synced.
+    synced: AtomicU64,
+}
+
+/// A memtable at one moment.
+#[derive(Debug)]
+pub(crate) struct View<'m, F> {
+    memtable: &'m Memtable<F>,
+    visible: u32,
+}
+
+impl<F> Clone for View<'_, F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F> Copy for View<'_, F> {}
+
+impl<F: File> Memtable<F> {
+    /// An index for the log in `file`, which will not be longer than `log_bytes`.
+    pub(crate) fn new(log: FileNumber, first_sequence: u64, file: F, log_bytes: u64) -> Self {
+        let log_bytes = log_bytes.min(LOG_BYTES_MAX);
+        // In a batch, operations follow each other without frames between them.
+        let entries_max = log_bytes as usize / (OPERATION_HEADER_BYTES + 1) + 1;
+        // Ten bits a key for operations of some 130 bytes; smaller ones make the filter less sharp, no more than that.
+        let lines = (log_bytes as usize / 100 / 8 / LINE_WORDS).max(1);
+        Self {
+            log,
+            first_sequence,
+            tree: Tree::new(file, entries_max),
+            filter: (0..lines * LINE_WORDS).map(|_| AtomicU64::new(0)).collect(),
+            visible: AtomicU32::new(LOG_HEADER_BYTES as u32),
+            entries: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
+            synced: AtomicU64::new(0),
+        }
+    }
+
+    /// Adds the operation at `offset` of the log. To be called by one thread at a time, in the order of the log.
+    #[inline]
+    pub(crate) fn insert(&self, offset: u32, key: &[u8]) -> Result<()> {
+        let probe = filter::Probe::new(filter::hash(key));
+        let line = probe.line(self.filter.len() / LINE_WORDS) * LINE_WORDS;
+        for (word, bit) in probe.bits() {
+            let word = &self.filter[line + word];
+            // There is one writer, so nothing can come between load and store.
+            word.store(word.load(Ordering::Relaxed) | bit, Ordering::Relaxed);
+        }
+        if self.tree.insert(offset, key)? {
+            self.entries.store(self.entries.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Lets everybody see a write that ends the log at `log_bytes`.
+    #[inline]
+    pub(crate) fn publish(&self, log_bytes: u64) {
+        self.writes.store(self.writes.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.visible.store(log_bytes as u32, Ordering::Release);
+    }
+
+    /// The memtable as it is now.
+    #[inline]
+    pub(crate) fn view(&self) -> View<'_, F> {
+        View { memtable: self, visible: self.visible.load(Ordering::Acquire) }
+    }
+
+    /// Length of the log, as far as it can be seen.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.visible.load(Ordering::Acquire).into()
+    }
+
+    /// Writes in the log.
+    pub(crate) fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Acquire)
+    }
+
+    /// Sequence number that the write after this memtable's last one has.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.first_sequence + self.writes()
+    }
+
+    /// Distinct keys, deleted ones among them.
+    pub(crate) fn entries(&self) -> u64 {
+        self.entries.load(Ordering::Relaxed)
+    }
+
+    /// Memory in use, without the log.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        (self.tree.memory_bytes() + size_of_val(&*self.filter)) as u64
+    }
+
+    /// The log's file.
+    pub(crate) fn file(&self) -> &F {
+        self.tree.file()
+    }
+
+    /// Length of the log up to which it is known to be synced.
+    pub(crate) fn synced_bytes(&self) -> u64 {
+        self.synced.load(Ordering::Acquire)
+    }
+
+    /// Notes that the log is synced up to `log_bytes`.
+    pub(crate) fn set_synced(&self, log_bytes: u64) {
+        self.synced.fetch_max(log_bytes, Ordering::AcqRel);
+    }
+
+    /// The newest version of a key that lies below `visible`.
+    #[inline]
+    fn visible_version(&self, slot: Slot, visible: u32) -> Option<Slot> {
+        let mut version = slot;
+        while version.offset >= visible {
+            version = self.tree.older(version)?;
+        }
+        Some(version)
+    }
+}
+
+impl<F: File> View<'_, F> {
+    /// Reads the value of `key` into `value`, which is empty.
+    #[inline]
+    pub(crate) fn get(&self, key: &[u8], hash: u64, value: &mut Vec<u8>) -> Result<Lookup> {
+        let memtable = self.memtable;
+        let probe = filter::Probe::new(hash);
+        let line = probe.line(memtable.filter.len() / LINE_WORDS) * LINE_WORDS;
+        let maybe = probe
+            .bits()
+            .all(|(word, bit)| memtable.filter[line + word].load(Ordering::Relaxed) & bit != 0);
+        if !maybe {
+            return Ok(Lookup::Absent);
+        }
+        let Some(slot) = memtable.tree.get(key)? else { return Ok(Lookup::Absent) };
+        let Some(version) = memtable.visible_version(slot, self.visible) else {
+            return Ok(Lookup::Absent);
+        };
+        let operation = Operation::at(memtable.file(), version.offset)?;
+        if operation.is_delete() {
+            return Ok(Lookup::Deleted);
+        }
+        let at = operation.value();
+        value.extend_from_slice(
+            &memtable.file().read(u64::from(version.offset) + at.start as u64, at.len())?,
+        );
+        Ok(Lookup::Found)
+    }
+}
+
+/// Offset of the first operation in the frame that begins at `frame`.
+#[inline]
+pub(crate) fn first_operation(frame: u64) -> u32 {
+    (frame + log::frame::HEADER_BYTES as u64) as u32
+}
+
+/// Bytes that a log needs for its header and one write with a payload of `payload_bytes`.
+pub(crate) fn log_bytes_for(payload_bytes: usize) -> u64 {
+    LOG_HEADER_BYTES + frame_bytes(payload_bytes)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use super::*;
+use crate::Direction;
+use crate::log::LogWriter;
+use crate::lsm::store::begin_log;
+use crate::lsm::wal::{self, Kind, LogHeader};
+use crate::storage::{Disk, DiskAppender, DiskFile};
+
+type Log = LogWriter<DiskAppender>;
+
+fn memtable(bytes: u64) -> (tempfile::TempDir, Log, Memtable<DiskFile>) {
+    let dir = tempfile::tempdir().unwrap();
+    let header = LogHeader {
+        number: 1,
+        sequence: 0,
+        previous: 0,
+        previous_bytes: 0,
+        previous_synced: false,
+    };
+    let (log, memtable) = begin_log(&Disk, dir.path(), &header, bytes).unwrap();
+    (dir, log, memtable)
+}
+
+fn write(log: &mut Log, memtable: &Memtable<DiskFile>, kind: Kind, key: &[u8], value: &[u8]) {
+    let header = wal::operation_header(kind, key.len(), value.len());
+    let at = log.append(&[&header, key, value]).unwrap();
+    memtable.insert(first_operation(at), key).unwrap();
+    memtable.publish(log.len());
+}
+
+fn entries(
+    view: View<'_, DiskFile>,
+    start: &[u8],
+    direction: Direction,
+) -> Vec<(Vec<u8>, bool, Vec<u8>)> {
+    let mut cursor = Cursor::seek(view, start, direction).unwrap();
+    let mut entries = Vec::new();
+    while let Some((key, deleted, value)) = cursor.current() {
+        entries.push((key.to_vec(), deleted, value.to_vec()));
+        cursor.advance().unwrap();
+    }
+    entries
+}
+
+/// Keys of all shapes: long common prefixes, zeros at the end, one byte.
+fn random_key(random: &mut impl RngExt) -> Vec<u8> {
+    let number: u32 = random.random_range(0..3_000);
+    match number % 5 {
+        0 => format!("user{number:020}").into_bytes(),
+        1 => vec![b'a'; number as usize % 70 + 1],
+        2 => number.to_be_bytes().to_vec(),
+        3 => vec![0; number as usize % 40 + 1],
+        _ => format!("{number}").into_bytes(),
+    }
+}
+
+#[test]
+fn it_agrees_with_a_map_at_every_moment() {
+    let (_dir, mut log, memtable) = memtable(8 << 20);
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
+    let mut model = BTreeMap::new();
+    let mut moments = Vec::new();
+    for i in 0..20_000_u32 {
+        let key = random_key(&mut random);
+        let deleted = random.random_range(0..5) == 0;
+        let (kind, value) =
+            if deleted { (Kind::Delete, vec![]) } else { (Kind::Put, i.to_le_bytes().to_vec()) };
+        write(&mut log, &memtable, kind, &key, &value);
+        model.insert(key, (deleted, value));
+        if i % 4_000 == 0 {
+            moments.push((memtable.view(), model.clone()));
+        }
+    }
+    moments.push((memtable.view(), model.clone()));
+    for (view, model) in moments {
+        let expected: Vec<_> = model
+            .iter()
+            .map(|(key, (deleted, value))| (key.clone(), *deleted, value.clone()))
+            .collect();
+        assert_eq!(entries(view, b"", Direction::Forward), expected);
+        let reversed: Vec<_> = expected.iter().rev().cloned().collect();
+        assert_eq!(entries(view, b"", Direction::Reverse), reversed);
+        for _ in 0..300 {
+            let start = random_key(&mut random);
+            let from: Vec<_> = expected.iter().filter(|entry| entry.0 >= start).cloned().collect();
+            assert_eq!(entries(view, &start, Direction::Forward), from);
+            let from: Vec<_> = reversed.iter().filter(|entry| entry.0 <= start).cloned().collect();
+            assert_eq!(entries(view, &start, Direction::Reverse), from);
+            let mut value = Vec::new();
+            let found = view.get(&start, filter::hash(&start), &mut value).unwrap();
+            let expected = match model.get(&start) {
+                None => Lookup::Absent,
+                Some((true, _)) => Lookup::Deleted,
+                Some((false, expected)) => {
+                    assert_eq!(&value, expected);
+                    Lookup::Found
+                }
+            };
+            assert_eq!(found, expected);
+        }
+    }
+    assert_eq!(memtable.entries(), model.len() as u64);
+}
+
+#[test]
+fn ascending_keys_fill_their_leaves() {
+    let (_dir, mut log, memtable) = memtable(8 << 20);
+    for i in 0..50_000_u64 {
+        write(&mut log, &memtable, Kind::Put, &i.to_be_bytes(), b"");
+    }
+    assert_eq!(entries(memtable.view(), b"", Direction::Forward).len(), 50_000);
+    assert!(memtable.tree.memory_bytes() < 50_000 * 25, "{}", memtable.tree.memory_bytes());
+}
+
+#[test]
+fn readers_see_whole_prefixes_while_a_writer_writes() {
+    const WRITES: u64 = 60_000;
+    let (_dir, mut log, memtable) = memtable(16 << 20);
+    let (memtable, done) = (&memtable, &AtomicBool::new(false));
+    let key = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20).to_be_bytes();
+    std::thread::scope(|scope| {
+        for reader in 0..2_u64 {
+            scope.spawn(move || {
+                let mut random = Xoshiro256PlusPlus::seed_from_u64(reader);
+                let mut value = Vec::new();
+                while !done.load(Ordering::Acquire) {
+                    let before = memtable.writes();
+                    let view = memtable.view();
+                    let direction =
+                        if reader == 0 { Direction::Forward } else { Direction::Reverse };
+                    let seen = entries(view, b"", direction);
+                    assert!(seen.len() as u64 >= before, "{} of {before}", seen.len());
+                    let sorted = seen.is_sorted_by(|a, b| match direction {
+                        Direction::Forward => a.0 < b.0,
+                        Direction::Reverse => a.0 > b.0,
+                    });
+                    assert!(sorted);
+                    let mut numbers: Vec<u64> = seen
+                        .iter()
+                        .map(|entry| u64::from_le_bytes(entry.2[..].try_into().unwrap()))
+                        .collect();
+                    numbers.sort_unstable();
+                    assert!(numbers.iter().enumerate().all(|(i, number)| i as u64 == *number));
+                    for _ in 0..before.min(500) {
+                        let i = random.random_range(0..before);
+                        value.clear();
+                        let hash = filter::hash(&key(i));
+                        let found = memtable.view().get(&key(i), hash, &mut value).unwrap();
+                        assert_eq!((found, &value[..]), (Lookup::Found, &i.to_le_bytes()[..]));
+                    }
+                }
+            });
+        }
+        for i in 0..WRITES {
+            write(&mut log, memtable, Kind::Put, &key(i), &i.to_le_bytes());
+        }
+        done.store(true, Ordering::Release);
+    });
+    assert_eq!(memtable.entries(), WRITES);
+}

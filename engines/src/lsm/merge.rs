@@ -1,0 +1,178 @@
+//! Merges several sorted sources into one.
+//!
+//! 1. Each source is a cursor; sources are numbered by age, 0 being the youngest.
+//! 2. The cursors that are not at their end are kept in the order of their current keys, a younger one before an older one with the same key.
+//! 3. To go on, every cursor that stands at the current key moves: first the older versions, then the current one itself; each is put back
+//!    into its place by moving it behind those that now come before it.
+//!
+//! A sorted list rather than a heap: there are few sources, and mostly the same one stays in front, which then costs a single comparison;
+//! with one source there is none.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use super::memtable;
+use super::table::{self, Table};
+use crate::storage::Storage;
+use crate::{Direction, Result};
+
+/// One sorted source.
+pub(crate) enum Cursor<'t, S: Storage> {
+    Memtable(memtable::Cursor<'t, S::File>),
+    Table(table::Cursor<'t, S>),
+    Level(LevelCursor<'t, S>),
+}
+
+impl<S: Storage> Cursor<'_, S> {
+    #[inline]
+    fn current(&self) -> Option<(&[u8], bool, &[u8])> {
+        match self {
+            Self::Memtable(cursor) => cursor.current(),
+            Self::Table(cursor) => cursor.current(),
+            Self::Level(cursor) => cursor.current.as_ref()?.current(),
+        }
+    }
+
+    #[inline]
+    fn advance(&mut self) -> Result<()> {
+        match self {
+            Self::Memtable(cursor) => cursor.advance(),
+            Self::Table(cursor) => cursor.advance(),
+            Self::Level(cursor) => cursor.advance(),
+        }
+    }
+
+    #[inline]
+    fn key(&self) -> &[u8] {
+        self.current().map_or(&[], |(key, ..)| key)
+    }
+}
+
+/// The tables of a level that has no overlaps, one after the other; each is looked into when its turn comes.
+pub(crate) struct LevelCursor<'t, S: Storage> {
+    tables: &'t [Arc<Table<S>>],
+    direction: Direction,
+    /// Index of the current table.
+    at: usize,
+    current: Option<table::Cursor<'t, S>>,
+}
+
+impl<'t, S: Storage> LevelCursor<'t, S> {
+    /// At the first key in `direction` that is not before `start`; an empty `start` is the first key of all.
+    pub(crate) fn seek(
+        tables: &'t [Arc<Table<S>>],
+        start: &[u8],
+        direction: Direction,
+    ) -> Result<Self> {
+        let at = match direction {
+            Direction::Forward => tables.partition_point(|table| &table.meta.key_max[..] < start),
+            Direction::Reverse if start.is_empty() => tables.len().wrapping_sub(1),
+            Direction::Reverse => {
+                tables.partition_point(|table| &table.meta.key_min[..] <= start).wrapping_sub(1)
+            }
+        };
+        let mut cursor = Self { tables, direction, at, current: None };
+        cursor.enter(start)?;
+        Ok(cursor)
+    }
+
+    fn enter(&mut self, start: &[u8]) -> Result<()> {
+        self.current = match self.tables.get(self.at) {
+            Some(table) => Some(table::Cursor::seek(table, start, self.direction)?),
+            None => None,
+        };
+        Ok(())
+    }
+
+    #[inline]
+    fn advance(&mut self) -> Result<()> {
+        let Some(cursor) = &mut self.current else { return Ok(()) };
+        cursor.advance()?;
+        if cursor.current().is_none() {
+            self.at = match self.direction {
+                Direction::Forward => self.at + 1,
+                Direction::Reverse => self.at.wrapping_sub(1),
+            };
+            self.enter(&[])?;
+        }
+        Ok(())
+    }
+}
+
+/// Several sources as one: each key once, in its youngest version, deletions included.
+pub(crate) struct Merge<'t, S: Storage> {
+    cursors: Vec<Cursor<'t, S>>,
+    direction: Direction,
+    /// Cursors that are not at their end, by their current keys.
+    order: Vec<usize>,
+    /// False if the second cursor is known to stand at another key than the first.
+    may_tie: bool,
+}
+
+impl<'t, S: Storage> Merge<'t, S> {
+    /// Merges `cursors`, youngest first, which all go in `direction`.
+    pub(crate) fn new(cursors: Vec<Cursor<'t, S>>, direction: Direction) -> Self {
+        let mut order: Vec<usize> =
+            (0..cursors.len()).filter(|at| cursors[*at].current().is_some()).collect();
+        order.sort_by(|a, b| compare(&cursors, direction, *a, *b).then(a.cmp(b)));
+        Self { cursors, direction, order, may_tie: true }
+    }
+
+    /// The current entry: key, whether it is deleted, value.
+    #[inline]
+    pub(crate) fn current(&self) -> Option<(&[u8], bool, &[u8])> {
+        self.cursors[*self.order.first()?].current()
+    }
+
+    /// Goes to the next key.
+    #[inline]
+    pub(crate) fn advance(&mut self) -> Result<()> {
+        while self.may_tie && self.order.len() > 1 {
+            let (first, second) = (self.order[0], self.order[1]);
+            if self.cursors[first].key() != self.cursors[second].key() {
+                break;
+            }
+            self.step(1)?;
+        }
+        if !self.order.is_empty() {
+            self.step(0)?;
+        }
+        Ok(())
+    }
+
+    /// Moves the cursor at position `at` of the order, and puts it into its new place.
+    #[inline]
+    fn step(&mut self, mut at: usize) -> Result<()> {
+        let cursor = self.order[at];
+        self.cursors[cursor].advance()?;
+        if self.cursors[cursor].current().is_none() {
+            self.order.remove(at);
+            self.may_tie = true;
+            return Ok(());
+        }
+        while let Some(next) = self.order.get(at + 1) {
+            let keys = compare(&self.cursors, self.direction, cursor, *next);
+            self.may_tie = at > 0 || keys != Ordering::Less;
+            if keys.then(cursor.cmp(next)) == Ordering::Less {
+                break;
+            }
+            self.order.swap(at, at + 1);
+            at += 1;
+        }
+        Ok(())
+    }
+}
+
+#[inline]
+fn compare<S: Storage>(
+    cursors: &[Cursor<'_, S>],
+    direction: Direction,
+    a: usize,
+    b: usize,
+) -> Ordering {
+    let order = cursors[a].key().cmp(cursors[b].key());
+    match direction {
+        Direction::Forward => order,
+        Direction::Reverse => order.reverse(),
+    }
+}

@@ -1,0 +1,108 @@
+//! What a store can be told when it is opened.
+
+use crate::{Durability, Error, Result};
+
+/// Longest key in bytes.
+pub const KEY_BYTES_MAX: usize = 64 << 10;
+/// Longest value in bytes.
+pub const VALUE_BYTES_MAX: usize = 16 << 20;
+
+/// Where flushes and compactions run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Background {
+    /// On two threads of the store's own, one for flushes and one for compactions, so that a flush never waits for a compaction.
+    Threads,
+    /// On the thread whose write made them due, before that write returns: slow, and the same each time, which is what crash tests need.
+    Inline,
+}
+
+/// Options of a store. All may differ from one open to the next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// What an acknowledged write survives. Appending to the mapped log costs no more than copying into a buffer of one's own, so `Buffered` is
+    /// served by the path of `Os`, and survives a kill of the process as well.
+    pub durability: Durability,
+    /// Length of a log segment, and so the size of a memtable: when the segment is full, a new one begins. At most 2 GiB.
+    pub memtable_bytes: u64,
+    /// Memtables that may wait to be flushed; writers wait while there are more.
+    pub memtables_waiting_max: usize,
+    /// Tables in level 0 that make it due for compaction.
+    pub l0_tables_compact: usize,
+    /// Tables in level 0 from which on writers are slowed down, the more the nearer it is to `l0_tables_stop`.
+    pub l0_tables_slow: usize,
+    /// Tables in level 0 at which writers wait.
+    pub l0_tables_stop: usize,
+    /// Bytes that level 1 holds before it is due for compaction.
+    pub level_base_bytes: u64,
+    /// How many times the bytes of its predecessor each further level holds.
+    pub level_ratio: u64,
+    /// Length at which a table that a compaction writes is ended and the next one begins.
+    pub table_bytes: u64,
+    /// Length at which a data block is ended. At most 1 MiB.
+    pub block_bytes: usize,
+    /// Bits of a table's Bloom filter per key; 0 for no filter.
+    pub filter_bits_per_key: usize,
+    /// Where flushes and compactions run.
+    pub background: Background,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            durability: Durability::Os,
+            memtable_bytes: 64 << 20,
+            memtables_waiting_max: 2,
+            l0_tables_compact: 4,
+            l0_tables_slow: 20,
+            l0_tables_stop: 36,
+            level_base_bytes: 256 << 20,
+            level_ratio: 10,
+            table_bytes: 64 << 20,
+            block_bytes: 4 << 10,
+            filter_bits_per_key: 10,
+            background: Background::Threads,
+        }
+    }
+}
+
+impl Options {
+    pub(crate) fn check(&self) -> Result<()> {
+        let invalid =
+            |name, value: String, expected| Err(Error::InvalidOption { name, value, expected });
+        if !(4 << 10..=2 << 30).contains(&self.memtable_bytes) {
+            let value = self.memtable_bytes.to_string();
+            return invalid("memtable_bytes", value, "4 KiB to 2 GiB");
+        }
+        if self.memtables_waiting_max == 0 {
+            return invalid("memtables_waiting_max", "0".to_owned(), "at least 1");
+        }
+        if self.l0_tables_compact == 0 {
+            return invalid("l0_tables_compact", "0".to_owned(), "at least 1");
+        }
+        if self.l0_tables_slow < self.l0_tables_compact {
+            let value = self.l0_tables_slow.to_string();
+            return invalid("l0_tables_slow", value, "at least l0_tables_compact");
+        }
+        if self.l0_tables_stop <= self.l0_tables_slow {
+            let value = self.l0_tables_stop.to_string();
+            return invalid("l0_tables_stop", value, "more than l0_tables_slow");
+        }
+        if self.level_base_bytes == 0 {
+            return invalid("level_base_bytes", "0".to_owned(), "at least 1");
+        }
+        if self.level_ratio < 2 {
+            return invalid("level_ratio", self.level_ratio.to_string(), "at least 2");
+        }
+        if !(1..=2 << 30).contains(&self.table_bytes) {
+            return invalid("table_bytes", self.table_bytes.to_string(), "1 to 2 GiB");
+        }
+        if !(1..=1 << 20).contains(&self.block_bytes) {
+            return invalid("block_bytes", self.block_bytes.to_string(), "1 to 1 MiB");
+        }
+        if self.filter_bits_per_key > 64 {
+            let value = self.filter_bits_per_key.to_string();
+            return invalid("filter_bits_per_key", value, "0 to 64");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,273 @@
+//! The store's handle, its own interface, and the one that all engines share.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use super::background;
+use super::options::{Background, KEY_BYTES_MAX, Options, VALUE_BYTES_MAX};
+use super::recovery::{self, Recovery};
+use super::scan::scan;
+use super::stats::ReadStats;
+use super::store::Core;
+use super::wal::Kind;
+use crate::storage::{Disk, Storage};
+use crate::{
+    Capabilities, Direction, Durability, Engine, Level, Metrics, OperationKind, Result, Session,
+    Visit, WriteBatch,
+};
+
+/// An open store. Share it among threads by reference.
+///
+/// ```
+/// use kvdyno_engines::lsm::{Lsm, Options};
+/// use kvdyno_engines::storage::Disk;
+/// use kvdyno_engines::{Direction, Result};
+/// use std::ops::ControlFlow;
+///
+/// # fn main() -> Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// let store = Lsm::open(Disk, dir.path(), Options::default())?;
+/// store.put(b"sensor/7/0001", b"21.5")?;
+/// store.put(b"sensor/7/0002", b"21.7")?;
+///
+/// let mut value = Vec::new();
+/// assert!(store.get(b"sensor/7/0002", &mut value)?);
+/// assert_eq!(value, b"21.7");
+///
+/// let mut readings = 0;
+/// store.scan(b"sensor/7/", Direction::Forward, usize::MAX, &mut |key, _value| {
+///     if !key.starts_with(b"sensor/7/") {
+///         return ControlFlow::Break(());
+///     }
+///     readings += 1;
+///     ControlFlow::Continue(())
+/// })?;
+/// assert_eq!(readings, 2);
+/// store.close()
+/// # }
+/// ```
+pub struct Lsm<S: Storage = Disk> {
+    core: Arc<Core<S>>,
+    threads: Vec<JoinHandle<()>>,
+    capabilities: Capabilities,
+    recovery: Recovery,
+}
+
+impl<S: Storage> Lsm<S> {
+    /// Opens the store in `dir`, or makes one if the folder is empty or not there.
+    ///
+    /// # Errors
+    /// [`crate::Error::NotAStore`] if the folder holds other things, [`crate::Error::Locked`] if the store is open elsewhere,
+    /// [`crate::Error::Corrupt`] if what had been synced is damaged, [`crate::Error::InvalidOption`].
+    pub fn open(storage: S, dir: impl Into<PathBuf>, options: Options) -> Result<Self> {
+        let dir: PathBuf = dir.into();
+        let background = options.background;
+        let (core, recovery) = recovery::open(storage, &dir, options)?;
+        let core = Arc::new(core);
+        let threads = match background {
+            Background::Threads => background::start(&core)?,
+            Background::Inline => Vec::new(),
+        };
+        let capabilities = Capabilities {
+            operations: vec![
+                OperationKind::Get,
+                OperationKind::Put,
+                OperationKind::Delete,
+                OperationKind::Write,
+                OperationKind::ScanForward,
+                OperationKind::ScanReverse,
+            ],
+            durability: Durability::ALL.to_vec(),
+            key_bytes_max: KEY_BYTES_MAX,
+            value_bytes_max: VALUE_BYTES_MAX,
+            persistent: true,
+            stores_data: true,
+        };
+        Ok(Self { core, threads, capabilities, recovery })
+    }
+
+    /// What opening the store found.
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// The folder of the store.
+    pub fn dir(&self) -> &Path {
+        &self.core.dir
+    }
+
+    /// Reads the value of `key` into `value`, replacing what was there, and tells whether the key exists.
+    pub fn get(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
+        self.core.tree.load().get(key, value, &self.core.stats.reads)
+    }
+
+    /// Stores `value` under `key`.
+    pub fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.core.write_one(Kind::Put, key, value)
+    }
+
+    /// Removes `key`; removing what is not there is no error.
+    pub fn delete(&self, key: &[u8]) -> Result<()> {
+        self.core.write_one(Kind::Delete, key, &[])
+    }
+
+    /// Applies a batch: readers, and a recovery, see all of it or nothing.
+    pub fn write(&self, batch: &WriteBatch) -> Result<()> {
+        self.core.write_batch(batch)
+    }
+
+    /// Visits at most `limit` keys, as [`Session::scan`] does.
+    pub fn scan(
+        &self,
+        start: &[u8],
+        direction: Direction,
+        limit: usize,
+        visit: &mut Visit<'_>,
+    ) -> Result<usize> {
+        scan(&self.core.tree.load(), start, direction, limit, visit)
+    }
+
+    /// Makes everything acknowledged so far survive power loss.
+    pub fn sync(&self) -> Result<()> {
+        self.core.sync()
+    }
+
+    /// Writes all memtables, the active one included, to tables.
+    pub fn flush(&self) -> Result<()> {
+        self.core.flush()
+    }
+
+    /// Flushes, and merges all tables into a single level, without deletions and overwritten values.
+    pub fn compact(&self) -> Result<()> {
+        self.core.flush()?;
+        self.core.compact_everything()
+    }
+
+    /// Waits until the flushes and compactions that are due are done, and helps with them. The active memtable is not due until it is
+    /// full: it stays where it is.
+    pub fn settle(&self) -> Result<()> {
+        self.core.work()
+    }
+
+    /// Figures since the store was opened.
+    pub fn metrics(&self) -> Metrics {
+        let (stats, tree) = (&self.core.stats, self.core.tree.load());
+        let (probes, false_positives) = stats.filters();
+        let levels = tree.version.levels.iter().map(|tables| Level {
+            files: tables.len() as u64,
+            bytes: tables.iter().map(|table| table.meta.file_bytes).sum(),
+        });
+        let memtables = || tree.waiting.iter().chain([&tree.active]);
+        let memory: u64 = memtables().map(|memtable| memtable.memory_bytes()).sum();
+        let logs: u64 = memtables().map(|memtable| memtable.log_bytes()).sum();
+        let keys: u64 = memtables().map(|memtable| memtable.entries()).sum();
+        let counters = [
+            ("memtable_bytes", memory),
+            ("memtable_log_bytes", logs),
+            ("memtable_keys", keys),
+            ("memtables_waiting", tree.waiting.len() as u64),
+        ];
+        Metrics {
+            bytes_written: Some(stats.bytes_written()),
+            fsyncs: Some(stats.fsyncs.load(Ordering::Relaxed)),
+            filter_probes: Some(probes),
+            filter_false_positives: Some(false_positives),
+            levels: levels.collect(),
+            stalls: stats.stalls(),
+            counters: counters.map(|(name, value)| (name.to_owned(), value as f64)).into(),
+            events: stats.events(),
+            ..Metrics::default()
+        }
+    }
+
+    /// Closes the store: ends background work, makes everything durable, and writes down that the logs are whole. Memtables stay in
+    /// their logs, and the next open replays them.
+    pub fn close(mut self) -> Result<()> {
+        self.stop();
+        self.core.close()
+    }
+
+    /// Ends background work; a compaction under way is given up.
+    fn stop(&mut self) {
+        self.core.stop.store(true, Ordering::Release);
+        self.core.signals.notify();
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl<S: Storage> Drop for Lsm<S> {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl<S: Storage> Engine for Lsm<S> {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn session(&self) -> Result<Box<dyn Session + '_>> {
+        Ok(Box::new(LsmSession { core: &self.core, stats: self.core.stats.begin_session() }))
+    }
+
+    fn sync(&self) -> Result<()> {
+        Self::sync(self)
+    }
+
+    fn settle(&self) -> Result<()> {
+        Self::settle(self)
+    }
+
+    fn metrics(&self) -> Metrics {
+        Self::metrics(self)
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        Self::close(*self)
+    }
+}
+
+/// A thread's handle.
+struct LsmSession<'e, S: Storage> {
+    core: &'e Core<S>,
+    stats: Arc<ReadStats>,
+}
+
+impl<S: Storage> Drop for LsmSession<'_, S> {
+    fn drop(&mut self) {
+        self.core.stats.end_session(&self.stats);
+    }
+}
+
+impl<S: Storage> Session for LsmSession<'_, S> {
+    fn get(&mut self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
+        self.core.tree.load().get(key, value, &self.stats)
+    }
+
+    fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.core.write_one(Kind::Put, key, value)
+    }
+
+    fn delete(&mut self, key: &[u8]) -> Result<()> {
+        self.core.write_one(Kind::Delete, key, &[])
+    }
+
+    fn write(&mut self, batch: &WriteBatch) -> Result<()> {
+        self.core.write_batch(batch)
+    }
+
+    fn scan(
+        &mut self,
+        start: &[u8],
+        direction: Direction,
+        limit: usize,
+        visit: &mut Visit<'_>,
+    ) -> Result<usize> {
+        scan(&self.core.tree.load(), start, direction, limit, visit)
+    }
+}

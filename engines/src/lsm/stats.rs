@@ -1,0 +1,123 @@
+//! What the store counts.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::{BytesWritten, Event, EventKind, Stalls};
+
+/// Events that are kept.
+const EVENTS_MAX: usize = 4096;
+
+/// What reads count; each session has its own, on cache lines of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct ReadStats {
+    filter_probes: AtomicU64,
+    filter_false_positives: AtomicU64,
+}
+
+impl ReadStats {
+    #[inline]
+    pub(crate) fn filter_probe(&self) {
+        self.filter_probes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn filter_false_positive(&self) {
+        self.filter_false_positives.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn add(&self, other: &Self) {
+        let (probes, positives) = other.get();
+        self.filter_probes.fetch_add(probes, Ordering::Relaxed);
+        self.filter_false_positives.fetch_add(positives, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> (u64, u64) {
+        let probes = self.filter_probes.load(Ordering::Relaxed);
+        (probes, self.filter_false_positives.load(Ordering::Relaxed))
+    }
+}
+
+/// The store's counters.
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    pub(crate) log_bytes: AtomicU64,
+    pub(crate) flush_bytes: AtomicU64,
+    pub(crate) compaction_bytes: AtomicU64,
+    pub(crate) manifest_bytes: AtomicU64,
+    pub(crate) fsyncs: AtomicU64,
+    stall_count: AtomicU64,
+    stall_nanoseconds: AtomicU64,
+    events: Mutex<VecDeque<Event>>,
+    /// Of the sessions that have ended, and of reads without a session.
+    pub(crate) reads: ReadStats,
+    sessions: Mutex<Vec<Arc<ReadStats>>>,
+}
+
+/// Adds to a counter that is not contended.
+pub(crate) fn count(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
+}
+
+impl Stats {
+    /// Counters for a new session.
+    pub(crate) fn begin_session(&self) -> Arc<ReadStats> {
+        let stats = Arc::new(ReadStats::default());
+        self.sessions.lock().push(Arc::clone(&stats));
+        stats
+    }
+
+    /// Keeps what a session counted.
+    pub(crate) fn end_session(&self, stats: &Arc<ReadStats>) {
+        let mut sessions = self.sessions.lock();
+        sessions.retain(|session| !Arc::ptr_eq(session, stats));
+        self.reads.add(stats);
+    }
+
+    /// Notes background work, or a stall, that began at `start` and has just ended.
+    pub(crate) fn event(&self, kind: EventKind, start: Instant, bytes_written: u64) {
+        let end = Instant::now();
+        if kind == EventKind::Stall {
+            count(&self.stall_count, 1);
+            count(&self.stall_nanoseconds, (end - start).as_nanos() as u64);
+        }
+        let mut events = self.events.lock();
+        if events.len() == EVENTS_MAX {
+            events.pop_front();
+        }
+        events.push_back(Event { kind, start, end, bytes_written });
+    }
+
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.events.lock().iter().copied().collect()
+    }
+
+    pub(crate) fn stalls(&self) -> Stalls {
+        Stalls {
+            count: self.stall_count.load(Ordering::Relaxed),
+            time: Duration::from_nanos(self.stall_nanoseconds.load(Ordering::Relaxed)),
+        }
+    }
+
+    pub(crate) fn bytes_written(&self) -> BytesWritten {
+        BytesWritten {
+            log: self.log_bytes.load(Ordering::Relaxed),
+            flush: self.flush_bytes.load(Ordering::Relaxed),
+            compaction: self.compaction_bytes.load(Ordering::Relaxed),
+            manifest: self.manifest_bytes.load(Ordering::Relaxed),
+            ..BytesWritten::default()
+        }
+    }
+
+    /// Probes of filters, and those that were in vain.
+    pub(crate) fn filters(&self) -> (u64, u64) {
+        let sessions = self.sessions.lock();
+        let all = sessions.iter().map(|session| session.get()).chain([self.reads.get()]);
+        all.fold((0, 0), |sum, stats| (sum.0 + stats.0, sum.1 + stats.1))
+    }
+}

@@ -1,0 +1,534 @@
+//! The store: what its parts share, and how a write goes through it.
+//!
+//! A write:
+//!
+//! 1. takes the writer's lock, makes sure that there is room in the log (or begins a new log and memtable), and appends one frame;
+//! 2. adds the frame's operations to the memtable, and publishes them;
+//! 3. lets go of the lock, and in class `sync` waits until the log is synced up to the frame, together with all other writers.
+//!
+//! Background work is driven by two locks, `flushing` and `compacting`, so that at most one of each is under way, whoever does it: the
+//! store's threads, a caller who waits for it in [`Core::settle`], or with [`Background::Inline`] the writer.
+//!
+//! Locks are taken in this order: `writer`, `flushing` or `compacting`, `manifest`, `tree_changes`. Readers take none.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use super::compaction::{picker, run};
+use super::files::{FileNumber, StoreFile};
+use super::manifest::{Edit, Manifest};
+use super::memtable::{self, LOG_BYTES_MAX, Memtable};
+use super::options::{Background, KEY_BYTES_MAX, Options, VALUE_BYTES_MAX};
+use super::stats::{Stats, count};
+use super::version::{PerLevel, Tree};
+use super::wal::{self, Kind, LogHeader};
+use crate::engine::check_sizes;
+use crate::log::{GroupCommit, LogWriter, frame};
+use crate::storage::{Appender, File, Storage};
+use crate::{Durability, Error, EventKind, Result, WriteBatch, WriteOperation};
+
+/// Bytes that writers may write between two pauses while they are slowed down.
+const BYTES_PER_PAUSE: u64 = 64 << 10;
+/// The longest of these pauses: 64 KiB per 4 ms are 16 MiB/s.
+const PAUSE_MAX: Duration = Duration::from_millis(4);
+/// How long background work waits before it tries again on a full device.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// What the handle, the sessions and the threads of a store share.
+pub(crate) struct Core<S: Storage> {
+    pub(crate) storage: S,
+    pub(crate) dir: PathBuf,
+    pub(crate) options: Options,
+    pub(crate) tree: ArcSwap<Tree<S>>,
+    pub(crate) stats: Arc<Stats>,
+    /// The store is being closed.
+    pub(crate) stop: AtomicBool,
+    pub(crate) signals: Signals,
+    tree_changes: Mutex<()>,
+    writer: Mutex<Writer<S>>,
+    manifest: Mutex<Manifest<S>>,
+    commit: GroupCommit,
+    /// Mirrors `commit`, for a look without a lock.
+    poisoned: AtomicBool,
+    next_number: AtomicU32,
+    /// The folder has names of logs that are not durable.
+    names_unsynced: AtomicBool,
+    flushing: Mutex<()>,
+    /// For each level the key at which its last compaction ended.
+    compacting: Mutex<PerLevel<Vec<u8>>>,
+    /// How much writers are slowed down, from 0 to 100.
+    pressure: AtomicU32,
+    _lock: S::Lock,
+}
+
+/// The end of the log, and the memtable above it.
+pub(crate) struct Writer<S: Storage> {
+    pub(crate) log: LogWriter<S::Appender>,
+    pub(crate) memtable: Arc<Memtable<S::File>>,
+    /// Payload of a batch.
+    payload: Vec<u8>,
+    /// Bytes written since the last pause.
+    unpaused_bytes: u64,
+}
+
+impl<S: Storage> Writer<S> {
+    pub(crate) fn new(log: LogWriter<S::Appender>, memtable: Arc<Memtable<S::File>>) -> Self {
+        Self { log, memtable, payload: Vec::new(), unpaused_bytes: 0 }
+    }
+}
+
+/// Wakes those who wait for work, and those who wait for it to be done.
+#[derive(Default)]
+pub(crate) struct Signals {
+    state: Mutex<SignalState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct SignalState {
+    /// Grows with everything that could be of interest.
+    changes: u64,
+    /// Why background work does not get on, while it does not.
+    obstacle: Option<String>,
+}
+
+impl Signals {
+    pub(crate) fn changes(&self) -> u64 {
+        self.state.lock().changes
+    }
+
+    pub(crate) fn notify(&self) {
+        self.state.lock().changes += 1;
+        self.changed.notify_all();
+    }
+
+    /// Waits until there have been more than `seen` changes, or for a time.
+    pub(crate) fn wait(&self, seen: u64, at_most: Duration) {
+        let mut state = self.state.lock();
+        if state.changes == seen {
+            self.changed.wait_for(&mut state, at_most);
+        }
+    }
+
+    pub(crate) fn set_obstacle(&self, obstacle: Option<String>) {
+        self.state.lock().obstacle = obstacle;
+        self.notify();
+    }
+
+    fn obstacle(&self) -> Option<String> {
+        self.state.lock().obstacle.clone()
+    }
+}
+
+/// What recovery hands over.
+pub(crate) struct Parts<S: Storage> {
+    pub(crate) storage: S,
+    pub(crate) dir: PathBuf,
+    pub(crate) options: Options,
+    pub(crate) lock: S::Lock,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) tree: Tree<S>,
+    pub(crate) writer: Writer<S>,
+    pub(crate) manifest: Manifest<S>,
+    pub(crate) next_number: FileNumber,
+}
+
+impl<S: Storage> Core<S> {
+    pub(crate) fn new(parts: Parts<S>) -> Self {
+        let core = Self {
+            storage: parts.storage,
+            dir: parts.dir,
+            options: parts.options,
+            tree: ArcSwap::from_pointee(parts.tree),
+            stats: parts.stats,
+            stop: AtomicBool::new(false),
+            signals: Signals::default(),
+            tree_changes: Mutex::new(()),
+            writer: Mutex::new(parts.writer),
+            manifest: Mutex::new(parts.manifest),
+            commit: GroupCommit::default(),
+            poisoned: AtomicBool::new(false),
+            next_number: AtomicU32::new(parts.next_number),
+            names_unsynced: AtomicBool::new(true),
+            flushing: Mutex::new(()),
+            compacting: Mutex::default(),
+            pressure: AtomicU32::new(0),
+            _lock: parts.lock,
+        };
+        core.update_pressure();
+        core
+    }
+
+    /// A number for a new file.
+    pub(crate) fn take_number(&self) -> FileNumber {
+        self.next_number.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn next_number(&self) -> FileNumber {
+        self.next_number.load(Ordering::Relaxed)
+    }
+
+    /// Refuses all later writes.
+    pub(crate) fn poison(&self, cause: &Error) {
+        self.commit.poison(cause);
+        self.poisoned.store(true, Ordering::Release);
+        self.signals.notify();
+    }
+
+    /// Whether writes are refused, and why.
+    pub(crate) fn check_poison(&self) -> Result<()> {
+        if self.poisoned.load(Ordering::Acquire) { self.commit.check() } else { Ok(()) }
+    }
+
+    /// Poisons the store after an error that leaves the disk in an unknown state, and passes the error on.
+    fn fatal<T>(&self, result: Result<T>) -> Result<T> {
+        result.inspect_err(|error| {
+            if !matches!(error, Error::Poisoned { .. }) {
+                self.poison(error);
+            }
+        })
+    }
+
+    // Writing.
+
+    /// Stores or deletes one key.
+    #[inline]
+    pub(crate) fn write_one(&self, kind: Kind, key: &[u8], value: &[u8]) -> Result<()> {
+        check_sizes(key, value, KEY_BYTES_MAX, VALUE_BYTES_MAX)?;
+        let header = wal::operation_header(kind, key.len(), value.len());
+        let payload_bytes = header.len() + key.len() + value.len();
+        let mut writer = self.writer.lock();
+        self.admit(&mut writer, payload_bytes)?;
+        let Writer { log, memtable, .. } = &mut *writer;
+        let mut append = || {
+            log.advance_watermark(memtable.synced_bytes());
+            let at = log.append(&[&header, key, value])?;
+            memtable.insert(memtable::first_operation(at), key)
+        };
+        self.fatal(append())?;
+        self.acknowledge(writer, payload_bytes)
+    }
+
+    /// Applies a batch.
+    pub(crate) fn write_batch(&self, batch: &WriteBatch) -> Result<()> {
+        if batch.operations.is_empty() {
+            return Ok(());
+        }
+        let mut guard = self.writer.lock();
+        let writer = &mut *guard;
+        writer.payload.clear();
+        for operation in &batch.operations {
+            let (kind, key, value) = match operation {
+                WriteOperation::Put { key, value } => (Kind::Put, key, &value[..]),
+                WriteOperation::Delete { key } => (Kind::Delete, key, &[][..]),
+            };
+            check_sizes(key, value, KEY_BYTES_MAX, VALUE_BYTES_MAX)?;
+            let header = wal::operation_header(kind, key.len(), value.len());
+            writer.payload.extend_from_slice(&header);
+            writer.payload.extend_from_slice(key);
+            writer.payload.extend_from_slice(value);
+            let bytes = memtable::log_bytes_for(writer.payload.len());
+            if bytes > LOG_BYTES_MAX {
+                let max = LOG_BYTES_MAX as usize;
+                return Err(Error::ValueTooLong { len: bytes as usize, max });
+            }
+        }
+        let payload_bytes = writer.payload.len();
+        self.admit(writer, payload_bytes)?;
+        let Writer { log, memtable, payload, .. } = writer;
+        let mut append = || {
+            log.advance_watermark(memtable.synced_bytes());
+            let first = memtable::first_operation(log.append(&[payload])?);
+            let malformed =
+                |reason: &str| Error::corrupt(memtable.file().path(), first.into(), reason);
+            wal::operations(payload, malformed, |at, operation| {
+                let key = operation.key();
+                memtable.insert(first + at as u32, &payload[at + key.start..at + key.end])
+            })
+        };
+        self.fatal(append())?;
+        // A large batch's memory is not worth keeping.
+        if payload.capacity() > 1 << 20 {
+            *payload = Vec::new();
+        }
+        self.acknowledge(guard, payload_bytes)
+    }
+
+    /// Shows a write that has been appended, and makes it as durable as its class promises.
+    #[inline]
+    fn acknowledge(&self, writer: MutexGuard<'_, Writer<S>>, payload_bytes: usize) -> Result<()> {
+        writer.memtable.publish(writer.log.len());
+        let ticket = writer.memtable.next_sequence();
+        drop(writer);
+        count(&self.stats.log_bytes, frame::frame_bytes(payload_bytes));
+        if self.options.durability == Durability::Sync {
+            self.wait_durable(ticket)?;
+        }
+        Ok(())
+    }
+
+    /// Lets a write with a payload of `payload_bytes` in: afterwards there is room for it.
+    #[inline]
+    fn admit(&self, writer: &mut Writer<S>, payload_bytes: usize) -> Result<()> {
+        self.check_poison()?;
+        let pressure = self.pressure.load(Ordering::Relaxed);
+        if pressure > 0 {
+            self.slow_down(writer, payload_bytes, pressure);
+        }
+        if writer.log.fits(payload_bytes) && writer.log.len() < self.options.memtable_bytes {
+            return Ok(());
+        }
+        self.wait_for_flushes()?;
+        self.rotate(writer, payload_bytes)
+    }
+
+    /// Makes the writer pause now and then.
+    #[cold]
+    fn slow_down(&self, writer: &mut Writer<S>, payload_bytes: usize, pressure: u32) {
+        writer.unpaused_bytes += payload_bytes as u64;
+        if writer.unpaused_bytes >= BYTES_PER_PAUSE
+            && self.options.background == Background::Threads
+        {
+            let start = Instant::now();
+            std::thread::sleep(PAUSE_MAX * pressure / 100);
+            writer.unpaused_bytes = 0;
+            self.stats.event(EventKind::Stall, start, 0);
+        }
+    }
+
+    /// Waits until another memtable may be added to those that wait.
+    fn wait_for_flushes(&self) -> Result<()> {
+        let mut stalled_since = None;
+        let outcome = loop {
+            let seen = self.signals.changes();
+            self.check_poison()?;
+            let tree = self.tree.load();
+            let has_room = tree.waiting.len() < self.options.memtables_waiting_max
+                && tree.version.levels[0].len() < self.options.l0_tables_stop;
+            drop(tree);
+            if has_room {
+                break Ok(());
+            }
+            stalled_since.get_or_insert_with(Instant::now);
+            if self.options.background == Background::Inline {
+                if let Err(error) = self.work() {
+                    break Err(error);
+                }
+            } else if let Some(obstacle) = self.signals.obstacle() {
+                let source = std::io::Error::new(std::io::ErrorKind::StorageFull, obstacle);
+                let path = self.dir.clone();
+                break Err(Error::Io { operation: "flush memtables in", path, source });
+            } else {
+                self.signals.wait(seen, Duration::from_secs(1));
+            }
+        };
+        if let Some(start) = stalled_since {
+            self.stats.event(EventKind::Stall, start, 0);
+        }
+        outcome
+    }
+
+    /// Begins a new log, with room for a write with a payload of `payload_bytes`, and a memtable above it.
+    fn rotate(&self, writer: &mut Writer<S>, payload_bytes: usize) -> Result<()> {
+        let old = Arc::clone(&writer.memtable);
+        let header = LogHeader {
+            number: self.take_number(),
+            sequence: old.next_sequence(),
+            previous: old.log,
+            previous_bytes: writer.log.len(),
+            previous_synced: old.synced_bytes() == writer.log.len(),
+        };
+        let log_bytes = self.options.memtable_bytes.max(memtable::log_bytes_for(payload_bytes));
+        let begun = begin_log(&self.storage, &self.dir, &header, log_bytes);
+        let (log, memtable) = self.unless_full(begun)?;
+        count(&self.stats.log_bytes, log.len());
+        self.names_unsynced.store(true, Ordering::Release);
+        let memtable = Arc::new(memtable);
+        self.change_tree(|tree| {
+            tree.waiting.insert(0, old);
+            tree.active = Arc::clone(&memtable);
+        });
+        let finished = std::mem::replace(writer, Writer::new(log, memtable));
+        writer.payload = finished.payload;
+        self.fatal(finished.log.finish())?;
+        if self.options.background == Background::Inline {
+            // What was written is safe in the log: that it cannot be flushed for want of room is no failure of this write.
+            match self.work() {
+                Err(error) if !error.is_disk_full() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    // Durability.
+
+    /// Makes everything that was acknowledged so far durable.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let ticket = self.writer.lock().memtable.next_sequence();
+        // Recovered writes, and the names of logs, may need a sync even if no ticket has been given out since.
+        if ticket == 0 {
+            return self.fatal(self.sync_logs().map(|_| ()));
+        }
+        self.wait_durable(ticket)
+    }
+
+    fn wait_durable(&self, ticket: u64) -> Result<()> {
+        self.fatal(self.commit.wait(ticket, || self.sync_logs()))
+    }
+
+    /// Syncs all logs, older ones first, and returns how many writes since the beginning of the store are durable now.
+    fn sync_logs(&self) -> Result<u64> {
+        let (tree, memtable, log_bytes, covered) = {
+            let writer = self.writer.lock();
+            let covered = writer.memtable.next_sequence();
+            (self.tree.load_full(), Arc::clone(&writer.memtable), writer.log.len(), covered)
+        };
+        if self.names_unsynced.swap(false, Ordering::AcqRel) {
+            self.storage.sync_dir(&self.dir)?;
+            count(&self.stats.fsyncs, 1);
+        }
+        let waiting = tree.waiting.iter().rev().map(|memtable| (memtable, memtable.log_bytes()));
+        for (memtable, log_bytes) in waiting.chain([(&memtable, log_bytes)]) {
+            if memtable.synced_bytes() < log_bytes {
+                memtable.file().sync()?;
+                memtable.set_synced(log_bytes);
+                count(&self.stats.fsyncs, 1);
+            }
+        }
+        Ok(covered)
+    }
+
+    /// Makes a change of the tables durable.
+    pub(crate) fn change_manifest(&self, edit: &Edit) -> Result<()> {
+        self.check_poison()?;
+        let mut manifest = self.manifest.lock();
+        let next = match manifest.has_room(edit) {
+            true => None,
+            // If there is no room on the device, the old manifest stays, and nothing has happened.
+            false => Some(manifest.create_next(self.take_number())?),
+        };
+        self.fatal(manifest.change(edit, next))
+    }
+
+    /// Shows a change of the tree to readers.
+    pub(crate) fn change_tree(&self, change: impl FnOnce(&mut Tree<S>)) {
+        let changes = self.tree_changes.lock();
+        let old = self.tree.load_full();
+        let mut tree = Tree {
+            active: Arc::clone(&old.active),
+            waiting: old.waiting.clone(),
+            version: Arc::clone(&old.version),
+        };
+        change(&mut tree);
+        self.tree.store(Arc::new(tree));
+        drop(changes);
+        self.update_pressure();
+        self.signals.notify();
+    }
+
+    /// Sets how much writers are slowed down by how near level 0 is to the number of tables at which they wait.
+    fn update_pressure(&self) {
+        let tables = self.tree.load().version.levels[0].len();
+        let (slow, stop) = (self.options.l0_tables_slow, self.options.l0_tables_stop);
+        let pressure = 100 * tables.saturating_sub(slow) / (stop - slow);
+        self.pressure.store(pressure.min(100) as u32, Ordering::Relaxed);
+    }
+
+    // Background work.
+
+    /// Flushes the memtable that has waited longest. Tells whether there was one.
+    pub(crate) fn flush_oldest(&self) -> Result<bool> {
+        let _flushing = self.flushing.lock();
+        self.check_poison()?;
+        let tree = self.tree.load_full();
+        let Some(memtable) = tree.waiting.last() else { return Ok(false) };
+        self.unless_full(run::flush(self, memtable))?;
+        Ok(true)
+    }
+
+    /// Does the compaction that is most needed. Tells whether one was due.
+    pub(crate) fn compact_once(&self) -> Result<bool> {
+        let mut cursors = self.compacting.lock();
+        self.check_poison()?;
+        let version = Arc::clone(&self.tree.load().version);
+        let Some(task) = picker::pick(&version.metas(), &cursors, &self.options) else {
+            return Ok(false);
+        };
+        let done = self.unless_full(run::compact(self, &version, &task))?;
+        cursors[task.output - 1].clone_from(&task.ends_at);
+        Ok(done)
+    }
+
+    /// Compacts all tables into one level.
+    pub(crate) fn compact_everything(&self) -> Result<()> {
+        let _compacting = self.compacting.lock();
+        self.check_poison()?;
+        let version = Arc::clone(&self.tree.load().version);
+        if let Some(task) = picker::everything(&version.metas()) {
+            self.unless_full(run::compact(self, &version, &task))?;
+        }
+        Ok(())
+    }
+
+    /// Poisons the store after any failure but that of a full device, which background work survives.
+    fn unless_full<T>(&self, result: Result<T>) -> Result<T> {
+        match result {
+            Err(error) if !error.is_disk_full() => self.fatal(Err(error)),
+            other => other,
+        }
+    }
+
+    /// Flushes and compacts until nothing is due.
+    pub(crate) fn work(&self) -> Result<()> {
+        loop {
+            while self.flush_oldest()? {}
+            if !self.compact_once()? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Freezes the active memtable, if anything is in it, and flushes all.
+    pub(crate) fn flush(&self) -> Result<()> {
+        let mut writer = self.writer.lock();
+        self.check_poison()?;
+        if writer.memtable.writes() > 0 {
+            self.wait_for_flushes()?;
+            self.rotate(&mut writer, 0)?;
+        }
+        drop(writer);
+        while self.flush_oldest()? {}
+        Ok(())
+    }
+
+    /// Writes down, at the very end, that all logs are whole.
+    pub(crate) fn close(&self) -> Result<()> {
+        self.check_poison()?;
+        self.fatal(self.sync_logs().map(|_| ()))?;
+        let tree = self.tree.load();
+        let logs = tree.waiting.iter().chain([&tree.active]);
+        let closed = logs.map(|memtable| (memtable.log, memtable.log_bytes())).collect();
+        let next_number = Some(self.next_number());
+        self.fatal(self.change_manifest(&Edit { next_number, closed, ..Edit::default() }))
+    }
+}
+
+/// Creates a log with room for `log_bytes`, and an empty memtable above it.
+pub(crate) fn begin_log<S: Storage>(
+    storage: &S,
+    dir: &std::path::Path,
+    header: &LogHeader,
+    log_bytes: u64,
+) -> Result<(LogWriter<S::Appender>, Memtable<S::File>)> {
+    let path = StoreFile::Log(header.number).path(dir);
+    let appender = storage.create(&path, Some(log_bytes))?;
+    let file = appender.file();
+    let log = wal::begin(appender, header)?;
+    Ok((log, Memtable::new(header.number, header.sequence, file, log_bytes)))
+}

@@ -1,0 +1,155 @@
+//! Writes a table.
+//!
+//! 1. Entries arrive in ascending order of their keys and fill a data block; at the wished length it goes to the file with its trailer.
+//! 2. The index gets for each block the shortest key that is greater than every key before the block and not greater than any in it, with the block's handle.
+//! 3. Behind the last block come the filter (at a multiple of 64, so that its lines are cache lines), the index, the properties, the footer.
+
+use super::super::codec::common_prefix;
+use super::super::files::FileNumber;
+use super::super::wal::Kind;
+use super::block::{self, BlockBuilder};
+use super::filter;
+use super::footer::{FOOTER_BYTES, Footer, Handle};
+use super::meta::TableMeta;
+use crate::Result;
+use crate::storage::{Appender, File};
+
+/// How tables are written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TableOptions {
+    /// Length at which a data block is ended.
+    pub(crate) block_bytes: usize,
+    /// Bits of the filter per key; 0 for none.
+    pub(crate) filter_bits_per_key: usize,
+}
+
+/// A table that is being written.
+#[derive(Debug)]
+pub(crate) struct TableBuilder<A> {
+    appender: A,
+    options: TableOptions,
+    meta: TableMeta,
+    block: BlockBuilder,
+    index: BlockBuilder,
+    /// The last key that was added.
+    last: Vec<u8>,
+    /// The key that stands for the current block in the index.
+    separator: Vec<u8>,
+    hashes: Vec<u64>,
+    encoded: Vec<u8>,
+}
+
+impl<A: Appender> TableBuilder<A> {
+    /// A table in `appender`, which is empty.
+    pub(crate) fn new(
+        appender: A,
+        number: FileNumber,
+        level: u8,
+        sequences: (u64, u64),
+        options: TableOptions,
+    ) -> Self {
+        let meta = TableMeta {
+            number,
+            level,
+            file_bytes: 0,
+            entries: 0,
+            deletions: 0,
+            sequence_min: sequences.0,
+            sequence_max: sequences.1,
+            key_min: Vec::new(),
+            key_max: Vec::new(),
+        };
+        Self {
+            appender,
+            options,
+            meta,
+            block: BlockBuilder::default(),
+            index: BlockBuilder::default(),
+            last: Vec::new(),
+            separator: Vec::new(),
+            hashes: Vec::new(),
+            encoded: Vec::new(),
+        }
+    }
+
+    /// Adds an entry whose key is greater than those before it.
+    pub(crate) fn add(&mut self, key: &[u8], kind: Kind, value: &[u8]) -> Result<()> {
+        debug_assert!(self.last.is_empty() || &self.last[..] < key, "keys ascend");
+        if self.block.is_empty() {
+            let shared = common_prefix(&self.last, key);
+            self.separator.clear();
+            self.separator.extend_from_slice(&key[..shared + 1]);
+        }
+        if self.meta.entries == 0 {
+            self.meta.key_min = key.to_vec();
+        }
+        self.block.add(key, kind, value);
+        self.last.clear();
+        self.last.extend_from_slice(key);
+        self.meta.entries += 1;
+        self.meta.deletions += u64::from(kind == Kind::Delete);
+        if self.options.filter_bits_per_key > 0 {
+            self.hashes.push(filter::hash(key));
+        }
+        if self.block.bytes() >= self.options.block_bytes {
+            self.end_block()?;
+        }
+        Ok(())
+    }
+
+    /// Entries so far.
+    pub(crate) fn entries(&self) -> u64 {
+        self.meta.entries
+    }
+
+    /// Length of the file so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.appender.len() + self.block.bytes() as u64
+    }
+
+    fn end_block(&mut self) -> Result<()> {
+        self.encoded.clear();
+        self.block.finish(&mut self.encoded);
+        let handle = self.append_encoded()?;
+        self.index.add(&self.separator, Kind::Put, &handle.encode());
+        Ok(())
+    }
+
+    /// Appends what is in `encoded`, with a trailer.
+    fn append_encoded(&mut self) -> Result<Handle> {
+        let offset = self.appender.len();
+        let trailer = block::trailer(self.meta.number, offset, &self.encoded);
+        self.appender.append(&[&self.encoded, &trailer])?;
+        Ok(Handle { offset, bytes: self.encoded.len() as u32 })
+    }
+
+    /// Ends the table, which has at least one entry, and syncs it. Its name is not yet durable.
+    pub(crate) fn finish(mut self) -> Result<(A::File, TableMeta)> {
+        debug_assert!(self.meta.entries > 0, "a table has at least one entry");
+        if !self.block.is_empty() {
+            self.end_block()?;
+        }
+        let padding = self.appender.len().next_multiple_of(64) - self.appender.len();
+        self.appender.append(&[&[0; 64][..padding as usize]])?;
+        self.encoded = filter::build(&self.hashes, self.options.filter_bits_per_key);
+        let filter = self.append_encoded()?;
+
+        self.encoded.clear();
+        self.index.finish(&mut self.encoded);
+        let index = self.append_encoded()?;
+
+        self.meta.key_max = std::mem::take(&mut self.last);
+        self.encoded.clear();
+        self.meta.encode(&mut self.encoded);
+        let properties = self.append_encoded()?;
+
+        let file_bytes = self.appender.len() + FOOTER_BYTES as u64;
+        let number = self.meta.number;
+        let footer = Footer { filter, index, properties, number, file_bytes };
+        self.appender.append(&[&footer.encode()])?;
+        self.meta.file_bytes = file_bytes;
+        let file = self.appender.finish()?;
+        file.sync()?;
+        Ok((file, self.meta))
+    }
+}

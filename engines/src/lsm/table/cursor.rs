@@ -1,0 +1,143 @@
+//! Walks a table in order.
+
+use std::ops::Range;
+
+use super::super::wal::Kind;
+use super::block::{Layout, Malformed};
+use super::reader::Table;
+use crate::storage::{File, Storage};
+use crate::{Direction, Result};
+
+/// A position in a table.
+pub(crate) struct Cursor<'t, S: Storage> {
+    table: &'t Table<S>,
+    direction: Direction,
+    index: <S::File as File>::Bytes<'t>,
+    /// Position of the current block in the index.
+    block_at: usize,
+    block: <S::File as File>::Bytes<'t>,
+    block_offset: u64,
+    layout: Layout,
+    /// Position of the current entry in the block.
+    at: usize,
+    key: Vec<u8>,
+    deleted: bool,
+    value: Range<usize>,
+    /// False behind the last entry.
+    valid: bool,
+}
+
+impl<'t, S: Storage> Cursor<'t, S> {
+    /// At the first key in `direction` that is not before `start`; an empty `start` is the first key of all.
+    pub(crate) fn seek(table: &'t Table<S>, start: &[u8], direction: Direction) -> Result<Self> {
+        let (index, _) = table.index()?;
+        let block_at = match direction {
+            Direction::Reverse if start.is_empty() => table.blocks() - 1,
+            Direction::Forward | Direction::Reverse => table.block_of(&index, start)?,
+        };
+        let (block, layout, block_offset) = table.block(&index, block_at)?;
+        let (at, exact) = match direction {
+            Direction::Reverse if start.is_empty() => (layout.len(), false),
+            Direction::Forward | Direction::Reverse => layout
+                .lower_bound(&block, start)
+                .map_err(|Malformed| table.malformed(block_offset))?,
+        };
+        let (key, value) = (Vec::new(), 0..0);
+        let (deleted, valid) = (false, true);
+        let mut cursor = Self {
+            table,
+            direction,
+            index,
+            block_at,
+            block,
+            block_offset,
+            layout,
+            at,
+            key,
+            deleted,
+            value,
+            valid,
+        };
+        cursor.take_prefix()?;
+        match direction {
+            Direction::Forward => cursor.settle_forward()?,
+            Direction::Reverse => {
+                cursor.at += usize::from(exact);
+                cursor.step_back()?;
+            }
+        }
+        Ok(cursor)
+    }
+
+    /// The current entry: key, whether it is deleted, value.
+    #[inline]
+    pub(crate) fn current(&self) -> Option<(&[u8], bool, &[u8])> {
+        self.valid.then(|| (&self.key[..], self.deleted, &self.block[self.value.clone()]))
+    }
+
+    /// Goes to the next entry in the cursor's direction.
+    #[inline]
+    pub(crate) fn advance(&mut self) -> Result<()> {
+        match self.direction {
+            Direction::Forward => {
+                self.at += 1;
+                self.settle_forward()
+            }
+            Direction::Reverse => self.step_back(),
+        }
+    }
+
+    #[inline]
+    fn settle_forward(&mut self) -> Result<()> {
+        if self.at >= self.layout.len() {
+            if self.block_at + 1 >= self.table.blocks() {
+                self.valid = false;
+                return Ok(());
+            }
+            self.enter_block(self.block_at + 1)?;
+            self.at = 0;
+        }
+        self.take()
+    }
+
+    #[inline]
+    fn step_back(&mut self) -> Result<()> {
+        if self.at == 0 {
+            if self.block_at == 0 {
+                self.valid = false;
+                return Ok(());
+            }
+            self.enter_block(self.block_at - 1)?;
+            self.at = self.layout.len();
+        }
+        self.at -= 1;
+        self.take()
+    }
+
+    fn enter_block(&mut self, block_at: usize) -> Result<()> {
+        (self.block, self.layout, self.block_offset) = self.table.block(&self.index, block_at)?;
+        self.block_at = block_at;
+        self.take_prefix()
+    }
+
+    fn take_prefix(&mut self) -> Result<()> {
+        let prefix = self.layout.prefix(&self.block);
+        let prefix = prefix.map_err(|Malformed| self.table.malformed(self.block_offset))?;
+        self.key.clear();
+        self.key.extend_from_slice(prefix);
+        Ok(())
+    }
+
+    /// Makes the entry at `at` current.
+    #[inline]
+    fn take(&mut self) -> Result<()> {
+        let mut take = || -> Result<(), Malformed> {
+            let entry = self.layout.entry(&self.block, self.at)?;
+            self.layout.read_key(&self.block, self.at, &entry, &mut self.key)?;
+            self.deleted = entry.kind == Kind::Delete;
+            self.value = entry.value_range();
+            Ok(())
+        };
+        take().map_err(|Malformed| self.table.malformed(self.block_offset))
+    }
+}

@@ -1,0 +1,140 @@
+//! The end of a table: where everything else is.
+//!
+//! ```text
+//! offset  size  field
+//! 0       8     offset of the filter
+//! 8       4     length of the filter
+//! 12      8     offset of the index
+//! 20      4     length of the index
+//! 24      8     offset of the properties
+//! 32      4     length of the properties
+//! 36      4     number of the table
+//! 40      8     length of the file
+//! 48      4     version: 1
+//! 52      4     CRC-32 of bytes 0..52
+//! 56      8     magic "kvdLSMtb"
+//! ```
+//!
+//! Lengths are without the trailers.
+
+use super::super::codec::Decoder;
+use super::super::files::FileNumber;
+
+/// Bytes of a footer.
+pub(crate) const FOOTER_BYTES: usize = 64;
+const MAGIC: &[u8; 8] = b"kvdLSMtb";
+const VERSION: u32 = 1;
+
+/// A part of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Handle {
+    pub(crate) offset: u64,
+    pub(crate) bytes: u32,
+}
+
+impl Handle {
+    /// Bytes of an encoded handle.
+    pub(crate) const BYTES: usize = 12;
+
+    pub(crate) fn encode(self) -> [u8; Self::BYTES] {
+        let mut out = [0; Self::BYTES];
+        out[..8].copy_from_slice(&self.offset.to_le_bytes());
+        out[8..].copy_from_slice(&self.bytes.to_le_bytes());
+        out
+    }
+
+    #[inline]
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut fields = Decoder::new(bytes);
+        Some(Self { offset: fields.u64()?, bytes: fields.u32()? })
+    }
+}
+
+/// The end of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Footer {
+    pub(crate) filter: Handle,
+    pub(crate) index: Handle,
+    pub(crate) properties: Handle,
+    pub(crate) number: FileNumber,
+    pub(crate) file_bytes: u64,
+}
+
+impl Footer {
+    pub(crate) fn encode(&self) -> [u8; FOOTER_BYTES] {
+        let mut out = [0; FOOTER_BYTES];
+        out[..12].copy_from_slice(&self.filter.encode());
+        out[12..24].copy_from_slice(&self.index.encode());
+        out[24..36].copy_from_slice(&self.properties.encode());
+        out[36..40].copy_from_slice(&self.number.to_le_bytes());
+        out[40..48].copy_from_slice(&self.file_bytes.to_le_bytes());
+        out[48..52].copy_from_slice(&VERSION.to_le_bytes());
+        let crc = crc32fast::hash(&out[..52]);
+        out[52..56].copy_from_slice(&crc.to_le_bytes());
+        out[56..].copy_from_slice(MAGIC);
+        out
+    }
+
+    /// Takes a footer apart.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn decode(bytes: &[u8; FOOTER_BYTES]) -> Result<Self, String> {
+        if &bytes[56..] != MAGIC {
+            return Err("the file does not end as a table does".to_owned());
+        }
+        let mut fields = Decoder::new(bytes);
+        let mut decode = || {
+            let mut handle = || Some(Handle { offset: fields.u64()?, bytes: fields.u32()? });
+            let (filter, index, properties) = (handle()?, handle()?, handle()?);
+            let (number, file_bytes) = (fields.u32()?, fields.u64()?);
+            let footer = Self { filter, index, properties, number, file_bytes };
+            Some((footer, fields.u32()?, fields.u32()?))
+        };
+        let (footer, version, crc) = decode().ok_or("the footer is too short")?;
+        if crc != crc32fast::hash(&bytes[..52]) {
+            return Err("the footer's checksum is wrong".to_owned());
+        }
+        if version != VERSION {
+            return Err(format!(
+                "the table has version {version}, and this build knows version {VERSION}"
+            ));
+        }
+        Ok(footer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn footer() -> Footer {
+        Footer {
+            filter: Handle { offset: 64, bytes: 128 },
+            index: Handle { offset: 197, bytes: 50 },
+            properties: Handle { offset: 252, bytes: 60 },
+            number: 3,
+            file_bytes: 381,
+        }
+    }
+
+    #[test]
+    fn the_layout_is_the_documented_one() {
+        let golden =
+            b"\x40\0\0\0\0\0\0\0\x80\0\0\0\xc5\0\0\0\0\0\0\0\x32\0\0\0\xfc\0\0\0\0\0\0\0\x3c\0\0\0\
+            \x03\0\0\0\x7d\x01\0\0\0\0\0\0\x01\0\0\0";
+        let bytes = footer().encode();
+        assert_eq!(bytes[..52], golden[..]);
+        assert_eq!(&bytes[56..], b"kvdLSMtb");
+        assert_eq!(Footer::decode(&bytes), Ok(footer()));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        for at in 0..FOOTER_BYTES * 8 {
+            let mut bytes = footer().encode();
+            bytes[at / 8] ^= 1 << (at % 8);
+            assert!(Footer::decode(&bytes).is_err(), "bit {at}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What is known about a table without opening it. The manifest and the table's own properties hold the same bytes.
+//!
+//! ```text
+//! offset  size  field
+//! 0       4     number
+//! 4       1     level that it was written for
+//! 5       8     length of the file (0 in the properties, which are written before it is known)
+//! 13      8     entries, deletions among them
+//! 21      8     deletions
+//! 29      8     lowest sequence number of the writes that went into it
+//! 37      8     highest
+//! 45      4+n   least key, with its length before it
+//! …       4+n   greatest key, likewise
+//! ```
+
+use super::super::codec::{Decoder, put_bytes};
+use super::super::files::FileNumber;
+use super::super::options::KEY_BYTES_MAX;
+
+/// What is known about a table without opening it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TableMeta {
+    pub(crate) number: FileNumber,
+    pub(crate) level: u8,
+    pub(crate) file_bytes: u64,
+    pub(crate) entries: u64,
+    pub(crate) deletions: u64,
+    pub(crate) sequence_min: u64,
+    pub(crate) sequence_max: u64,
+    pub(crate) key_min: Vec<u8>,
+    pub(crate) key_max: Vec<u8>,
+}
+
+impl TableMeta {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.number.to_le_bytes());
+        out.push(self.level);
+        for field in
+            [self.file_bytes, self.entries, self.deletions, self.sequence_min, self.sequence_max]
+        {
+            out.extend_from_slice(&field.to_le_bytes());
+        }
+        put_bytes(out, &self.key_min);
+        put_bytes(out, &self.key_max);
+    }
+
+    pub(crate) fn decode(fields: &mut Decoder<'_>) -> Option<Self> {
+        let meta = Self {
+            number: fields.u32()?,
+            level: fields.u8()?,
+            file_bytes: fields.u64()?,
+            entries: fields.u64()?,
+            deletions: fields.u64()?,
+            sequence_min: fields.u64()?,
+            sequence_max: fields.u64()?,
+            key_min: fields.bytes()?.to_vec(),
+            key_max: fields.bytes()?.to_vec(),
+        };
+        let key_fits = |key: &[u8]| (1..=KEY_BYTES_MAX).contains(&key.len());
+        (key_fits(&meta.key_min) && key_fits(&meta.key_max) && meta.key_min <= meta.key_max)
+            .then_some(meta)
+    }
+
+    /// Whether any key between `low` and `high`, both included, may be in the table.
+    pub(crate) fn overlaps(&self, low: &[u8], high: &[u8]) -> bool {
+        &self.key_min[..] <= high && low <= &self.key_max[..]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_layout_is_the_documented_one() {
+        let meta = TableMeta {
+            number: 9,
+            level: 1,
+            file_bytes: 258,
+            entries: 3,
+            deletions: 1,
+            sequence_min: 4,
+            sequence_max: 6,
+            key_min: b"a".to_vec(),
+            key_max: b"bc".to_vec(),
+        };
+        let mut out = Vec::new();
+        meta.encode(&mut out);
+        let golden = b"\x09\0\0\0\x01\x02\x01\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\
+            \x04\0\0\0\0\0\0\0\x06\0\0\0\0\0\0\0\x01\0\0\0a\x02\0\0\0bc";
+        assert_eq!(out, golden);
+        assert_eq!(TableMeta::decode(&mut Decoder::new(&out)), Some(meta));
+        for len in 0..out.len() {
+            assert_eq!(TableMeta::decode(&mut Decoder::new(&out[..len])), None);
+        }
+    }
+}

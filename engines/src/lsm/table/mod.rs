@@ -1,0 +1,26 @@
+//! Sorted tables: files that are written once, in the order of their keys, and then only read.
+//!
+//! ```text
+//! data blocks, each with its trailer      [`block`]
+//! zeros up to a multiple of 64
+//! filter, with a trailer                  [`filter`]
+//! index, a block with its trailer         [`block`]: separator → handle of a data block
+//! properties, with a trailer              [`meta`]
+//! footer                                  [`footer`]
+//! ```
+//!
+//! A table holds one entry per key, the newest; entries have no sequence number. Which of two tables is younger follows from where they
+//! are: level 0 is ordered by age, and each level is younger than the next. A reader of the past keeps the tables of its time.
+
+pub(crate) mod block;
+mod builder;
+mod cursor;
+pub(crate) mod filter;
+mod footer;
+mod meta;
+mod reader;
+
+pub(crate) use builder::{TableBuilder, TableOptions};
+pub(crate) use cursor::Cursor;
+pub(crate) use meta::TableMeta;
+pub(crate) use reader::Table;

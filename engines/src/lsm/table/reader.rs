@@ -1,0 +1,198 @@
+//! Reads a table.
+//!
+//! 1. Opening reads the footer, and verifies filter, index and properties. Data blocks are left alone.
+//! 2. A get asks the filter, then the index for the one block that can hold the key, then that block.
+//! 3. A block's checksum is verified the first time that it is read since the table was opened; a bit for each block remembers that. Tables do not
+//!    change, so later reads of it are free.
+//!
+//! Bytes are used where the file has them; nothing is copied but the value that was asked for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::super::codec::Decoder;
+use super::super::memtable::Lookup;
+use super::super::stats::ReadStats;
+use super::super::wal::Kind;
+use super::block::{self, Layout, Malformed, TRAILER_BYTES};
+use super::filter::{self, LINE_BYTES};
+use super::footer::{FOOTER_BYTES, Footer, Handle};
+use super::meta::TableMeta;
+use crate::storage::{File, Storage};
+use crate::{Error, Result};
+
+/// An open table.
+pub(crate) struct Table<S: Storage> {
+    pub(crate) meta: TableMeta,
+    storage: S,
+    file: S::File,
+    filter: Handle,
+    index: Handle,
+    index_layout: Layout,
+    /// A bit for each data block whose checksum has been verified.
+    verified: Box<[AtomicU64]>,
+    /// Removes the file when nobody uses the table any more.
+    obsolete: AtomicBool,
+}
+
+impl<S: Storage> Drop for Table<S> {
+    fn drop(&mut self) {
+        if *self.obsolete.get_mut() {
+            // If this fails, the next open finds the file, and that no manifest names it.
+            let _ = self.storage.remove(self.file.path());
+        }
+    }
+}
+
+impl<S: Storage> Table<S> {
+    /// Opens the table in `file`, about which the manifest says `meta`.
+    pub(crate) fn open(storage: S, file: S::File, meta: TableMeta) -> Result<Arc<Self>> {
+        let corrupt = |offset, reason: &str| Error::corrupt(file.path(), offset, reason);
+        if file.len() != meta.file_bytes || meta.file_bytes < FOOTER_BYTES as u64 {
+            let reason = format!(
+                "the table has {} bytes, but the manifest says {}",
+                file.len(),
+                meta.file_bytes
+            );
+            return Err(corrupt(file.len().min(meta.file_bytes), &reason));
+        }
+        let footer_at = meta.file_bytes - FOOTER_BYTES as u64;
+        let footer = {
+            let bytes = file.read(footer_at, FOOTER_BYTES)?;
+            let bytes = bytes.first_chunk().ok_or_else(|| corrupt(footer_at, "no footer"))?;
+            Footer::decode(bytes).map_err(|reason| corrupt(footer_at, &reason))?
+        };
+        if footer.number != meta.number || footer.file_bytes != meta.file_bytes {
+            return Err(corrupt(footer_at, "this is the footer of another table"));
+        }
+        for part in [footer.filter, footer.index, footer.properties] {
+            let bytes = file.read(part.offset, part.bytes as usize + TRAILER_BYTES)?;
+            block::verify(file.path(), meta.number, part.offset, &bytes)?;
+        }
+        {
+            let properties = footer.properties;
+            let bytes = file.read(properties.offset, properties.bytes as usize)?;
+            let mut stored = TableMeta::decode(&mut Decoder::new(&bytes))
+                .ok_or_else(|| corrupt(properties.offset, "the properties are malformed"))?;
+            (stored.file_bytes, stored.level) = (meta.file_bytes, meta.level);
+            if stored != meta {
+                return Err(corrupt(properties.offset, "the properties contradict the manifest"));
+            }
+        }
+        let index_layout = {
+            let bytes = file.read(footer.index.offset, footer.index.bytes as usize)?;
+            Layout::parse(&bytes)
+                .map_err(|Malformed| corrupt(footer.index.offset, "the index is malformed"))?
+        };
+        if !(footer.filter.bytes as usize).is_multiple_of(LINE_BYTES) {
+            return Err(corrupt(footer.filter.offset, "the filter does not consist of lines"));
+        }
+        let words = index_layout.len().div_ceil(64);
+        Ok(Arc::new(Self {
+            meta,
+            storage,
+            file,
+            filter: footer.filter,
+            index: footer.index,
+            index_layout,
+            verified: (0..words).map(|_| AtomicU64::new(0)).collect(),
+            obsolete: AtomicBool::new(false),
+        }))
+    }
+
+    /// Lets the file go once the last user of the table does.
+    pub(crate) fn set_obsolete(&self) {
+        self.obsolete.store(true, Ordering::Relaxed);
+    }
+
+    #[cold]
+    pub(super) fn malformed(&self, offset: u64) -> Error {
+        Error::corrupt(
+            self.file.path(),
+            offset,
+            "the block's checksum is right, but not its content",
+        )
+    }
+
+    /// The index, with its layout.
+    #[inline]
+    pub(super) fn index(&self) -> Result<(<S::File as File>::Bytes<'_>, Layout)> {
+        Ok((self.file.read(self.index.offset, self.index.bytes as usize)?, self.index_layout))
+    }
+
+    /// Data blocks.
+    pub(super) fn blocks(&self) -> usize {
+        self.index_layout.len()
+    }
+
+    /// The data block in which `key` is if it is anywhere.
+    #[inline]
+    pub(super) fn block_of(&self, index: &[u8], key: &[u8]) -> Result<usize> {
+        let (at, exact) = self
+            .index_layout
+            .lower_bound(index, key)
+            .map_err(|Malformed| self.malformed(self.index.offset))?;
+        Ok(if exact { at } else { at.saturating_sub(1) })
+    }
+
+    /// Reads the data block at position `at` of the index.
+    #[inline]
+    pub(super) fn block(
+        &self,
+        index: &[u8],
+        at: usize,
+    ) -> Result<(<S::File as File>::Bytes<'_>, Layout, u64)> {
+        let handle = self.index_layout.entry(index, at).ok();
+        let Some(handle) = handle.and_then(|entry| Handle::decode(entry.value)) else {
+            return Err(self.malformed(self.index.offset));
+        };
+        let (word, bit) = (&self.verified[at / 64], 1 << (at % 64));
+        if word.load(Ordering::Relaxed) & bit == 0 {
+            let bytes = self.file.read(handle.offset, handle.bytes as usize + TRAILER_BYTES)?;
+            block::verify(self.file.path(), self.meta.number, handle.offset, &bytes)?;
+            word.fetch_or(bit, Ordering::Relaxed);
+        }
+        let block = self.file.read(handle.offset, handle.bytes as usize)?;
+        let layout = Layout::parse(&block).map_err(|Malformed| self.malformed(handle.offset))?;
+        Ok((block, layout, handle.offset))
+    }
+
+    /// Reads the value of `key`, whose [`filter::hash`] is `hash`, into `value`, which is empty.
+    #[inline]
+    pub(crate) fn get(
+        &self,
+        key: &[u8],
+        hash: u64,
+        value: &mut Vec<u8>,
+        stats: &ReadStats,
+    ) -> Result<Lookup> {
+        if self.filter.bytes > 0 {
+            stats.filter_probe();
+            let probe = filter::Probe::new(hash);
+            let line = probe.line(self.filter.bytes as usize / LINE_BYTES) * LINE_BYTES;
+            if !probe.maybe_in(&self.file.read(self.filter.offset + line as u64, LINE_BYTES)?) {
+                return Ok(Lookup::Absent);
+            }
+        }
+        let (index, _) = self.index()?;
+        let at = self.block_of(&index, key)?;
+        let (block, layout, offset) = self.block(&index, at)?;
+        let mut search = || -> Result<Lookup, Malformed> {
+            let (at, exact) = layout.lower_bound(&block, key)?;
+            if !exact {
+                return Ok(Lookup::Absent);
+            }
+            let entry = layout.entry(&block, at)?;
+            if entry.kind == Kind::Delete {
+                return Ok(Lookup::Deleted);
+            }
+            value.extend_from_slice(entry.value);
+            Ok(Lookup::Found)
+        };
+        let found = search().map_err(|Malformed| self.malformed(offset))?;
+        if found == Lookup::Absent && self.filter.bytes > 0 {
+            stats.filter_false_positive();
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,128 @@
+//! The tables of the tree at one moment, and the whole tree as a reader sees it.
+
+use std::sync::Arc;
+
+use super::files::FileNumber;
+use super::memtable::{Lookup, Memtable};
+use super::stats::ReadStats;
+use super::table::{Table, TableMeta, filter};
+use crate::Result;
+use crate::storage::Storage;
+
+/// Levels of tables.
+pub(crate) const LEVELS: usize = 7;
+
+/// Something for each level.
+pub(crate) type PerLevel<T> = [T; LEVELS];
+
+/// The tables at one moment. In level 0 the newest comes first, and key ranges may overlap; the others are in the order of their
+/// keys, without overlap. A level is younger than the next.
+pub(crate) struct Version<S: Storage> {
+    pub(crate) levels: PerLevel<Vec<Arc<Table<S>>>>,
+}
+
+impl<S: Storage> Clone for Version<S> {
+    fn clone(&self) -> Self {
+        Self { levels: self.levels.clone() }
+    }
+}
+
+impl<S: Storage> Version<S> {
+    /// A version of these tables, in any order.
+    pub(crate) fn new(mut levels: PerLevel<Vec<Arc<Table<S>>>>) -> Self {
+        for (level, tables) in levels.iter_mut().enumerate() {
+            sort_level(level, tables, |table| &table.meta);
+        }
+        Self { levels }
+    }
+
+    /// Reads the value of `key`, whose [`filter::hash`] is `hash`, into `value`, which is empty.
+    #[inline]
+    pub(crate) fn get(
+        &self,
+        key: &[u8],
+        hash: u64,
+        value: &mut Vec<u8>,
+        stats: &ReadStats,
+    ) -> Result<Lookup> {
+        for table in &self.levels[0] {
+            if table.meta.overlaps(key, key) {
+                let found = table.get(key, hash, value, stats)?;
+                if found != Lookup::Absent {
+                    return Ok(found);
+                }
+            }
+        }
+        for tables in &self.levels[1..] {
+            let at = tables.partition_point(|table| &table.meta.key_max[..] < key);
+            if let Some(table) = tables.get(at)
+                && &table.meta.key_min[..] <= key
+            {
+                let found = table.get(key, hash, value, stats)?;
+                if found != Lookup::Absent {
+                    return Ok(found);
+                }
+            }
+        }
+        Ok(Lookup::Absent)
+    }
+
+    /// The table with this number.
+    pub(crate) fn table(&self, number: FileNumber) -> Option<&Arc<Table<S>>> {
+        self.levels.iter().flatten().find(|table| table.meta.number == number)
+    }
+
+    /// What is known about the tables of each level.
+    pub(crate) fn metas(&self) -> PerLevel<Vec<&TableMeta>> {
+        self.levels.each_ref().map(|tables| tables.iter().map(|table| &table.meta).collect())
+    }
+
+    /// This version with `removed` taken out and `added` put in.
+    pub(crate) fn with(
+        &self,
+        removed: &[FileNumber],
+        added: impl IntoIterator<Item = (usize, Arc<Table<S>>)>,
+    ) -> Self {
+        let mut levels = self.levels.clone();
+        for tables in &mut levels {
+            tables.retain(|table| !removed.contains(&table.meta.number));
+        }
+        for (level, table) in added {
+            levels[level].push(table);
+        }
+        Self::new(levels)
+    }
+}
+
+/// Puts the tables of a level into its order.
+pub(crate) fn sort_level<T>(level: usize, tables: &mut [T], meta: impl Fn(&T) -> &TableMeta) {
+    if level == 0 {
+        tables.sort_by_key(|table| std::cmp::Reverse(meta(table).sequence_max));
+    } else {
+        tables.sort_by(|a, b| meta(a).key_min.cmp(&meta(b).key_min));
+    }
+}
+
+/// Everything that a reader needs, fixed at one moment but for the writes that still go into the active memtable.
+pub(crate) struct Tree<S: Storage> {
+    pub(crate) active: Arc<Memtable<S::File>>,
+    /// Memtables that wait to be flushed, newest first.
+    pub(crate) waiting: Vec<Arc<Memtable<S::File>>>,
+    pub(crate) version: Arc<Version<S>>,
+}
+
+impl<S: Storage> Tree<S> {
+    /// Reads the newest value of `key` into `value`, replacing what is there, and tells whether there is one.
+    #[inline]
+    pub(crate) fn get(&self, key: &[u8], value: &mut Vec<u8>, stats: &ReadStats) -> Result<bool> {
+        value.clear();
+        let hash = filter::hash(key);
+        for memtable in std::iter::once(&self.active).chain(&self.waiting) {
+            match memtable.view().get(key, hash, value)? {
+                Lookup::Absent => {}
+                found => return Ok(found == Lookup::Found),
+            }
+        }
+        Ok(self.version.get(key, hash, value, stats)? == Lookup::Found)
+    }
+}

@@ -1,0 +1,245 @@
+//! The write-ahead log: what its frames hold. The frames themselves are [`crate::log::frame`]'s.
+//!
+//! The first frame of a log is its header:
+//!
+//! ```text
+//! offset  size  field
+//! 0       8     magic "kvdLSMwl"
+//! 8       4     version: 1
+//! 12      4     number of this log
+//! 16      8     sequence number of the first write in this log
+//! 24      4     number of the log before this one; 0 if its writes are all in tables
+//! 28      8     length of the log before this one
+//! 36      1     1 if the log before this one was synced whole before this one began, else 0
+//! ```
+//!
+//! Each further frame is one write, which takes effect as a whole or not at all: operations, one after the other.
+//!
+//! ```text
+//! offset  size  field
+//! 0       3     key length k
+//! 3       1     kind: 1 put, 2 delete
+//! 4       4     value length v
+//! 8       k     key
+//! 8+k     v     value
+//! ```
+//!
+//! The n-th write of a log has the sequence number of the header plus n. That a log begins where its predecessor ended tells a log
+//! that is missing, or was cut short, from one that is whole.
+
+use std::ops::Range;
+
+use super::codec::Decoder;
+use super::files::FileNumber;
+use crate::storage::{Appender, File};
+use crate::{Error, Result, log};
+
+const MAGIC: &[u8; 8] = b"kvdLSMwl";
+const VERSION: u32 = 1;
+/// Bytes of an operation before its key.
+pub(crate) const OPERATION_HEADER_BYTES: usize = 8;
+/// Bytes that the header's frame takes.
+pub(crate) const LOG_HEADER_BYTES: u64 = log::frame::frame_bytes(37);
+
+/// Whether an entry holds a value or says that there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Put = 1,
+    Delete = 2,
+}
+
+impl Kind {
+    pub(crate) fn from_tag(tag: u8) -> Option<Self> {
+        match tag {
+            1 => Some(Self::Put),
+            2 => Some(Self::Delete),
+            _ => None,
+        }
+    }
+}
+
+/// The header of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LogHeader {
+    pub(crate) number: FileNumber,
+    /// Sequence number of the first write in this log.
+    pub(crate) sequence: u64,
+    /// Number of the log before this one; 0 if its writes are all in tables.
+    pub(crate) previous: FileNumber,
+    /// Length of the log before this one.
+    pub(crate) previous_bytes: u64,
+    /// The log before this one was synced whole before this one began.
+    pub(crate) previous_synced: bool,
+}
+
+impl LogHeader {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(37);
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(&self.number.to_le_bytes());
+        out.extend_from_slice(&self.sequence.to_le_bytes());
+        out.extend_from_slice(&self.previous.to_le_bytes());
+        out.extend_from_slice(&self.previous_bytes.to_le_bytes());
+        out.push(u8::from(self.previous_synced));
+        out
+    }
+
+    /// Reads the header of the log in `file`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it is damaged, [`Error::NotAStore`] if it is whole and of another version.
+    pub(crate) fn read<F: File>(file: &F, number: FileNumber) -> Result<Self> {
+        let frame = log::frame::read(file, number, 0)?;
+        let corrupt = |reason: &str| Error::corrupt(file.path(), 0, reason);
+        let mut fields = Decoder::new(frame.payload());
+        if fields.slice(MAGIC.len()) != Some(MAGIC) {
+            return Err(corrupt("this is not the header of a write-ahead log"));
+        }
+        let version = fields.u32().ok_or_else(|| corrupt("the header ends too early"))?;
+        if version != VERSION {
+            let reason =
+                format!("its log has version {version}, and this build knows version {VERSION}");
+            return Err(Error::NotAStore { path: file.path().to_owned(), reason });
+        }
+        let mut decode = || {
+            Some(Self {
+                number: fields.u32()?,
+                sequence: fields.u64()?,
+                previous: fields.u32()?,
+                previous_bytes: fields.u64()?,
+                previous_synced: fields.u8()? != 0,
+            })
+        };
+        let header = decode().filter(|header| header.number == number);
+        header.ok_or_else(|| corrupt("the header's fields are impossible"))
+    }
+}
+
+/// Encodes what comes before an operation's key.
+#[inline]
+pub(crate) fn operation_header(
+    kind: Kind,
+    key_bytes: usize,
+    value_bytes: usize,
+) -> [u8; OPERATION_HEADER_BYTES] {
+    let first = key_bytes as u64 | (kind as u64) << 24;
+    (first | (value_bytes as u64) << 32).to_le_bytes()
+}
+
+/// An operation that lies in a log, taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Operation {
+    /// The tag of its [`Kind`].
+    tag: u8,
+    key_bytes: usize,
+    value_bytes: usize,
+}
+
+impl Operation {
+    #[inline]
+    pub(crate) fn decode(header: [u8; OPERATION_HEADER_BYTES]) -> Self {
+        let fields = u64::from_le_bytes(header);
+        Self {
+            tag: (fields >> 24) as u8,
+            key_bytes: (fields & 0xff_ffff) as usize,
+            value_bytes: (fields >> 32) as usize,
+        }
+    }
+
+    /// The operation at `offset` of a log of which everything up to there is known to be valid.
+    #[inline]
+    pub(crate) fn at<F: File>(file: &F, offset: u32) -> Result<Self> {
+        let mut header = [0; OPERATION_HEADER_BYTES];
+        header.copy_from_slice(&file.read(offset.into(), OPERATION_HEADER_BYTES)?);
+        Ok(Self::decode(header))
+    }
+
+    #[inline]
+    pub(crate) fn is_delete(self) -> bool {
+        self.tag == Kind::Delete as u8
+    }
+
+    /// Bytes in all.
+    #[inline]
+    pub(crate) fn bytes(self) -> usize {
+        OPERATION_HEADER_BYTES + self.key_bytes + self.value_bytes
+    }
+
+    /// Where the key lies, counted from the operation's first byte.
+    #[inline]
+    pub(crate) fn key(self) -> Range<usize> {
+        OPERATION_HEADER_BYTES..OPERATION_HEADER_BYTES + self.key_bytes
+    }
+
+    /// Where the value lies, counted from the operation's first byte.
+    #[inline]
+    pub(crate) fn value(self) -> Range<usize> {
+        OPERATION_HEADER_BYTES + self.key_bytes..self.bytes()
+    }
+}
+
+/// Calls `visit` with the position of each operation in the payload of a write, and the operation.
+///
+/// # Errors
+/// A reason if the payload is not made of whole, possible operations; and what `visit` returned.
+pub(crate) fn operations(
+    payload: &[u8],
+    corrupt: impl Fn(&str) -> Error,
+    mut visit: impl FnMut(usize, Operation) -> Result<()>,
+) -> Result<()> {
+    let mut at = 0;
+    while at < payload.len() {
+        let header = payload[at..].first_chunk().ok_or_else(|| corrupt("an operation is cut"))?;
+        let operation = Operation::decode(*header);
+        if Kind::from_tag(operation.tag).is_none() || operation.key_bytes == 0 {
+            return Err(corrupt("an operation has an impossible kind or key length"));
+        }
+        if operation.bytes() > payload.len() - at {
+            return Err(corrupt("an operation is longer than the frame that holds it"));
+        }
+        visit(at, operation)?;
+        at += operation.bytes();
+    }
+    Ok(())
+}
+
+/// Begins a log: appends its header.
+pub(crate) fn begin<A: Appender>(appender: A, header: &LogHeader) -> Result<log::LogWriter<A>> {
+    let mut writer = log::LogWriter::new(appender, header.number);
+    writer.append(&[&header.encode()])?;
+    Ok(writer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_layouts_are_the_documented_ones() {
+        let header = LogHeader {
+            number: 7,
+            sequence: 258,
+            previous: 5,
+            previous_bytes: 4096,
+            previous_synced: true,
+        };
+        let golden =
+            b"kvdLSMwl\x01\0\0\0\x07\0\0\0\x02\x01\0\0\0\0\0\0\x05\0\0\0\0\x10\0\0\0\0\0\0\x01";
+        assert_eq!(header.encode(), golden);
+        assert_eq!(operation_header(Kind::Put, 3, 5), [3, 0, 0, 1, 5, 0, 0, 0]);
+        assert_eq!(operation_header(Kind::Delete, 65536, 0), [0, 0, 1, 2, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn impossible_operations_are_refused() {
+        let refuse = |payload: &[u8]| {
+            let corrupt = |reason: &str| Error::corrupt("log".as_ref(), 0, reason);
+            assert!(operations(payload, corrupt, |_, _| Ok(())).is_err(), "{payload:?}");
+        };
+        refuse(&[1, 0, 0, 1, 0, 0, 0]);
+        refuse(&[0, 0, 0, 1, 0, 0, 0, 0]);
+        refuse(&[1, 0, 0, 3, 0, 0, 0, 0, b'k']);
+        refuse(&[1, 0, 0, 1, 255, 255, 255, 255, b'k']);
+    }
+}
