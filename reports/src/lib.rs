@@ -9,7 +9,7 @@
 //! | a histogram | [`Latency`] and back | [`encode_latency`], [`decode_histogram`] |
 //! | one result | `summary.csv` | [`summary_csv`] |
 //! | one result | a table for the terminal | [`terminal_table`] |
-//! | one or several results | `report.html` and `*.png` | [`write_report`] |
+//! | one or several results | `report.html`, `summary.csv`, `*.png` | [`write_report`], [`report_html`] |
 //! | two results | what changed | [`compare`] |
 //!
 //! Inside, results become a `Report` (`model.rs`): groups of cells that may be compared with one
@@ -37,7 +37,7 @@ pub use compare::{
 };
 pub use error::{Error, Result};
 pub use latency::{decode_histogram, encode_latency};
-pub use report::write_report;
+pub use report::{report_html, write_report};
 pub use result::*;
 pub use summary::{SUMMARY_COLUMNS, summary_csv};
 pub use table::{TerminalOptions, terminal_table};

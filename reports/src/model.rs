@@ -130,6 +130,15 @@ impl Group<'_> {
         format!("{first}{}", words.as_str())
     }
 
+    /// The engines that were to be measured in the group, in the report's order.
+    pub(crate) fn engines(&self) -> Vec<usize> {
+        let entries = self.contests.iter().flat_map(|contest| &contest.entries);
+        let mut engines: Vec<usize> = entries.map(|entry| entry.engine).collect();
+        engines.sort_unstable();
+        engines.dedup();
+        engines
+    }
+
     /// The most trials that any cell of the group has.
     pub(crate) fn trials(&self) -> usize {
         self.contests

@@ -11,8 +11,21 @@ use crate::model::Report;
 use crate::result::ResultFile;
 use crate::summary::summary_csv_of;
 
+/// The page over one or several results, without the files that lie beside it.
+///
+/// # Errors
+/// [`Error::NoResults`], [`Error::Chart`].
+pub fn report_html(results: &[ResultFile]) -> Result<String> {
+    if results.is_empty() {
+        return Err(Error::NoResults);
+    }
+    let report = Report::new(results);
+    page(&report, &charts(&report))
+}
+
 /// Writes the report over one or several results into `dir`, which is made if it is missing, and
-/// returns the files written. Files of the same names are replaced; no other file is touched.
+/// returns the files written: `report.html`, `summary.csv`, and each chart as a PNG. Files of the same
+/// names are replaced; no other file is touched.
 ///
 /// # Errors
 /// [`Error::NoResults`], [`Error::Io`], [`Error::Chart`].

@@ -11,7 +11,7 @@ use comfy_table::{CellAlignment, Table, TableStyle};
 
 use crate::format;
 use crate::model::{Contest, Entry, Group, Report, Role};
-use crate::result::{Phase, ResultFile};
+use crate::result::{Latency, Phase, Recovery, ResultFile};
 use crate::score::winner;
 use crate::series::{Outcome, Series, Spread};
 
@@ -27,45 +27,45 @@ pub struct TerminalOptions {
 /// Marks the fastest engine of a block.
 const BEST: &str = "◀";
 
-/// A figure's column: its heading, how it is computed and told, and the width from which it is shown.
+/// A figure's column: its heading, how it is computed and told, and how dispensable it is.
 struct Column {
     heading: &'static str,
     text: fn(&Series<'_>) -> Option<String>,
-    /// Columns of the terminal from which there is room for it.
-    from_width: u16,
+    /// Where the terminal is too narrow, the columns with the largest numbers go first.
+    dispensable: u8,
 }
 
 const COLUMNS: [Column; 11] = [
-    Column { heading: "ops/s", text: |s| told(s.throughput(), format::rate), from_width: 0 },
-    Column { heading: "±", text: |s| s.throughput().and_then(half_range), from_width: 80 },
-    Column { heading: "p50", text: |s| latency(s, |l| Some(l.p50_ns)), from_width: 0 },
-    Column { heading: "p99", text: |s| latency(s, |l| l.p99_ns), from_width: 0 },
-    Column { heading: "p99.9", text: |s| latency(s, |l| l.p999_ns), from_width: 100 },
-    Column { heading: "max", text: |s| latency(s, |l| Some(l.max_ns)), from_width: 70 },
+    Column { heading: "ops/s", text: |s| told(s.throughput(), format::rate), dispensable: 0 },
+    Column { heading: "±", text: |s| s.throughput().and_then(half_range), dispensable: 6 },
+    Column { heading: "p50", text: |s| latency(s, |l| Some(l.p50_ns)), dispensable: 1 },
+    Column { heading: "p99", text: |s| latency(s, |l| l.p99_ns), dispensable: 2 },
+    Column { heading: "p99.9", text: |s| latency(s, |l| l.p999_ns), dispensable: 8 },
+    Column { heading: "max", text: |s| latency(s, |l| Some(l.max_ns)), dispensable: 4 },
     Column {
         heading: "write amp",
         text: |s| told(s.spread(|m| m.amplification.write_settled), format::figure),
-        from_width: 70,
+        dispensable: 3,
     },
     Column {
         heading: "space amp",
         text: |s| told(s.spread(|m| m.amplification.space_settled), format::figure),
-        from_width: 80,
+        dispensable: 7,
     },
     Column {
         heading: "memory",
         text: |s| told(s.spread(|m| m.resources.memory_bytes.map(|b| b as f64)), format::bytes),
-        from_width: 80,
+        dispensable: 5,
     },
     Column {
         heading: "CPU/op",
         text: |s| told(s.spread(|m| Some(m.resources.cpu_us_per_op)), format::microseconds),
-        from_width: 100,
+        dispensable: 9,
     },
     Column {
         heading: "settled ops/s",
         text: |s| told(s.spread(|m| Some(m.throughput_settled_ops_per_s)), format::rate),
-        from_width: 125,
+        dispensable: 10,
     },
 ];
 
@@ -73,7 +73,7 @@ fn told(spread: Option<Spread>, format: fn(f64) -> String) -> Option<String> {
     spread.map(|spread| format(spread.median))
 }
 
-fn latency(series: &Series<'_>, of: fn(&crate::result::Latency) -> Option<u64>) -> Option<String> {
+fn latency(series: &Series<'_>, of: fn(&Latency) -> Option<u64>) -> Option<String> {
     told(series.service("all", of), format::latency)
 }
 
@@ -84,11 +84,12 @@ fn half_range(spread: Spread) -> Option<String> {
 /// A result as text for a terminal.
 pub fn terminal_table(result: &ResultFile, options: TerminalOptions) -> String {
     let report = Report::new(std::slice::from_ref(result));
+    let columns = fitting_columns(&report, options.width);
     let mut text = String::new();
     for group in &report.groups {
         push_line(&mut text, &format!("{}, {}", group.title(), medians(group)), options.color);
         for contest in &group.contests {
-            text.push_str(&contest_block(&report, contest, options));
+            text.push_str(&contest_block(&report, contest, &columns, options));
         }
         for contest in &group.recoveries {
             text.push_str(&recovery_block(&report, contest, options));
@@ -113,21 +114,52 @@ fn push_line(text: &mut String, line: &str, color: bool) {
     text.push_str(&format!("{bold}{line}{plain}\n"));
 }
 
-fn contest_block(report: &Report<'_>, contest: &Contest<'_>, options: TerminalOptions) -> String {
-    let columns: Vec<&Column> =
-        COLUMNS.iter().filter(|column| column.from_width <= options.width).collect();
+/// The columns for which every block has room.
+fn fitting_columns(report: &Report<'_>, width: u16) -> Vec<&'static Column> {
+    let contests = || report.groups.iter().flat_map(|group| &group.contests);
+    let mut columns: Vec<&'static Column> = COLUMNS.iter().collect();
+    while columns.len() > 2 {
+        let fits = |contest| {
+            let (table, _) = contest_table(report, contest, &columns);
+            table.lines().all(|line| line.trim_end().chars().count() <= usize::from(width))
+        };
+        if contests().all(fits) {
+            break;
+        }
+        let most = columns.iter().map(|column| column.dispensable).max();
+        columns.retain(|column| Some(column.dispensable) != most);
+    }
+    columns
+}
+
+fn contest_block(
+    report: &Report<'_>,
+    contest: &Contest<'_>,
+    columns: &[&Column],
+    options: TerminalOptions,
+) -> String {
+    let (table, remarks) = contest_table(report, contest, columns);
+    block(&heading(contest), &table, &remarks, options)
+}
+
+/// The engines that were measured as a table, and remarks about those that were not.
+fn contest_table(
+    report: &Report<'_>,
+    contest: &Contest<'_>,
+    columns: &[&Column],
+) -> (Table, Vec<String>) {
     let best = winner(report, contest);
     let mut table = new_table();
     table.set_header([""].into_iter().chain(columns.iter().map(|column| column.heading)));
     let mut remarks = Vec::new();
     for entry in &contest.entries {
         let name = name(report, entry);
-        if entry.series.outcome() != Outcome::Measured {
+        let (good, all) = entry.series.trials();
+        if entry.series.outcome() != Outcome::Measured || good < all {
             remarks.push(remark(&name, &entry.series));
-            continue;
         }
-        if entry.series.trials().0 < entry.series.trials().1 {
-            remarks.push(remark(&name, &entry.series));
+        if entry.series.throughput().is_none() {
+            continue;
         }
         let mark = if best == Some(entry.engine) { format!("{name} {BEST}") } else { name };
         let figures = columns
@@ -135,12 +167,33 @@ fn contest_block(report: &Report<'_>, contest: &Contest<'_>, options: TerminalOp
             .map(|column| (column.text)(&entry.series).unwrap_or_else(|| "n/a".to_owned()));
         table.add_row([mark].into_iter().chain(figures));
     }
-    block(&heading(contest), &mut table, &remarks, options)
+    align_right(&mut table);
+    (table, remarks)
 }
 
+fn align_right(table: &mut Table) {
+    for column in 1..table.column_count() {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+/// Columns of a terminal from which a recovery's dispensable columns are shown.
+const WIDE: u16 = 80;
+
 fn recovery_block(report: &Report<'_>, contest: &Contest<'_>, options: TerminalOptions) -> String {
+    type Figure = (&'static str, bool, fn(&Recovery) -> f64, fn(f64) -> String);
+    let figures: [Figure; 4] = [
+        ("open after kill", true, |r| r.open_ms, format::milliseconds),
+        ("first read", false, |r| r.first_read_ms, format::milliseconds),
+        ("clean reopen", true, |r| r.reopen_clean_ms, format::milliseconds),
+        ("store", false, |r| r.store_bytes as f64, format::bytes),
+    ];
+    let shown = || figures.iter().filter(|(_, always, ..)| *always || options.width >= WIDE);
     let mut table = new_table();
-    table.set_header(["", "open after kill", "first read", "clean reopen", "store", "verified"]);
+    let headings = shown().map(|(heading, ..)| *heading);
+    table.set_header([""].into_iter().chain(headings).chain(["intact"]));
     let mut remarks = Vec::new();
     for entry in &contest.entries {
         let series = &entry.series;
@@ -148,25 +201,16 @@ fn recovery_block(report: &Report<'_>, contest: &Contest<'_>, options: TerminalO
             remarks.push(remark(&name(report, entry), series));
             continue;
         }
-        let figure = |of: fn(&crate::result::Recovery) -> f64, format: fn(f64) -> String| {
-            told(series.recovery(of), format).unwrap_or_default()
-        };
-        let lost: u64 = series.recoveries().map(|r| r.records_lost).sum();
-        let verified: u64 = series.recoveries().map(|r| r.records_verified).sum();
-        table.add_row([
-            name(report, entry),
-            figure(|r| r.open_ms, format::milliseconds),
-            figure(|r| r.first_read_ms, format::milliseconds),
-            figure(|r| r.reopen_clean_ms, format::milliseconds),
-            figure(|r| r.store_bytes as f64, format::bytes),
-            format!(
-                "{} of {}",
-                format::count(verified - lost.min(verified)),
-                format::count(verified)
-            ),
-        ]);
+        let told = shown()
+            .map(|(_, _, of, format)| told(series.recovery(of), *format).unwrap_or_default());
+        let sum = |of: fn(&Recovery) -> u64| series.recoveries().map(of).sum::<u64>();
+        let verified = sum(|r| r.records_verified);
+        let intact = verified.saturating_sub(sum(|r| r.records_lost + r.records_wrong));
+        let intact = format!("{} of {}", format::count(intact), format::count(verified));
+        table.add_row([name(report, entry)].into_iter().chain(told).chain([intact]));
     }
-    block(&heading(contest), &mut table, &remarks, options)
+    align_right(&mut table);
+    block(&heading(contest), &table, &remarks, options)
 }
 
 fn heading(contest: &Contest<'_>) -> String {
@@ -199,9 +243,10 @@ fn trimmed(value: f64) -> String {
 
 fn name(report: &Report<'_>, entry: &Entry<'_>) -> String {
     let engine = report.engine(entry);
+    let label = one_line(&engine.label);
     match engine.role {
-        Role::UpperBound => format!("{} (no store)", engine.label),
-        Role::Store | Role::Harness => engine.label.clone(),
+        Role::UpperBound => format!("{label} (no store)"),
+        Role::Store | Role::Harness => label,
     }
 }
 
@@ -233,14 +278,9 @@ fn new_table() -> Table {
     table
 }
 
-fn block(heading: &str, table: &mut Table, remarks: &[String], options: TerminalOptions) -> String {
+fn block(heading: &str, table: &Table, remarks: &[String], options: TerminalOptions) -> String {
     let mut text = String::from("\n");
     push_line(&mut text, &one_line(heading), options.color);
-    for column in 1..table.column_count() {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
     if table.row_count() > 0 {
         for (at, line) in table.lines().enumerate() {
             let line = line.trim_end();

@@ -112,13 +112,7 @@ pub(super) fn section(report: &Report<'_>, group: &Group<'_>) -> Markup {
 
 /// The engine of this name in the group, or else its first variant.
 fn engine(report: &Report<'_>, group: &Group<'_>, name: &str) -> Option<usize> {
-    let mut present: Vec<usize> = group
-        .contests
-        .iter()
-        .flat_map(|contest| &contest.entries)
-        .map(|entry| entry.engine)
-        .collect();
-    present.sort_unstable();
+    let present = group.engines();
     let find = |wanted: &dyn Fn(&str) -> bool| {
         present.iter().copied().find(|engine| wanted(report.engines[*engine].name))
     };

@@ -25,14 +25,11 @@ pub(super) fn section(report: &Report<'_>, group: &Group<'_>) -> Markup {
                     }
                     tbody {
                         @for row in &scores.rows { (store(report, group, row)) }
-                        @for (engine, _) in report.stores() {
-                            @if !scores.rows.iter().any(|row| row.engine == engine) {
-                                (unscored(report, group, engine, "–"))
-                            }
-                        }
-                        @for (engine, of) in report.engines.iter().enumerate() {
-                            @if of.role == Role::UpperBound {
+                        @for engine in group.engines() {
+                            @if report.engines[engine].role == Role::UpperBound {
                                 (unscored(report, group, engine, "no store"))
+                            } @else if !scores.rows.iter().any(|row| row.engine == engine) {
+                                (unscored(report, group, engine, "–"))
                             }
                         }
                     }
