@@ -30,7 +30,7 @@
 use crate::error::{ValueFault, key_text};
 use crate::random::{derive_seed, fold, scale, to_unit};
 use crate::spec::SeriesSpec;
-use crate::values::{Stamp, filler_byte, words_match, write_words};
+use crate::values::{Stamp, filler_byte, filler_matches, words_match, write_words};
 
 /// Length of a key, in bytes.
 pub(crate) const KEY_BYTES: usize = 12;
@@ -173,7 +173,7 @@ impl SeriesCodec {
         let whole = stamp[..8] == self.sample(point).to_le_bytes()
             && stamp[12..] == (tag as u32).to_le_bytes()
             && words_match(tag, random)
-            && filler.iter().all(|&byte| byte == filler_byte(tag));
+            && filler_matches(tag, filler);
         let stamp = Stamp { record: Some(record), version: Some(u64::from(version)) };
         whole.then_some(stamp).ok_or_else(damaged)
     }

@@ -114,7 +114,7 @@ impl PieceCodec {
             let (random, filler) = body.split_at(self.random_bytes(length));
             let whole = word_at(stamp, 16) == tag
                 && words_match(tag, random)
-                && filler.iter().all(|&byte| byte == filler_byte(tag));
+                && filler_matches(tag, filler);
             return whole.then_some(Stamp { record: Some(record), version: Some(version) });
         }
         let (version, rest) = if length >= SHORT_STAMP_BYTES {
@@ -146,11 +146,22 @@ pub(crate) fn write_words(tag: u64, bytes: &mut [u8]) {
     }
 }
 
+/// Whether [`write_words`] would write these bytes. Differences are gathered rather than looked for
+/// one by one, which the compiler turns into wide instructions.
 pub(crate) fn words_match(tag: u64, bytes: &[u8]) -> bool {
-    bytes.chunks(8).enumerate().all(|(i, chunk)| {
-        let word = random_word(tag, i).to_le_bytes();
-        chunk == &word[..chunk.len()]
-    })
+    let (words, rest) = bytes.as_chunks::<8>();
+    let differences = words
+        .iter()
+        .enumerate()
+        .fold(0, |found, (i, word)| found | (u64::from_le_bytes(*word) ^ random_word(tag, i)));
+    let last = random_word(tag, words.len()).to_le_bytes();
+    differences == 0 && *rest == last[..rest.len()]
+}
+
+/// Whether all bytes are the one that fills the compressible part.
+pub(crate) fn filler_matches(tag: u64, bytes: &[u8]) -> bool {
+    let expected = filler_byte(tag);
+    bytes.iter().fold(0, |found, byte| found | (byte ^ expected)) == 0
 }
 
 /// The byte that fills the compressible part: a small letter, so that parts of two values cannot
