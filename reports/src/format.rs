@@ -26,7 +26,7 @@ pub(crate) fn figure(value: f64) -> String {
     let decimals = match magnitude {
         m if m >= 99.95 => 0,
         m if m >= 9.995 => 1,
-        m if m >= 0.995 || m < 0.000_05 => 2,
+        m if !(0.000_05..0.995).contains(&m) => 2,
         m if m >= 0.0995 => 3,
         _ => 4,
     };

@@ -90,6 +90,7 @@ pub(crate) fn spread_labels(places: &[f64], gap: f64, (low, high): (f64, f64)) -
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "the values are exact")]
 mod tests {
     use super::*;
 

@@ -139,7 +139,9 @@ impl Mark {
         let mut mark = self.clone();
         match &mut mark {
             Self::Line { points, .. } | Self::Area { points, .. } => {
-                points.iter_mut().for_each(|point| point.1 += down);
+                for point in points {
+                    point.1 += down;
+                }
             }
             Self::Text { at, .. } | Self::Dot { at, .. } => at.1 += down,
         }

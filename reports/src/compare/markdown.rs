@@ -1,7 +1,6 @@
 //! A comparison as text: a table for the terminal, Markdown for a pull request.
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, Table};
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 
 use super::{Change, Comparison, Direction};
 use crate::format;
@@ -19,7 +18,7 @@ fn verdict(comparison: &Comparison) -> String {
     let worse = count(Change::is_regression);
     let better = count(|c| c.direction == Direction::Better && c.beyond_threshold);
     let figures = format::plural(comparison.changes.len() as u64, "figure");
-    let threshold = format::figure(comparison.options.threshold_percent);
+    let threshold = comparison.options.threshold_percent;
     let mut words = Vec::new();
     if !comparison.broken.is_empty() {
         words.push(format!("{} broken", format::plural(comparison.broken.len() as u64, "cell")));
@@ -86,7 +85,7 @@ fn remarks(comparison: &Comparison) -> Vec<String> {
 
 pub(crate) fn table(comparison: &Comparison) -> String {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.load_style(TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─')));
     table.set_header(HEADER);
     for change in &comparison.changes {
         table.add_row(row(change));

@@ -125,7 +125,7 @@ fn change(
 }
 
 /// The cells of a result by key, in the order in which `position` puts them.
-fn series<'a>(result: &'a ResultFile, position: impl Fn(&Cell) -> usize) -> SeriesByKey<'a> {
+fn series(result: &ResultFile, position: impl Fn(&Cell) -> usize) -> SeriesByKey<'_> {
     let mut series = SeriesByKey::new();
     for cell in result.cells.iter().filter(|cell| cell.engine != "noop") {
         series.entry((position(cell), key(cell))).or_default().cells.push(cell);

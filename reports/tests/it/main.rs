@@ -1,11 +1,6 @@
 //! Integration tests of kvdyno-reports.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::float_cmp,
-    unreachable_pub,
-    reason = "tests"
-)]
+#![allow(clippy::float_cmp, unreachable_pub, reason = "tests")]
+#![allow(clippy::assigning_clones, reason = "plain is better in a test")]
 
 mod comparing;
 mod files;
