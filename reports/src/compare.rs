@@ -61,11 +61,12 @@ impl fmt::Display for CellKey {
         let Self { workload, phase, engine, durability, threads, records, value_bytes } = self;
         write!(
             f,
-            "{engine} {workload} {} (class {}, {}, {} of {value_bytes} B)",
+            "{engine} {workload} {} (class {}, {}, {} of {} B)",
             phase_name(*phase),
             durability_name(*durability),
             crate::format::plural((*threads).into(), "thread"),
             crate::format::plural(*records, "record"),
+            crate::format::count(*value_bytes),
         )
     }
 }
@@ -206,7 +207,8 @@ impl Comparison {
         !self.broken.is_empty() || self.changes.iter().any(Change::is_regression)
     }
 
-    /// A table for the terminal.
+    /// A table for the terminal: every metric over all operations, and those of single operation kinds
+    /// that changed beyond the threshold.
     pub fn to_table(&self) -> String {
         table(self)
     }

@@ -87,7 +87,8 @@ pub(crate) fn table(comparison: &Comparison) -> String {
     let mut table = Table::new();
     table.load_style(TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─')));
     table.set_header(HEADER);
-    for change in &comparison.changes {
+    let shown = |change: &&Change| change.operation == "all" || change.beyond_threshold;
+    for change in comparison.changes.iter().filter(shown) {
         table.add_row(row(change));
     }
     for column in 4..HEADER.len() {
@@ -97,7 +98,10 @@ pub(crate) fn table(comparison: &Comparison) -> String {
     }
     let mut text = format!("{} → {}\n", comparison.base, comparison.head);
     if !comparison.changes.is_empty() {
-        text.push_str(&format!("{table}\n"));
+        for line in table.lines() {
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
     }
     for remark in remarks(comparison) {
         text.push_str(&remark);
