@@ -5,6 +5,12 @@ use kvdyno_engines::memory::Memory;
 use kvdyno_engines::noop::Noop;
 use kvdyno_engines::{Capabilities, Engine, Metrics, OperationKind, Result, Session};
 
+/// Less than by default: each write in class `sync` waits for a device.
+#[cfg(any(feature = "bitcask", feature = "lsm"))]
+fn on_disk() -> Plan {
+    Plan { cases: 3, steps: 300, ..Plan::default() }
+}
+
 #[test]
 fn memory_conforms() {
     conformance::check(|| |_| Ok(Box::new(Memory::new()) as Box<dyn Engine>));
@@ -13,6 +19,46 @@ fn memory_conforms() {
 #[test]
 fn noop_conforms() {
     conformance::check(|| |_| Ok(Box::new(Noop::new()) as Box<dyn Engine>));
+}
+
+/// On the real disk, with threads of its own; on the simulated one its own tests ask the same.
+#[cfg(feature = "bitcask")]
+#[test]
+fn bitcask_conforms_on_disk() {
+    use kvdyno_engines::bitcask::{Bitcask, Options};
+    use kvdyno_engines::storage::Disk;
+    conformance::run(&on_disk(), || {
+        let folder = tempfile::tempdir().unwrap();
+        move |durability| {
+            let options = Options { durability, segment_bytes: 16 << 10, ..Options::default() };
+            Ok(Box::new(Bitcask::open(Disk, folder.path(), options)?) as Box<dyn Engine>)
+        }
+    })
+    .unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+/// As above.
+#[cfg(feature = "lsm")]
+#[test]
+fn lsm_conforms_on_disk() {
+    use kvdyno_engines::lsm::{Lsm, Options};
+    use kvdyno_engines::storage::Disk;
+    conformance::run(&on_disk(), || {
+        let folder = tempfile::tempdir().unwrap();
+        move |durability| {
+            let options = Options {
+                durability,
+                memtable_bytes: 16 << 10,
+                table_bytes: 8 << 10,
+                block_bytes: 512,
+                level_base_bytes: 32 << 10,
+                level_ratio: 3,
+                ..Options::default()
+            };
+            Ok(Box::new(Lsm::open(Disk, folder.path(), options)?) as Box<dyn Engine>)
+        }
+    })
+    .unwrap_or_else(|failure| panic!("{failure}"));
 }
 
 /// Does not delete the key that consists of a zero byte.

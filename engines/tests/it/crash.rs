@@ -119,20 +119,21 @@ pub(crate) fn sweep(open: Open<'_>, class: Durability, sweep: Sweep) -> u64 {
         let mut crashes = disk.crashes(random.random(), sweep.each);
         crashes.push(Crash::Killed(random.random()));
         for crash in crashes {
-            let mut cut = None;
+            let (mut cut, second) = (None, disk.survivor(crash));
             let check = AssertUnwindSafe(|| {
                 let operations = verify(&disk.survivor(crash), open, class, &history, crash);
                 // Power is lost once more, in the middle of recovery or of a second life.
                 let script = self::script(sweep.seed ^ operation, 12);
                 cut = Some(random.random_range(0..=operations + 20));
-                second_life(&disk.survivor(crash), open, class, &history, crash, cut, &script)
+                second_life(&second, open, class, &history, crash, cut, &script)
             });
             recovered += catch_unwind(check).unwrap_or_else(|panic| {
                 eprintln!(
-                    "class {class}, seed {}, power lost at operation {operation}, {crash:?}, and again {cut:?} operations \
-                     later; the operations before the first crash:\n{}",
+                    "class {class}, seed {}, power lost at operation {operation}, {crash:?}, and again {cut:?} operations later; \
+                     operations before the first crash:\n{}and from then to the second:\n{}",
                     sweep.seed,
-                    disk.trace()
+                    disk.trace(),
+                    second.trace()
                 );
                 resume_unwind(panic)
             });
