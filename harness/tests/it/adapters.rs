@@ -1,0 +1,81 @@
+//! Every engine of the build that stores data passes the conformance suite in every durability class that it offers.
+
+use kvdyno_engines::{Engine, Result, conformance};
+use kvdyno_harness::{Adapter, OpenRequest, Options, registry};
+
+/// Opens stores of one engine in folders of their own, with small buffers, so that flushes and compactions happen.
+fn check(name: &str, set: &[(&str, &str)]) {
+    let registry = registry();
+    let adapter: &dyn Adapter = registry.find(name).unwrap();
+    let set: Vec<_> =
+        set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let options = Options::resolve(adapter, &set).unwrap();
+    conformance::check(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let options = options.clone();
+        move |durability| -> Result<Box<dyn Engine>> {
+            if adapter.durability_call(durability).is_none() {
+                return Err(kvdyno_engines::Error::InvalidOption {
+                    name: "durability",
+                    value: durability.to_string(),
+                    expected: "a class that the engine offers",
+                });
+            }
+            let dir = folder.path();
+            adapter.open(&OpenRequest { dir, durability, options: &options, data_bytes: 64 << 20 })
+        }
+    });
+}
+
+#[test]
+fn bitcask_conforms() {
+    check("bitcask", &[("segment_mib", "1")]);
+}
+
+#[test]
+fn lsm_conforms() {
+    check("lsm", &[("memtable_mib", "1")]);
+}
+
+#[test]
+fn memory_conforms() {
+    check("memory", &[]);
+}
+
+#[cfg(feature = "fjall")]
+#[test]
+fn fjall_conforms() {
+    check("fjall", &[("memtable_mib", "1"), ("cache_mib", "8")]);
+}
+
+#[cfg(feature = "lmdb")]
+#[test]
+fn lmdb_conforms() {
+    check("lmdb", &[]);
+}
+
+#[test]
+fn what_an_adapter_declares_is_what_its_engine_declares() {
+    let registry = registry();
+    for adapter in registry.adapters() {
+        let capabilities = adapter.capabilities();
+        for durability in &capabilities.durability {
+            assert!(
+                adapter.durability_call(*durability).is_some(),
+                "{} {durability}",
+                adapter.name()
+            );
+            let dir = tempfile::tempdir().unwrap();
+            let options = Options::resolve(adapter, &[]).unwrap();
+            let request = OpenRequest {
+                dir: dir.path(),
+                durability: *durability,
+                options: &options,
+                data_bytes: 1 << 20,
+            };
+            let engine = adapter.open(&request).unwrap();
+            assert_eq!(*engine.capabilities(), capabilities, "{}", adapter.name());
+            engine.close().unwrap();
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What is wrong on the command line, in files and in folders: one line that says what and what to do, and the right exit status.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::program::{errors_of, expect_status};
+
+/// The program refuses, in one line of its own that contains all of `said`.
+fn refuses(arguments: &[&str], status: i32, said: &[&str]) {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("syntax"), "recordcount=10\nthis line is no property\u{1}\n=5\n")
+        .unwrap();
+    fs::write(dir.path().join("number"), "recordcount=ten\n").unwrap();
+    fs::write(dir.path().join("negative"), "recordcount=100\noperationcount=-4\n").unwrap();
+    fs::write(dir.path().join("nothing"), "readproportion=0\nupdateproportion=0\n").unwrap();
+    fs::write(dir.path().join("binary"), [0xff, 0xfe, 0x00, 0x80]).unwrap();
+    fs::create_dir(dir.path().join("folder")).unwrap();
+    fs::write(dir.path().join("folder/precious"), "theirs").unwrap();
+    let output = expect_status(dir.path(), arguments, status);
+    let errors = errors_of(&output);
+    assert_eq!(
+        errors.trim_end().lines().count(),
+        1,
+        "{arguments:?} is not told in one line:\n{errors}"
+    );
+    assert!(errors.starts_with("kvdyno: "), "{errors}");
+    for words in said {
+        assert!(errors.contains(words), "{arguments:?}: '{words}' is missing in: {errors}");
+    }
+    assert_eq!(fs::read(dir.path().join("folder/precious")).unwrap(), b"theirs");
+}
+
+#[test]
+fn unknown_names_are_refused_with_the_nearest_known_one() {
+    refuses(&["run", "--engine", "bitkask"], 2, &["bitkask", "did you mean 'bitcask'"]);
+    refuses(&["run", "ycbs-a"], 2, &["ycbs-a", "did you mean 'ycsb-a'"]);
+    refuses(&["run", "nowhere/workloada"], 2, &["nowhere/workloada", "no file"]);
+    refuses(&["run", "--recrods", "5"], 2, &["--recrods", "--records"]);
+    refuses(&["rnu"], 2, &["rnu", "run"]);
+    refuses(&["run", "ycsb-a", "--durability", "fsync"], 2, &["fsync", "buffered, os, sync"]);
+    refuses(
+        &["run", "--set", "lsm.memtable_mb=1"],
+        2,
+        &["lsm.memtable_mb", "did you mean 'memtable_mib'"],
+    );
+    refuses(
+        &["run", "--set", "lsm.memtable_mib=big"],
+        2,
+        &["lsm.memtable_mib=big", "whole number"],
+    );
+    refuses(&["run", "--set", "memtable_mib=1"], 2, &["engine.option=value"]);
+    refuses(
+        &["run", "--engine", "lsm", "--set", "fjall.cache_mib=1"],
+        2,
+        &["fjall", "does not take part"],
+    );
+}
+
+#[test]
+fn counts_that_make_no_sense_are_refused() {
+    refuses(&["run", "--records", "-5"], 2, &["--records", "-5", "whole number"]);
+    refuses(&["run", "--records", "0"], 2, &["--records", "at least 1"]);
+    refuses(&["run", "--operations", "99999999999999999999"], 2, &["--operations", "at most"]);
+    refuses(&["run", "ycsb-a", "--records", "999G"], 1, &["GiB free", "--records"]);
+    refuses(&["run", "ycsb-a", "--records", "9999G"], 2, &["--records", "at most"]);
+    refuses(&["run", "--threads", "0"], 2, &["--threads", "at least 1"]);
+    refuses(&["run", "--threads", "1000"], 2, &["--threads 1000", "64 logical streams"]);
+    refuses(&["run", "--duration", "-3s"], 2, &["--duration", "not negative"]);
+    refuses(&["run", "--operations", "5", "--duration", "3s"], 2, &["--operations", "--duration"]);
+    refuses(&["run", "quick", "ycsb"], 2, &["both suites"]);
+    refuses(&["run", "ycsb-a", "ycsb-a"], 2, &["named twice"]);
+    refuses(&["run", "--engine", "lsm,lsm"], 2, &["twice"]);
+    refuses(&["compare", "a", "b", "--threshold", "-1"], 2, &["--threshold", "not negative"]);
+}
+
+#[test]
+fn property_files_are_refused_by_line_and_key() {
+    refuses(&["run", "syntax"], 2, &["syntax:3"]);
+    refuses(&["run", "number"], 2, &["number:1", "recordcount", "ten"]);
+    refuses(&["run", "negative"], 2, &["negative:2", "operationcount", "-4"]);
+    refuses(&["run", "nothing"], 2, &["nothing"]);
+    refuses(&["run", "binary"], 2, &["binary"]);
+    refuses(&["run", "folder"], 2, &["folder"]);
+}
+
+#[test]
+fn folders_that_cannot_be_used_are_refused() {
+    refuses(&["run", "ycsb-a", "--dir", "folder"], 2, &["--dir folder", "did not make"]);
+    refuses(&["run", "ycsb-a", "--out", "folder"], 2, &["--out folder", "not empty"]);
+    refuses(&["run", "ycsb-a", "--dir", "number"], 1, &["number"]);
+    refuses(&["run", "ycsb-a", "--out", "number/below"], 1, &["number"]);
+    refuses(&["run", "ycsb-a", "--dir", "/proc/nowhere"], 1, &["/proc/nowhere"]);
+    refuses(&["report", "folder", "-o", "report"], 2, &["folder"]);
+    refuses(&["report", "number", "-o", "report"], 2, &["number"]);
+}
+
+#[test]
+fn a_full_device_is_told_before_anything_is_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    let arguments =
+        ["run", "ycsb-a", "--records", "1k", "--dir", "/dev/shm/kvdyno-test-full", "--out", "out"];
+    let huge = [&arguments[..], &["--value-size", "16000000", "--records", "1M"]].concat();
+    // The flag is given twice: the second one is refused by the parser, which is also a clear answer.
+    let output = expect_status(dir.path(), &huge, 2);
+    assert!(errors_of(&output).contains("--records"));
+}
+
+#[test]
+fn a_folder_without_write_permission_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let locked = dir.path().join("locked");
+    fs::create_dir(&locked).unwrap();
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o555)).unwrap();
+    if fs::write(locked.join("probe"), b"").is_ok() {
+        return; // Permissions do not bind the superuser; there is nothing to see.
+    }
+    let output = expect_status(dir.path(), &["run", "ycsb-a", "--out", "locked/below"], 1);
+    assert!(errors_of(&output).contains("locked/below"), "{}", errors_of(&output));
+}
