@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{BrokenCell, CellKey, Change, CompareOptions, Comparison, Direction, Metric};
 use crate::error::{Error, Result};
 use crate::format;
-use crate::model::{durability_name, phase_name};
+use crate::model::{base_name, durability_name, phase_name};
 use crate::result::{Cell, ResultFile};
 use crate::series::{Outcome, Series, Spread};
 
@@ -127,7 +127,7 @@ fn change(
 /// The cells of a result by key, in the order in which `position` puts them.
 fn series(result: &ResultFile, position: impl Fn(&Cell) -> usize) -> SeriesByKey<'_> {
     let mut series = SeriesByKey::new();
-    for cell in result.cells.iter().filter(|cell| cell.engine != "noop") {
+    for cell in result.cells.iter().filter(|cell| base_name(&cell.engine) != "noop") {
         series.entry((position(cell), key(cell))).or_default().cells.push(cell);
     }
     series

@@ -51,7 +51,7 @@ const COSTS: [Column; 10] = [
     },
     Column {
         heading: "memory",
-        remark: "anonymous, above noop",
+        remark: "above noop",
         cell: |s| spread(s.spread(|m| m.resources.memory_bytes.map(|b| b as f64)), format::bytes),
     },
     Column {
@@ -93,21 +93,21 @@ const DETAILS: [Column; 15] = [
         remark: "",
         cell: |s| spread(s.service("all", |l| Some(l.max_ns)), format::latency),
     },
-    Column { heading: "errors", remark: "all trials", cell: errors },
+    Column { heading: "errors", remark: "in all", cell: errors },
     Column {
         heading: "read",
-        remark: "by the engine",
+        remark: "engine",
         cell: |s| median(s.spread(|m| m.io.engine_bytes_read.map(|b| b as f64)), format::bytes),
     },
     Column {
         heading: "written",
-        remark: "by the engine",
+        remark: "engine",
         cell: |s| median(s.spread(bytes_written), format::bytes),
     },
-    Column { heading: "stalls", remark: "count, share of time", cell: stalls },
+    Column { heading: "stalls", remark: "of time", cell: stalls },
     Column {
         heading: "RSS",
-        remark: "anonymous",
+        remark: "anon.",
         cell: |s| median(s.spread(|m| m.resources.rss_anon_bytes.map(|b| b as f64)), format::bytes),
     },
     Column {
@@ -291,7 +291,7 @@ fn stalls(series: &Series<'_>) -> Markup {
     html! {
         (stalls.len())
         @if !stalls.is_empty() && measurement.duration_s > 0.0 {
-            small { (format::figure(held / measurement.duration_s * 100.0)) " %" }
+            " " small { (format::figure(held / measurement.duration_s * 100.0)) " %" }
         }
     }
 }

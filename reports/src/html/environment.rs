@@ -91,7 +91,7 @@ fn harness(result: &ResultFile) -> Markup {
         @if result.harness.noop.is_empty() {
             p.note { "The harness's own cost was not measured in this run." }
         } @else {
-            p.note { "The whole loop (generate, call, time, record) on an engine that does nothing. It is part of every latency and rate on this page." }
+            p.note { "The whole loop (generate, call, time, record) on an engine that does nothing. It is part of every rate on this page; two clock readings are part of every latency." }
             div.scroll tabindex="0" {
                 table {
                     thead { tr { @for name in ["workload", "threads", "an operation", "anonymous memory"] { th scope="col" { (name) } } } }
@@ -116,7 +116,15 @@ fn workloads(result: &ResultFile) -> Markup {
         h3 style="margin-top:24px" { "Workloads" }
         div.scroll tabindex="0" {
             table {
-                thead { tr { @for name in ["workload", "what it is", "records", "value", "hottest key", "hottest fifth", "stream digest", "spec digest"] { th scope="col" { (name) } } } }
+                thead {
+                    tr {
+                        th scope="col" { "workload" }
+                        th.text scope="col" { "what it is" }
+                        @for name in ["records", "value", "hottest key", "hottest fifth", "stream digest", "spec digest"] {
+                            th scope="col" { (name) }
+                        }
+                    }
+                }
                 tbody {
                     @for workload in &result.workloads {
                         tr {

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use crate::format;
-use crate::model::{Contest, Group, Report, durability_name};
+use crate::model::{Contest, Group, Report, base_name, durability_name};
 use crate::result::{Phase, ResultFile, RunStatus};
 use crate::score::{ranking, winner};
 use crate::series::Outcome;
@@ -207,7 +207,11 @@ fn data_badge(report: &Report<'_>) -> Option<(&'static str, String)> {
         return Some(("bad", "✗ wrong or lost data".to_owned()));
     }
     let cells = || {
-        report.results.iter().flat_map(|result| &result.cells).filter(|cell| cell.engine != "noop")
+        report
+            .results
+            .iter()
+            .flat_map(|result| &result.cells)
+            .filter(|cell| base_name(&cell.engine) != "noop")
     };
     let checked: u64 = cells()
         .filter_map(|cell| cell.measurement.as_ref())
