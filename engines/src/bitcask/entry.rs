@@ -19,6 +19,9 @@ const LOCATION_BITS: u32 = 64 - TAG_BITS;
 pub(crate) struct Entry(u64);
 
 impl Entry {
+    /// No entry: a data file begins with its preface, so no record is at location 0.
+    pub(crate) const NONE: Self = Self(0);
+
     #[inline]
     pub(crate) fn new(hash: u64, location: u64) -> Self {
         debug_assert!(location < 1 << LOCATION_BITS);
@@ -37,7 +40,7 @@ impl Entry {
     }
 
     #[inline]
-    fn location(self) -> u64 {
+    pub(crate) fn location(self) -> u64 {
         self.0 & ((1 << LOCATION_BITS) - 1)
     }
 }

@@ -20,7 +20,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `store` | reads, writes, syncs |
-//! | `keydir`, `entry` | the index: eight bytes a key, whatever the key's length |
+//! | `keydir`, `tag_table`, `entry` | the index: eight bytes a key, whatever the key's length |
 //! | `record` | format of data files, `0000000001.data` |
 //! | `hint` | format of hint files, `0000000001.hint` |
 //! | `manifest` | format of the list of data files, `MANIFEST` |
@@ -50,6 +50,7 @@ mod report;
 mod rotation;
 mod segment;
 mod store;
+mod tag_table;
 
 pub use engine::Bitcask;
 pub use options::{
