@@ -4,7 +4,7 @@
 //!
 //! 1. A file has a *durable* content and an ordered list of changes that no [`File::sync`](super::File::sync) has covered: appends, and changes of its
 //!    length. Readers see all of them; after power loss, any of them may be missing, sector by sector (512 bytes).
-//! 2. A folder has *durable* names and an ordered list of creations, renamings and removals that no [`Storage::sync_dir`] has covered. Syncing a file
+//! 2. A folder has *durable* names and an ordered list of creations, renamings and removals that no [`Storage::sync_dir`](super::Storage::sync_dir) has covered. Syncing a file
 //!    does not make its name durable, nor does syncing a folder the content of its files. (Creating a folder is durable at once.)
 //! 3. A file with a capacity has its full length, as zeros, from the beginning (`fallocate`). That length is itself a change until it is synced:
 //!    after power loss the file may be empty, or as long as its last surviving append makes it.
