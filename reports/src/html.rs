@@ -8,6 +8,7 @@ mod environment;
 mod fairness;
 mod figure;
 mod founding;
+mod recovery;
 mod score;
 mod style;
 mod verdict;
@@ -66,6 +67,7 @@ fn contents(report: &Report<'_>) -> Markup {
                     a href=(name("costs")) { "Costs" }
                     a href=(name("details")) { "Details" }
                 }
+                @if !group.recoveries.is_empty() { a href=(name("recoveries")) { "Recovery" } }
                 a href=(name("charts")) { "Charts" }
             }
             a href="#fairness" { "Fairness" }
@@ -90,6 +92,7 @@ fn section(report: &Report<'_>, group: &Group<'_>, charts: &[Chart]) -> Result<M
             (detail::costs(report, group))
             (detail::details(report, group))
         }
+        (recovery::section(report, group))
         section id=(format!("charts{}", group.suffix)) {
             h2 { "Charts" }
             @if figures.is_empty() {

@@ -10,7 +10,7 @@
 //! | one result | `summary.csv` | [`summary_csv`] |
 //! | one result | a table for the terminal | [`terminal_table`] |
 //! | one or several results | `report.html`, `summary.csv`, `*.png` | [`write_report`], [`report_html`] |
-//! | two results | what changed | [`compare`] |
+//! | two results | what changed | [`compare()`] |
 //!
 //! Inside, results become a `Report` (`model.rs`): groups of cells that may be compared with one
 //! another, in them contests (one workload in one phase), in these a series of trials per engine.

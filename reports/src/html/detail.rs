@@ -186,7 +186,7 @@ fn table(report: &Report<'_>, group: &Group<'_>, columns: &[Column]) -> Markup {
 }
 
 /// Why an engine has no figures, across all columns.
-fn reason(series: &Series<'_>, columns: usize) -> Markup {
+pub(super) fn reason(series: &Series<'_>, columns: usize) -> Markup {
     let outcome = series.outcome();
     html! {
         td.words.bad[outcome.is_wrong()] colspan=(columns) {

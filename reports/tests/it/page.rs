@@ -147,6 +147,20 @@ fn wrong_data_is_said_first_and_never_scored() {
 }
 
 #[test]
+fn lost_writes_are_told_where_recovery_is_told() {
+    let mut result = sample::quick();
+    for cell in result.cells.iter_mut().filter(|cell| cell.phase == Phase::Recover) {
+        cell.status = CellStatus::LostWrite;
+        cell.error = Some("3 of 98,765 records older than acknowledged".to_owned());
+    }
+    let html = page(&[result]);
+    let recoveries = section(&html, "recoveries");
+    assert!(recoveries.contains("lost writes: 3 of 98,765 records older than acknowledged"));
+    assert!(recoveries.contains("Class os promises that none is lost."));
+    assert!(html.contains("<h1>Wrong or lost data on bitcask, fjall, lmdb and lsm."));
+}
+
+#[test]
 fn hostile_names_stay_text() {
     let evil = "<script>alert(\"1\")</script>'&</svg>";
     let mut result = sample::quick();
