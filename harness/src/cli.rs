@@ -42,27 +42,27 @@ pub(crate) struct RunArguments {
     pub(crate) engine: Vec<String>,
 
     /// Records to load before measuring; k, M and G are understood.
-    #[arg(long, value_parser = positive_count, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_parser = positive_count, value_name = "N", allow_hyphen_values = true)]
     pub(crate) records: Option<u64>,
 
     /// Operations to measure, over all threads.
-    #[arg(long, value_parser = positive_count, value_name = "N", conflicts_with = "duration", allow_negative_numbers = true)]
+    #[arg(long, value_parser = positive_count, value_name = "N", conflicts_with = "duration", allow_hyphen_values = true)]
     pub(crate) operations: Option<u64>,
 
     /// Time to measure, for instance 30s or 5m.
-    #[arg(long, value_parser = positive_duration, value_name = "TIME", allow_negative_numbers = true)]
+    #[arg(long, value_parser = positive_duration, value_name = "TIME", allow_hyphen_values = true)]
     pub(crate) duration: Option<Duration>,
 
     /// Time before measuring, for instance 1s [default: a tenth of what is measured].
-    #[arg(long, value_parser = duration, value_name = "TIME", allow_negative_numbers = true)]
+    #[arg(long, value_parser = duration, value_name = "TIME", allow_hyphen_values = true)]
     pub(crate) warm_up: Option<Duration>,
 
     /// Client threads.
-    #[arg(long, value_parser = positive_u32, default_value = "1", value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_parser = positive_u32, default_value = "1", value_name = "N", allow_hyphen_values = true)]
     pub(crate) threads: u32,
 
     /// Bytes of a value.
-    #[arg(long, value_parser = count, value_name = "BYTES", allow_negative_numbers = true)]
+    #[arg(long, value_parser = count, value_name = "BYTES", allow_hyphen_values = true)]
     pub(crate) value_size: Option<u64>,
 
     /// What an acknowledged write survives.
@@ -70,11 +70,11 @@ pub(crate) struct RunArguments {
     pub(crate) durability: DurabilityClass,
 
     /// Trials of each cell; medians and their spread are reported [default: the suite's, or 1].
-    #[arg(long, value_parser = positive_u32, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_parser = positive_u32, value_name = "N", allow_hyphen_values = true)]
     pub(crate) trials: Option<u32>,
 
     /// Seed of every random choice: the same seed gives the same operations.
-    #[arg(long, value_parser = count, default_value = "42", value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_parser = count, default_value = "42", value_name = "N", allow_hyphen_values = true)]
     pub(crate) seed: u64,
 
     /// How reads are checked while they are timed, outside the timed section.
@@ -94,7 +94,7 @@ pub(crate) struct RunArguments {
     pub(crate) out: Option<PathBuf>,
 
     /// Longest time for one cell; then its process is killed.
-    #[arg(long, value_parser = positive_duration, default_value = "1h", value_name = "TIME", allow_negative_numbers = true)]
+    #[arg(long, value_parser = positive_duration, default_value = "1h", value_name = "TIME", allow_hyphen_values = true)]
     pub(crate) cell_timeout: Duration,
 
     /// Print nothing but errors.
@@ -167,7 +167,7 @@ pub(crate) struct CompareArguments {
     pub(crate) head: PathBuf,
 
     /// Change for the worse, in per cent, from which on the exit status is 3; without it, nothing is judged.
-    #[arg(long, value_parser = percent, value_name = "PERCENT", allow_negative_numbers = true)]
+    #[arg(long, value_parser = percent, value_name = "PERCENT", allow_hyphen_values = true)]
     pub(crate) threshold: Option<f64>,
 
     /// Print Markdown, for instance for a comment on a pull request.

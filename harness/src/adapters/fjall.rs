@@ -12,7 +12,7 @@
 use std::ops::Bound;
 use std::time::{Duration, Instant};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use kvdyno_engines::{
     Capabilities, Direction, Durability, Engine, Error, Metrics, OperationKind, Result, Session,
     Visit, WriteBatch, WriteOperation,
@@ -233,18 +233,21 @@ impl Session for FjallSession<'_> {
             visited += 1;
             Ok(visit(&key, &value).is_continue())
         };
+        // Ranges of the keyspace itself see writes that come later; those of a snapshot see one point in time.
+        let snapshot = self.engine.database.snapshot();
+        let keyspace = &self.engine.keyspace;
         match direction {
             Direction::Forward => {
-                let mut iterator =
-                    self.engine.keyspace.range::<&[u8], _>((start, Bound::Unbounded)).take(limit);
-                while let Some(guard) = iterator.next()
+                let range = snapshot.range::<&[u8], _>(keyspace, (start, Bound::Unbounded));
+                let mut entries = range.take(limit);
+                while let Some(guard) = entries.next()
                     && take(guard)?
                 {}
             }
             Direction::Reverse => {
-                let range = self.engine.keyspace.range::<&[u8], _>((Bound::Unbounded, start));
-                let mut iterator = range.rev().take(limit);
-                while let Some(guard) = iterator.next()
+                let range = snapshot.range::<&[u8], _>(keyspace, (Bound::Unbounded, start));
+                let mut entries = range.rev().take(limit);
+                while let Some(guard) = entries.next()
                     && take(guard)?
                 {}
             }

@@ -35,6 +35,8 @@ impl From<Error> for Fault {
 
 /// A logical stream and how much of it is left to do.
 pub(crate) struct Turn {
+    /// Number of the stream.
+    pub(crate) index: u32,
     /// The stream.
     pub(crate) stream: OperationStream,
     /// Operations that may still be taken from it in this phase.

@@ -105,7 +105,7 @@ impl Phase<'_> {
             .map(|thread| {
                 let of_thread = (thread..streams).step_by(threads as usize);
                 of_thread
-                    .map(|index| Turn { stream: self.workload.stream(index), left: 0 })
+                    .map(|index| Turn { index, stream: self.workload.stream(index), left: 0 })
                     .collect()
             })
             .collect();
@@ -405,14 +405,13 @@ fn slots_of(workload: &Workload) -> Vec<Slot> {
     slots
 }
 
-/// Gives each stream its part of the operations; under a time limit, as many as it likes.
+/// Gives each stream its part of the operations, whichever thread has it; under a time limit, as many as it likes.
 fn share_out(turns: &mut [Vec<Turn>], limit: Limit, streams: u32) {
-    let mut turns: Vec<&mut Turn> = turns.iter_mut().flatten().collect();
-    for (index, turn) in turns.iter_mut().enumerate() {
+    for turn in turns.iter_mut().flatten() {
         turn.left = match limit {
             Limit::Operations(total) => {
-                let streams = u64::from(streams);
-                total / streams + u64::from((index as u64) < total % streams)
+                let (all, streams) = (total / u64::from(streams), u64::from(streams));
+                all + u64::from(u64::from(turn.index) < total % streams)
             }
             Limit::Duration(_) => u64::MAX,
         };
