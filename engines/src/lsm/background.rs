@@ -41,7 +41,7 @@ fn work<S: Storage>(core: &Core<S>, step: Step<S>) {
                     core.signals.set_obstacle(None);
                 }
                 if !worked {
-                    core.signals.wait(seen, Duration::from_secs(60));
+                    core.signals.wait(seen, Duration::from_mins(1));
                 }
             }
             Err(error) if error.is_disk_full() => {

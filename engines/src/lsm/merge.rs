@@ -17,6 +17,10 @@ use crate::storage::Storage;
 use crate::{Direction, Result};
 
 /// One sorted source.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a scan has a handful, and a box would cost it an allocation"
+)]
 pub(crate) enum Cursor<'t, S: Storage> {
     Memtable(memtable::Cursor<'t, S::File>),
     Table(table::Cursor<'t, S>),

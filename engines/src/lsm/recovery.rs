@@ -4,15 +4,16 @@
 //! 2. The newest manifest whose first frame is whole says which tables there are, and which logs count. Each table is opened; one that is
 //!    missing is corruption.
 //! 3. Each log that counts is replayed into a memtable of its own.
-//! 4. The logs are judged, oldest first. Each must begin with the sequence number at which its predecessor ended. If one was torn, was cut short, or is missing,
-//!    what it lacks was never known to be synced, and so were all logs after it: logs are synced in their order. They are dropped,
-//!    so that what is left is a prefix of what was written. But if any later log has synced bytes, or the manifest or the successor says that the log
-//!    was whole, this is corruption.
-//! 5. Files that nobody names, and dropped logs, are removed, durably, before anything new is written: a new log could not be told from a
-//!    successor of theirs.
-//! 6. A new manifest and a new log are begun. The memtables wait to be flushed, as if nothing had happened.
+//! 4. The logs are judged, oldest first. If one was torn or was cut short, what it lacks was never known to be synced, and so were all logs after
+//!    it: logs are synced in their order. They are dropped, so that what is left is a prefix of what was written. But if any later log has
+//!    synced bytes, or the manifest or the successor says that the log was whole, this is corruption. So is a log that does not begin with the write
+//!    at which its predecessor ended: names of logs become durable in their order, too, so a crash does not take one from the middle.
+//! 5. A new manifest makes durable what was read: the old one may have been read from the memory of a machine whose process was killed, and not be on disk.
+//! 6. The old manifest, dropped logs, and files that nobody names are removed, durably, before a new log is begun, as that could not be told
+//!    from a successor of the dropped ones.
+//! 7. The memtables wait to be flushed, as if nothing had happened.
 //!
-//! Nothing that counts is changed before step 6, and its first act is to make the new manifest durable: so an opening that crashes can be repeated.
+//! Each step leaves a store behind that opens to the same content, so an opening that crashes can be repeated.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ use super::manifest::{self, Manifest, State};
 use super::memtable::{self, LOG_BYTES_MAX, Memtable};
 use super::options::Options;
 use super::stats::Stats;
-use super::store::{Core, Parts, Writer, begin_log};
+use super::store::{Core, Parts, Writer, begin_log, create_log};
 use super::table::Table;
 use super::version::{PerLevel, Tree, Version};
 use super::wal::{self, LogHeader};
@@ -111,15 +112,14 @@ pub(crate) fn open<S: Storage>(
     let tables = open_tables(&storage, dir, &state, &files)?;
     let (memtables, mut recovery) = recover_logs(&storage, dir, &state, &files)?;
 
-    recovery.orphans = remove_orphans(&storage, dir, &state, &files, &memtables)?;
     let mut next_number = state.next_number.max(files.highest().saturating_add(1)).max(1);
     let mut take_number = || {
         next_number += 1;
         next_number - 1
     };
     let (manifest_number, log_number) = (take_number(), take_number());
-    let live = |number: &FileNumber| memtables.iter().any(|memtable| memtable.log == *number);
-    state.closed_logs.retain(|number, _| live(number));
+    let orphans = orphans(&state, &files, &memtables);
+    recovery.orphans = orphans.len() as u64;
     state.logs_from = memtables.first().map_or(log_number, |memtable| memtable.log);
     state.next_number = next_number;
     let stats = Arc::new(Stats::default());
@@ -133,11 +133,13 @@ pub(crate) fn open<S: Storage>(
     };
     let manifest =
         Manifest::create(storage.clone(), dir, Arc::clone(&stats), manifest_number, state)?;
-    for number in &files.manifests {
-        storage.remove(&StoreFile::Manifest(*number).path(dir))?;
+    for file in files.manifests.iter().map(|number| StoreFile::Manifest(*number)).chain(orphans) {
+        storage.remove(&file.path(dir))?;
     }
     storage.sync_dir(dir)?;
-    let (log, active) = begin_log(&storage, dir, &header, options.memtable_bytes)?;
+    let log_bytes = options.memtable_bytes;
+    let appender = create_log(&storage, dir, log_number, log_bytes)?;
+    let (log, active) = begin_log(appender, &header, log_bytes)?;
     let active = Arc::new(active);
     let tree = Tree {
         active: Arc::clone(&active),
@@ -241,22 +243,27 @@ fn recover_logs<S: Storage>(
         let known_whole = closed
             || synced_later
             || next.is_some_and(|next| next.previous_synced && next.previous == log.memtable.log);
-        let follows = log.header.is_some_and(|header| header.sequence == sequence);
-        if !follows {
+        let Some(header) = log.header else {
             if known_whole || log.tail.watermark > 0 {
-                let reason = format!("this log should begin with write {sequence}, and does not");
-                return Err(Error::corrupt(&log.path, 0, reason));
+                return Err(Error::corrupt(&log.path, 0, "the log's header is damaged"));
             }
             break;
+        };
+        if header.sequence != sequence {
+            let reason = format!(
+                "the log begins with write {}, but the one before it, or the manifest, ends before write {sequence}",
+                header.sequence
+            );
+            return Err(Error::corrupt(&log.path, 0, reason));
         }
         kept = at + 1;
         sequence = log.memtable.next_sequence();
         recovery.torn_bytes += log.tail.torn_bytes;
-        let whole = log.tail.torn_bytes == 0
-            && next.is_none_or(|next| {
-                next.previous != log.memtable.log || next.previous_bytes <= log.tail.len
-            });
-        if !whole && at + 1 < logs.len() {
+        // What an earlier recovery has cut off still lies behind the length that the successor names.
+        let whole = next.is_none_or(|next| {
+            next.previous != log.memtable.log || next.previous_bytes <= log.tail.len
+        });
+        if !whole {
             if known_whole {
                 let reason = "this log ends too early: what follows it was synced";
                 return Err(Error::corrupt(&log.path, log.tail.len, reason));
@@ -264,8 +271,10 @@ fn recover_logs<S: Storage>(
             break;
         }
     }
-    recovery.clean |= !logs.is_empty()
-        && logs.iter().all(|log| state.closed_logs.contains_key(&log.memtable.log));
+    recovery.clean |= logs.iter().all(|log| {
+        state.closed_logs.contains_key(&log.memtable.log)
+            || log.memtable.writes() == 0 && log.tail.torn_bytes == 0
+    });
     for (at, log) in logs.into_iter().enumerate() {
         if at >= kept {
             recovery.logs_dropped += 1;
@@ -320,28 +329,15 @@ fn replay_log<S: Storage>(
     Ok(Replayed { path, header, tail, memtable })
 }
 
-/// Removes tables and logs that do not count, durably, and returns how many there were.
-fn remove_orphans<S: Storage>(
-    storage: &S,
-    dir: &Path,
-    state: &State,
-    files: &Files,
-    memtables: &[Memtable<S::File>],
-) -> Result<u64> {
+/// Tables and logs that do not count.
+fn orphans<F: File>(state: &State, files: &Files, memtables: &[Memtable<F>]) -> Vec<StoreFile> {
     let named =
         |number: &FileNumber| state.levels.iter().flatten().any(|table| table.number == *number);
-    let tables = files.tables.iter().filter(|number| !named(number));
     let live = |number: &FileNumber| memtables.iter().any(|memtable| memtable.log == *number);
+    let tables = files.tables.iter().filter(|number| !named(number));
     let logs = files.logs.iter().filter(|number| !live(number));
-    let orphans: Vec<StoreFile> = tables
+    tables
         .map(|number| StoreFile::Table(*number))
         .chain(logs.map(|number| StoreFile::Log(*number)))
-        .collect();
-    for orphan in &orphans {
-        storage.remove(&orphan.path(dir))?;
-    }
-    if !orphans.is_empty() {
-        storage.sync_dir(dir)?;
-    }
-    Ok(orphans.len() as u64)
+        .collect()
 }

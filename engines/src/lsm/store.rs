@@ -11,7 +11,7 @@
 //!
 //! Locks are taken in this order: `writer`, `flushing` or `compacting`, `manifest`, `tree_changes`. Readers take none.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -335,6 +335,9 @@ impl<S: Storage> Core<S> {
 
     /// Begins a new log, with room for a write with a payload of `payload_bytes`, and a memtable above it.
     fn rotate(&self, writer: &mut Writer<S>, payload_bytes: usize) -> Result<()> {
+        // The names of logs become durable in their order, so that a log whose predecessor is missing is never the work of a crash. Mostly a flush has seen to
+        // that meanwhile.
+        self.fatal(self.sync_log_names())?;
         let old = Arc::clone(&writer.memtable);
         let header = LogHeader {
             number: self.take_number(),
@@ -344,8 +347,9 @@ impl<S: Storage> Core<S> {
             previous_synced: old.synced_bytes() == writer.log.len(),
         };
         let log_bytes = self.options.memtable_bytes.max(memtable::log_bytes_for(payload_bytes));
-        let begun = begin_log(&self.storage, &self.dir, &header, log_bytes);
-        let (log, memtable) = self.unless_full(begun)?;
+        let appender = create_log(&self.storage, &self.dir, header.number, log_bytes);
+        let begun = begin_log(self.unless_full(appender)?, &header, log_bytes);
+        let (log, memtable) = self.fatal(begun)?;
         count(&self.stats.log_bytes, log.len());
         self.names_unsynced.store(true, Ordering::Release);
         let memtable = Arc::new(memtable);
@@ -389,10 +393,7 @@ impl<S: Storage> Core<S> {
             let covered = writer.memtable.next_sequence();
             (self.tree.load_full(), Arc::clone(&writer.memtable), writer.log.len(), covered)
         };
-        if self.names_unsynced.swap(false, Ordering::AcqRel) {
-            self.storage.sync_dir(&self.dir)?;
-            count(&self.stats.fsyncs, 1);
-        }
+        self.sync_log_names()?;
         let waiting = tree.waiting.iter().rev().map(|memtable| (memtable, memtable.log_bytes()));
         for (memtable, log_bytes) in waiting.chain([(&memtable, log_bytes)]) {
             if memtable.synced_bytes() < log_bytes {
@@ -404,14 +405,29 @@ impl<S: Storage> Core<S> {
         Ok(covered)
     }
 
+    /// Makes the names of all logs durable.
+    fn sync_log_names(&self) -> Result<()> {
+        if self.names_unsynced.load(Ordering::Acquire) { self.sync_names() } else { Ok(()) }
+    }
+
+    /// Makes the names of all files durable.
+    pub(crate) fn sync_names(&self) -> Result<()> {
+        // A log that is created from here on is not covered for sure.
+        self.names_unsynced.store(false, Ordering::Release);
+        self.storage.sync_dir(&self.dir)?;
+        count(&self.stats.fsyncs, 1);
+        Ok(())
+    }
+
     /// Makes a change of the tables durable.
     pub(crate) fn change_manifest(&self, edit: &Edit) -> Result<()> {
         self.check_poison()?;
         let mut manifest = self.manifest.lock();
-        let next = match manifest.has_room(edit) {
-            true => None,
+        let next = if manifest.has_room(edit) {
+            None
+        } else {
             // If there is no room on the device, the old manifest stays, and nothing has happened.
-            false => Some(manifest.create_next(self.take_number())?),
+            Some(manifest.create_next(self.take_number())?)
         };
         self.fatal(manifest.change(edit, next))
     }
@@ -513,21 +529,29 @@ impl<S: Storage> Core<S> {
         self.fatal(self.sync_logs().map(|_| ()))?;
         let tree = self.tree.load();
         let logs = tree.waiting.iter().chain([&tree.active]);
+        let logs = logs.filter(|memtable| memtable.writes() > 0);
         let closed = logs.map(|memtable| (memtable.log, memtable.log_bytes())).collect();
         let next_number = Some(self.next_number());
         self.fatal(self.change_manifest(&Edit { next_number, closed, ..Edit::default() }))
     }
 }
 
-/// Creates a log with room for `log_bytes`, and an empty memtable above it.
-pub(crate) fn begin_log<S: Storage>(
+/// Creates the file of a log, with room for `log_bytes`.
+pub(crate) fn create_log<S: Storage>(
     storage: &S,
-    dir: &std::path::Path,
+    dir: &Path,
+    number: FileNumber,
+    log_bytes: u64,
+) -> Result<S::Appender> {
+    storage.create(&StoreFile::Log(number).path(dir), Some(log_bytes))
+}
+
+/// Begins a log in its file, with an empty memtable above it.
+pub(crate) fn begin_log<A: Appender>(
+    appender: A,
     header: &LogHeader,
     log_bytes: u64,
-) -> Result<(LogWriter<S::Appender>, Memtable<S::File>)> {
-    let path = StoreFile::Log(header.number).path(dir);
-    let appender = storage.create(&path, Some(log_bytes))?;
+) -> Result<(LogWriter<A>, Memtable<A::File>)> {
     let file = appender.file();
     let log = wal::begin(appender, header)?;
     Ok((log, Memtable::new(header.number, header.sequence, file, log_bytes)))

@@ -7,6 +7,8 @@
 mod bitcask;
 mod conformance;
 mod crash;
+#[cfg(feature = "lsm")]
+mod lsm;
 mod simulated;
 mod storage;
 mod toy;

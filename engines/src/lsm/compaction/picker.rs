@@ -75,17 +75,31 @@ fn task(levels: &PerLevel<Vec<&TableMeta>>, level: usize, inputs: &[&TableMeta])
     let output = level + 1;
     let low = inputs.iter().map(|table| &table.key_min[..]).min().unwrap_or_default();
     let high = inputs.iter().map(|table| &table.key_max[..]).max().unwrap_or_default();
-    let overlapping = |level: usize| levels[level].iter().filter(|table| table.overlaps(low, high));
-    let next: Vec<FileNumber> = overlapping(output).map(|table| table.number).collect();
+    let next: Vec<&TableMeta> = overlapping(&levels[output], low, high).collect();
     let mut sorted = inputs.to_vec();
     sorted.sort_by(|a, b| a.key_min.cmp(&b.key_min));
     let disjoint = sorted.windows(2).all(|pair| pair[0].key_max < pair[1].key_min);
-    let drops_deletions = (output + 1..LEVELS).all(|level| overlapping(level).next().is_none());
+    // The tables of the next level may reach further, and bring deletions of their own.
+    let all = || inputs.iter().chain(&next);
+    let lowest = all().map(|table| &table.key_min[..]).min().unwrap_or_default();
+    let highest = all().map(|table| &table.key_max[..]).max().unwrap_or_default();
+    let drops_deletions = levels[output + 1..]
+        .iter()
+        .all(|tables| overlapping(tables, lowest, highest).next().is_none());
     let is_move = next.is_empty() && disjoint;
     let mut numbers = PerLevel::<Vec<FileNumber>>::default();
     numbers[level] = inputs.iter().map(|table| table.number).collect();
-    numbers[output] = next;
+    numbers[output] = next.iter().map(|table| table.number).collect();
     Task { inputs: numbers, output, is_move, drops_deletions, ends_at: high.to_vec() }
+}
+
+/// Those of `tables` that may have keys between `low` and `high`.
+fn overlapping<'t>(
+    tables: &[&'t TableMeta],
+    low: &[u8],
+    high: &[u8],
+) -> impl Iterator<Item = &'t TableMeta> {
+    tables.iter().copied().filter(move |table| table.overlaps(low, high))
 }
 
 /// The compaction of everything into the deepest level that is in use.
@@ -182,6 +196,15 @@ mod tests {
     #[test]
     fn deletions_stay_while_older_tables_overlap() {
         check(&["4:c-f*9 3:a-d*9", "", "1:e-g*50"], &[], Some((&[&[4, 3], &[]], false, false)));
+    }
+
+    #[test]
+    fn deletions_of_the_next_level_stay_while_they_hide_something() {
+        check(
+            &["4:c-d*9 3:c-d*9", "2:a-f*9", "1:e-g*50"],
+            &[],
+            Some((&[&[4, 3], &[2]], false, false)),
+        );
     }
 
     #[test]

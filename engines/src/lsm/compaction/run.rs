@@ -40,32 +40,32 @@ impl<'c, S: Storage> Output<'c, S> {
     }
 
     fn add(&mut self, key: &[u8], kind: Kind, value: &[u8]) -> Result<()> {
-        let table = match &mut self.current {
-            Some(table) => table,
-            None => {
-                let number = self.core.take_number();
-                let file = StoreFile::Table(number);
-                let appender = self.core.storage.create(&file.path(&self.core.dir), None)?;
-                self.created.push(file);
-                let options = TableOptions {
-                    block_bytes: self.core.options.block_bytes,
-                    filter_bits_per_key: self.core.options.filter_bits_per_key,
-                };
-                let level = self.level as u8;
-                self.current.insert(TableBuilder::new(
-                    appender,
-                    number,
-                    level,
-                    self.sequences,
-                    options,
-                ))
-            }
-        };
+        let table = self.table()?;
         table.add(key, kind, value)?;
         if table.bytes() >= self.table_bytes {
             self.end_table()?;
         }
         Ok(())
+    }
+
+    /// The table that is being written, a new one if need be.
+    fn table(&mut self) -> Result<&mut TableBuilder<S::Appender>> {
+        if self.current.is_none() {
+            let number = self.core.take_number();
+            let file = StoreFile::Table(number);
+            let appender = self.core.storage.create(&file.path(&self.core.dir), None)?;
+            self.created.push(file);
+            let options = TableOptions {
+                block_bytes: self.core.options.block_bytes,
+                filter_bits_per_key: self.core.options.filter_bits_per_key,
+            };
+            let (level, sequences) = (self.level as u8, self.sequences);
+            self.current = Some(TableBuilder::new(appender, number, level, sequences, options));
+        }
+        match &mut self.current {
+            Some(table) => Ok(table),
+            None => unreachable!("it has just been made"),
+        }
     }
 
     fn end_table(&mut self) -> Result<()> {
@@ -81,8 +81,7 @@ impl<'c, S: Storage> Output<'c, S> {
         let finish = |output: &mut Self| {
             output.end_table()?;
             if !output.written.is_empty() {
-                output.core.storage.sync_dir(&output.core.dir)?;
-                count(&output.core.stats.fsyncs, 1);
+                output.core.sync_names()?;
             }
             Ok(())
         };
@@ -109,10 +108,12 @@ fn open<S: Storage>(core: &Core<S>, written: Written<S>) -> Result<Vec<Arc<Table
 
 /// Makes a change durable, or else lets the tables go that it was to bring.
 fn announce<S: Storage>(core: &Core<S>, edit: &Edit, tables: &[Arc<Table<S>>]) -> Result<()> {
-    core.change_manifest(edit).inspect_err(|error| {
-        // Only if the device was full is it sure that the manifest does not name them.
-        if error.is_disk_full() {
-            tables.iter().for_each(|table| table.set_obsolete());
+    core.change_manifest(edit).inspect_err(|_| {
+        // If the store is poisoned, the manifest may or may not name them.
+        if core.check_poison().is_ok() {
+            for table in tables {
+                table.set_obsolete();
+            }
         }
     })
 }

@@ -7,7 +7,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use super::*;
 use crate::Direction;
 use crate::log::LogWriter;
-use crate::lsm::store::begin_log;
+use crate::lsm::store::{begin_log, create_log};
 use crate::lsm::wal::{self, Kind, LogHeader};
 use crate::storage::{Disk, DiskAppender, DiskFile};
 
@@ -22,7 +22,8 @@ fn memtable(bytes: u64) -> (tempfile::TempDir, Log, Memtable<DiskFile>) {
         previous_bytes: 0,
         previous_synced: false,
     };
-    let (log, memtable) = begin_log(&Disk, dir.path(), &header, bytes).unwrap();
+    let (log, memtable) =
+        begin_log(create_log(&Disk, dir.path(), 1, bytes).unwrap(), &header, bytes).unwrap();
     (dir, log, memtable)
 }
 

@@ -110,11 +110,6 @@ impl BlockBuilder {
         self.entries.is_empty()
     }
 
-    /// Entries so far.
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     /// Bytes that the block would have at most.
     pub(crate) fn bytes(&self) -> usize {
         HEADER_BYTES + self.bytes.len() + 16 * self.entries.len()

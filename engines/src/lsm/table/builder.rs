@@ -78,7 +78,7 @@ impl<A: Appender> TableBuilder<A> {
         if self.block.is_empty() {
             let shared = common_prefix(&self.last, key);
             self.separator.clear();
-            self.separator.extend_from_slice(&key[..shared + 1]);
+            self.separator.extend_from_slice(&key[..=shared]);
         }
         if self.meta.entries == 0 {
             self.meta.key_min = key.to_vec();
@@ -95,11 +95,6 @@ impl<A: Appender> TableBuilder<A> {
             self.end_block()?;
         }
         Ok(())
-    }
-
-    /// Entries so far.
-    pub(crate) fn entries(&self) -> u64 {
-        self.meta.entries
     }
 
     /// Length of the file so far.
