@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::background::Workers;
-use super::merge::FileUsage;
+use super::merge_policy::FileUsage;
 use super::options::{Background, KEY_BYTES_MAX, Options, VALUE_BYTES_MAX};
 use super::recovery;
 use super::report::{MergeReport, Recovery};

@@ -69,7 +69,7 @@ impl Layout {
     #[inline]
     pub(crate) fn entry(self, hash: u64, slot: Slot, offset: u64) -> Entry {
         debug_assert!(slot < self.slots() && offset / ALIGNMENT < 1 << self.offset_bits);
-        Entry::new(hash, u64::from(slot) << self.offset_bits | offset / ALIGNMENT)
+        Entry::new(hash, (u64::from(slot) << self.offset_bits) | (offset / ALIGNMENT))
     }
 
     /// Slot and offset of an entry.

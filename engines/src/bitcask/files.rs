@@ -208,7 +208,9 @@ impl<S: Storage> Files<S> {
     pub(crate) fn discard(&self, ids: &[FileId]) {
         // After a failure in the middle of it, the manifest may name them or not.
         if self.check().is_ok() {
-            ids.iter().for_each(|id| self.remove(*id));
+            for id in ids {
+                self.remove(*id);
+            }
         }
     }
 

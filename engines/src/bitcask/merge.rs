@@ -1,6 +1,6 @@
 //! Merging: what is still needed of some data files is written anew, and they are removed.
 //!
-//! 1. Files are chosen by how much of them is dead, and merged in runs of neighbours, so that what takes a run's place is still in the order of age.
+//! 1. Files are chosen by how much of them is dead (`merge_policy.rs`), and merged in runs of neighbours, so that what takes a run's place is still in the order of age.
 //! 2. Each record of the run is read and verified. A value is kept if the keydir points at it. A tombstone is kept unless the run begins at the oldest file
 //!    (then no value that it hides can be left behind it) or its key is alive again (then a newer value hides what it hid).
 //! 3. What is kept goes to new files, which are synced and get hints. Everything that was written before this moment is synced, too: a record was
@@ -13,7 +13,6 @@
 //! step 4, for which a writer waits only if it needs a new file at that moment. A long run is merged in groups, so that the memory for step 5 and the
 //! room for both old and new files stay bounded.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -21,7 +20,7 @@ use std::time::Instant;
 use super::entry::Entry;
 use super::files::Listed;
 use super::hint::{self, HintEntry, HintKey};
-use super::options::MergePolicy;
+use super::merge_policy::{FileUsage, choose};
 use super::record::{self, PREFACE_FRAME_BYTES, Preface, Record};
 use super::report::MergeReport;
 use super::segment::{FileId, FileKind, Segment};
@@ -32,71 +31,6 @@ use crate::{Error, EventKind, Result};
 
 /// A group's live bytes, in lengths of a data file.
 const GROUP_SEGMENTS: u64 = 4;
-
-/// How much of a sealed data file is still needed, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FileUsage {
-    pub(crate) len: u64,
-    pub(crate) live: u64,
-    pub(crate) tombstones: u64,
-}
-
-impl FileUsage {
-    fn of<F: File>(segment: &Segment<F>, len: u64) -> Self {
-        let usage = &segment.usage;
-        Self { len, live: usage.live_bytes(), tombstones: usage.tombstone_bytes() }
-    }
-
-    fn body(&self) -> u64 {
-        self.len.saturating_sub(PREFACE_FRAME_BYTES)
-    }
-
-    /// Bytes that a merge can drop, not counting tombstones.
-    pub(crate) fn dead(&self) -> u64 {
-        self.body().saturating_sub(self.live + self.tombstones)
-    }
-}
-
-/// Chooses runs of neighbours among the sealed files, oldest first. Nothing is chosen unless it can be made smaller, so merging ends.
-pub(crate) fn choose(
-    policy: &MergePolicy,
-    segment_bytes: u64,
-    files: &[FileUsage],
-) -> Vec<Range<usize>> {
-    let total: u64 = files.iter().map(FileUsage::body).sum();
-    let tombstones: u64 = files.iter().map(|file| file.tombstones).sum();
-    if tombstones > 0 && tombstones as f64 >= total as f64 * policy.tombstones_trigger {
-        return std::iter::once(0..files.len()).collect();
-    }
-    let small = policy.small_file_bytes.min(segment_bytes / 4);
-    let mut triggered = false;
-    let mut from_oldest = true;
-    let mut runs: Vec<Range<usize>> = Vec::new();
-    for (i, file) in files.iter().enumerate() {
-        let dead = file.dead() + if from_oldest { file.tombstones } else { 0 };
-        // A file without any record is all dead.
-        let fragmentation = dead as f64 / file.body().max(1) as f64;
-        let fragmentation = if file.body() == 0 { 1.0 } else { fragmentation };
-        triggered |= fragmentation >= policy.fragmentation_trigger && fragmentation > 0.0;
-        triggered |= dead >= policy.dead_bytes_trigger;
-        let included = fragmentation >= policy.fragmentation_included
-            || dead >= policy.dead_bytes_included
-            || file.len < small;
-        from_oldest &= included;
-        match runs.last_mut() {
-            Some(run) if included && run.end == i => run.end += 1,
-            _ if included => runs.push(i..i + 1),
-            _ => {}
-        }
-    }
-    let useful = |run: &Range<usize>| {
-        run.len() > 1
-            || files[run.start].dead() > 0
-            || files[run.start].body() == 0
-            || run.start == 0
-    };
-    if triggered { runs.into_iter().filter(useful).collect() } else { Vec::new() }
-}
 
 /// A data file that a merge has written.
 struct Output<S: Storage> {
@@ -358,64 +292,10 @@ impl<S: Storage> Store<S> {
         let structure = self.files.structure();
         self.files.withdraw(&segments);
         drop(structure);
-        segments.iter().for_each(|segment| self.files.remove(segment.id));
+        for segment in &segments {
+            self.files.remove(segment.id);
+        }
         report.bytes_reclaimed = lens.iter().sum::<u64>().saturating_sub(report.bytes_written);
         Ok(true)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SEGMENT: u64 = 64 << 20;
-
-    fn file(live: u64, tombstones: u64) -> FileUsage {
-        FileUsage {
-            len: SEGMENT,
-            live: SEGMENT * live / 100,
-            tombstones: SEGMENT * tombstones / 100,
-        }
-    }
-
-    fn chosen(files: &[FileUsage]) -> Vec<Range<usize>> {
-        choose(&MergePolicy::default(), SEGMENT, files)
-    }
-
-    #[test]
-    fn nothing_is_merged_before_a_file_is_mostly_dead() {
-        assert!(chosen(&[]).is_empty());
-        assert!(chosen(&[file(50, 0), file(45, 0), file(100, 0)]).is_empty());
-    }
-
-    #[test]
-    fn a_merge_takes_in_what_is_worth_it_in_runs_of_neighbours() {
-        let files = [file(50, 0), file(100, 0), file(30, 0), file(55, 0), file(90, 0), file(10, 0)];
-        assert_eq!(chosen(&files), [0..1, 2..4, 5..6]);
-    }
-
-    #[test]
-    fn tombstones_count_as_dead_only_where_they_can_be_dropped() {
-        assert_eq!(chosen(&[file(35, 25), file(100, 0), file(100, 0)]), vec![0..1]);
-        assert!(chosen(&[file(100, 0), file(35, 25), file(100, 0)]).is_empty());
-    }
-
-    #[test]
-    fn a_third_of_tombstones_merges_everything() {
-        assert_eq!(chosen(&[file(100, 0), file(35, 65)]), vec![0..2]);
-    }
-
-    #[test]
-    fn a_live_file_alone_is_not_rewritten() {
-        let small =
-            FileUsage { len: 1 << 20, live: (1 << 20) - PREFACE_FRAME_BYTES, tombstones: 0 };
-        assert_eq!(chosen(&[file(10, 0), file(100, 0), small]), vec![0..1]);
-        assert_eq!(chosen(&[file(10, 0), small, small]), vec![0..3]);
-    }
-
-    #[test]
-    fn a_file_without_records_goes() {
-        let empty = FileUsage { len: PREFACE_FRAME_BYTES, live: 0, tombstones: 0 };
-        assert_eq!(chosen(&[file(100, 0), empty]), vec![1..2]);
     }
 }

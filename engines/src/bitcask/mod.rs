@@ -25,7 +25,7 @@
 //! | `hint` | format of hint files, `0000000001.hint` |
 //! | `manifest` | format of the list of data files, `MANIFEST` |
 //! | `segment`, `files` | the data files of an open store |
-//! | `rotation`, `merge` | how data files come and go |
+//! | `rotation`, `merge`, `merge_policy` | how data files come and go |
 //! | `recovery` | opening, after a close or a crash |
 //!
 //! What survives, by durability class: `buffered` and `os`: the death of the process at any moment loses no acknowledged write; power loss loses at most what was written
@@ -42,6 +42,7 @@ mod hint;
 mod keydir;
 mod manifest;
 mod merge;
+mod merge_policy;
 mod metrics;
 mod options;
 mod record;

@@ -183,7 +183,8 @@ mod tests {
         assert_eq!(record.header(), [1, 2, 0]);
         assert_eq!(record.payload_bytes(), 7);
         assert_eq!(Record::decode(b"\x01\x02\x00keyv"), Some(record));
-        let tombstone = Record { key: &[7; 1 << 16], value: None, twin: true };
+        let longest = vec![7; 1 << 16];
+        let tombstone = Record { key: &longest, value: None, twin: true };
         assert_eq!(tombstone.header(), [0x82, 0xff, 0xff]);
     }
 

@@ -32,6 +32,7 @@ use super::report::Recovery;
 use super::rotation::write_preface;
 use super::segment::{FileId, FileKind, Segment};
 use super::store::{Full, Store};
+use crate::log::frame::ALIGNMENT;
 use crate::log::{Expected, frame, replay};
 use crate::storage::{DirEntry, File, Storage};
 use crate::{Error, Result};
@@ -168,7 +169,8 @@ fn open_files<S: Storage>(
         }
         let mut file = storage.open(&path)?;
         if let Some(len) = named.sealed {
-            if file.len() < len {
+            // The last frame is whole without its padding.
+            if file.len().next_multiple_of(ALIGNMENT) < len {
                 let reason = format!("{len} bytes were sealed, but the file ends here");
                 return Err(Error::corrupt(&path, file.len(), reason));
             }
@@ -225,10 +227,15 @@ fn load<F: File>(
         segment.synced.store(source.sealed.is_some(), Ordering::Relaxed);
         kept.push((Listed { segment: Arc::clone(segment), sealed: source.sealed }, len));
     }
-    recovery.files = kept.len() as u64;
     for source in &sources[given_up..] {
         give_up(source, kept.last(), recovery)?;
     }
+    let without_records =
+        |(file, len): &mut (Listed<F>, u64)| file.sealed.is_none() && *len <= PREFACE_FRAME_BYTES;
+    while kept.pop_if(without_records).is_some() {
+        given_up -= 1;
+    }
+    recovery.files = kept.len() as u64;
     let dropped = sources[given_up..].iter().map(|source| source.id).collect();
     let keydir = index.keydir;
     Ok(Loaded { layout, keydir, kept, dropped })

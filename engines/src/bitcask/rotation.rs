@@ -27,14 +27,13 @@ impl<S: Storage> Store<S> {
     pub(crate) fn rotate(&self, writer: &mut Writer<S>, frame_bytes: u64) -> Result<()> {
         let capacity = self.options.segment_bytes.max(PREFACE_FRAME_BYTES + frame_bytes);
         let spare = if capacity == self.options.segment_bytes { writer.spare.take() } else { None };
-        let next = match spare {
-            Some(next) => next,
-            None => {
-                let start = Instant::now();
-                let next = self.files.create(capacity)?;
-                self.files.counters.stall(start);
-                next
-            }
+        let next = if let Some(next) = spare {
+            next
+        } else {
+            let start = Instant::now();
+            let next = self.files.create(capacity)?;
+            self.files.counters.stall(start);
+            next
         };
         let len = writer.active.log.len();
         let old = std::mem::replace(&mut writer.active, next);

@@ -178,7 +178,10 @@ impl<S: Storage> Store<S> {
         let mut writer = self.writer.lock();
         let mut found = self.find_again(hash, key, before)?;
         if found.old.is_none() {
-            self.files.check()?;
+            let ticket = writer.writes;
+            drop(writer);
+            // What made the key absent must be as durable as this answer.
+            self.wait_for(ticket)?;
             return Ok(false);
         }
         let record = Record { key, value: None, twin: found.twin };
@@ -263,13 +266,20 @@ impl<S: Storage> Store<S> {
         let ticket = writer.writes;
         let due = self.options.background == Background::Inline && !writer.full.is_empty();
         drop(writer);
-        if self.options.durability == Durability::Sync {
-            self.sync_up_to(ticket)?;
-        }
+        self.wait_for(ticket)?;
         if due {
             self.in_background(|store| store.seal().and_then(|()| store.merge_due()));
         }
         Ok(())
+    }
+
+    /// Waits until a write is as durable as the class promises.
+    #[inline]
+    fn wait_for(&self, ticket: u64) -> Result<()> {
+        match self.options.durability {
+            Durability::Buffered | Durability::Os => self.files.check(),
+            Durability::Sync => self.sync_up_to(ticket),
+        }
     }
 
     /// Does work that nobody waits for: its failure is told to the next who does.

@@ -168,7 +168,9 @@ mod tests {
     fn an_empty_table_has_nothing() {
         let mut table = TagTable::default();
         assert!(found(&table, 0).is_empty());
-        assert!(!table.remove(Entry::new(0, 1)) && !table.replace(Entry::new(0, 1), Entry::new(0, 2)));
+        assert!(
+            !table.remove(Entry::new(0, 1)) && !table.replace(Entry::new(0, 1), Entry::new(0, 2))
+        );
     }
 
     /// Many tags, few tags, one tag: whatever is inserted, replaced and removed in whatever order, the table holds what a set would.

@@ -1,0 +1,196 @@
+//! Bitcask's merges: what is stale goes, what is alive stays, and nothing comes back.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use kvdyno_engines::EventKind;
+use kvdyno_engines::bitcask::{Bitcask, MergePolicy, Options, SEGMENT_BYTES_MIN};
+use kvdyno_engines::storage::simulated::Crash;
+use kvdyno_engines::storage::{Disk, SimulatedDisk, Storage};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::{Map, churn, colliding, contents, figure, files, get, open, small, unmerged};
+
+/// What the merge accounts for is what a recovery finds: live bytes are counted in two independent ways.
+#[test]
+fn usage_is_the_same_after_reopening() {
+    for options in [unmerged(), Options { merge: unmerged().merge, ..colliding() }] {
+        let (disk, mut map) = (SimulatedDisk::new(), Map::new());
+        let store = open(&disk, &options);
+        churn(&store, &mut map, 1, 500);
+        store.merge().unwrap();
+        churn(&store, &mut map, 2, 500);
+        let before = (figure(&store, "live_bytes"), figure(&store, "tombstone_bytes"));
+        store.close().unwrap();
+        let store = open(&disk, &options);
+        assert_eq!((figure(&store, "live_bytes"), figure(&store, "tombstone_bytes")), before);
+        let store_bytes: u64 = map.iter().map(|(k, v)| (15 + k.len() + v.len()) as u64).sum();
+        assert!(before.0 >= store_bytes && before.0 <= store_bytes + 8 * 60);
+    }
+}
+
+/// Basho's bitcask #82, #102, #128, #148, #156.
+#[test]
+fn deleted_keys_stay_deleted_after_partial_merges_and_reopening() {
+    for seed in 0..30 {
+        let options = if seed % 2 == 0 { small() } else { colliding() };
+        let (disk, mut map) = (SimulatedDisk::new(), Map::new());
+        for life in 0..6 {
+            let store = open(&disk, &options);
+            churn(&store, &mut map, seed * 100 + life, 250);
+            store.settle().unwrap();
+            assert_eq!(contents(&store), map);
+            if life % 2 == 0 {
+                store.close().unwrap();
+            }
+            if life == 3 {
+                for hint in files(&disk, "hint") {
+                    disk.remove(&hint).unwrap();
+                }
+            }
+        }
+        assert_eq!(contents(&open(&disk, &options)), map);
+    }
+}
+
+#[test]
+fn a_tombstone_is_kept_while_an_older_file_may_hold_a_value() {
+    let policy =
+        MergePolicy { small_file_bytes: 0, tombstones_trigger: 1.0, ..MergePolicy::default() };
+    let options = Options { merge: policy, ..small() };
+    let disk = SimulatedDisk::new();
+    let store = open(&disk, &options);
+    store.put(b"victim", b"alive").unwrap();
+    for i in 0..3 {
+        store.put(&[b'o', i], &[0; 1200]).unwrap();
+    }
+    // The first file is alive for the most part and stays; the second holds the tombstone, and dies.
+    assert!(store.delete(b"victim").unwrap());
+    for i in 0..8 {
+        store.put(b"often", &[i; 1200]).unwrap();
+    }
+    store.settle().unwrap();
+    let merges = store.metrics().events.iter().filter(|e| e.kind == EventKind::Merge).count();
+    assert!(merges > 0 && figure(&store, "tombstone_bytes") > 0);
+    store.close().unwrap();
+    let store = open(&disk, &options);
+    assert_eq!(get(&store, b"victim"), None);
+    let report = store.merge().unwrap();
+    assert!(report.records_reclaimed > 0 && report.bytes_reclaimed > 0, "{report:?}");
+    assert_eq!(figure(&store, "tombstone_bytes"), 0);
+    store.close().unwrap();
+    let store = open(&disk, &options);
+    assert_eq!((get(&store, b"victim"), store.len()), (None, 4));
+}
+
+/// Merging takes a record away because of a newer one, which must then survive power loss.
+#[test]
+fn a_merge_does_not_outlive_the_writes_that_justified_it() {
+    let disk = SimulatedDisk::new();
+    let store = open(&disk, &unmerged());
+    store.put(b"key", b"old").unwrap();
+    store.sync().unwrap();
+    store.put(b"key", b"new").unwrap();
+    store.merge().unwrap();
+    drop(store);
+    let survivor = disk.survivor(Crash::SyncedOnly);
+    assert_eq!(get(&open(&survivor, &unmerged()), b"key").unwrap(), b"new");
+}
+
+#[test]
+fn merging_reclaims_everything_that_is_stale_and_nothing_else() {
+    let (disk, mut map) = (SimulatedDisk::new(), Map::new());
+    let store = open(&disk, &unmerged());
+    churn(&store, &mut map, 1, 2000);
+    let live = figure(&store, "live_bytes");
+    let report = store.merge().unwrap();
+    assert_eq!(report.records_kept, map.len() as u64);
+    assert_eq!(contents(&store), map);
+    assert_eq!((figure(&store, "live_bytes"), figure(&store, "sealed_dead_bytes")), (live, 0));
+    assert_eq!(store.metrics().bytes_written.unwrap().merge, report.bytes_written);
+    let again = store.merge().unwrap();
+    assert_eq!(
+        (again.records_reclaimed, again.bytes_written),
+        (0, 0),
+        "there is nothing left to do"
+    );
+    store.close().unwrap();
+    assert_eq!(contents(&open(&disk, &unmerged())), map);
+    let on_disk: u64 = disk.files().values().sum();
+    assert!(on_disk < 2 * live + 4 * SEGMENT_BYTES_MIN, "{on_disk} bytes for {live}");
+}
+
+/// Keeps files, threads and all: reads and writes go on while files are merged, and reads see what was acknowledged.
+#[test]
+fn reads_and_writes_go_on_during_merges() {
+    const KEYS: u32 = 2_000;
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { segment_bytes: 256 << 10, hash_mask: 0xffff, ..Options::default() };
+    let store = Bitcask::open(Disk, dir.path(), options.clone()).unwrap();
+    let value =
+        |key: u32, version: u32| [key.to_le_bytes(), version.to_le_bytes()].concat().repeat(8);
+    for key in 0..KEYS {
+        store.put(&key.to_le_bytes(), &value(key, 0)).unwrap();
+    }
+    let stop = AtomicBool::new(false);
+    let last = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..2_u32)
+            .map(|writer| {
+                let (store, stop) = (&store, &stop);
+                scope.spawn(move || {
+                    let mut versions = vec![0; KEYS as usize];
+                    let mut random = StdRng::seed_from_u64(u64::from(writer));
+                    for version in 1.. {
+                        let key = random.random_range(0..KEYS / 2) * 2 + writer;
+                        store.put(&key.to_le_bytes(), &value(key, version)).unwrap();
+                        versions[key as usize] = version;
+                        if stop.load(Ordering::Relaxed) {
+                            break;
+                        }
+                    }
+                    versions
+                })
+            })
+            .collect();
+        let readers: Vec<_> = (0..2)
+            .map(|seed| {
+                let (store, stop) = (&store, &stop);
+                scope.spawn(move || {
+                    let mut random = StdRng::seed_from_u64(seed + 10);
+                    let mut seen = vec![0; KEYS as usize];
+                    while !stop.load(Ordering::Relaxed) {
+                        let key = random.random_range(0..KEYS);
+                        let found = get(store, &key.to_le_bytes()).expect("the key is there");
+                        let version = u32::from_le_bytes(found[4..8].try_into().unwrap());
+                        assert_eq!(found, value(key, version));
+                        assert!(version >= seen[key as usize], "a read goes back in time");
+                        seen[key as usize] = version;
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..10 {
+            store.merge().unwrap();
+            assert_eq!(store.len(), KEYS as usize);
+            assert_eq!(store.keys().unwrap().len(), KEYS as usize);
+        }
+        stop.store(true, Ordering::Relaxed);
+        for reader in readers {
+            reader.join().unwrap();
+        }
+        writers.into_iter().map(|writer| writer.join().unwrap()).collect::<Vec<_>>()
+    });
+    let check = |store: &Bitcask| {
+        for key in 0..KEYS {
+            let version = last[key as usize % 2][key as usize];
+            assert_eq!(get(store, &key.to_le_bytes()), Some(value(key, version)));
+        }
+    };
+    check(&store);
+    store.settle().unwrap();
+    store.close().unwrap();
+    let store = Bitcask::open(Disk, dir.path(), options.clone()).unwrap();
+    check(&store);
+    drop(store);
+    check(&Bitcask::open(Disk, dir.path(), options).unwrap());
+}
