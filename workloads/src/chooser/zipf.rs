@@ -114,4 +114,37 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn another_implementation_draws_the_same_shares() {
+        use rand::SeedableRng;
+        use rand::distr::Distribution;
+
+        const DRAWS: u64 = 400_000;
+        for theta in [0.5, 0.99, 1.5] {
+            let ours = Zipf::new(1000, theta);
+            let theirs = rand_distr::Zipf::new(1000.0, theta).unwrap();
+            let mut our_random = Random::new(5, "test", 0);
+            let mut their_random = rand_xoshiro::Xoshiro256PlusPlus::seed_from_u64(5);
+            let mut counts = [[0_i64; 20]; 2];
+            for _ in 0..DRAWS {
+                let picks =
+                    [ours.rank(&mut our_random), theirs.sample(&mut their_random) as u64 - 1];
+                for (counts, rank) in counts.iter_mut().zip(picks) {
+                    if let Some(count) = counts.get_mut(rank as usize) {
+                        *count += 1;
+                    }
+                }
+            }
+            for (rank, (our_count, their_count)) in counts[0].iter().zip(counts[1]).enumerate() {
+                // The difference of two binomial counts has about the variance of their sum.
+                let limit = 6.0 * ((our_count + their_count) as f64).sqrt();
+                let difference = (our_count - their_count) as f64;
+                assert!(
+                    difference.abs() < limit,
+                    "θ = {theta}, rank {rank}: {our_count}, {their_count}"
+                );
+            }
+        }
+    }
 }
