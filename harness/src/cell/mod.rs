@@ -7,6 +7,7 @@
 //! - [`job`]: what the two say to each other.
 //! - [`driver`]: the measuring loop. [`recorder`] and [`clock`] are its instruments.
 //! - [`phase`]: load and run, around the loop: warm-up, measure, settle, check.
+//! - [`figures`]: what is computed from counters before and after.
 //! - [`recovery`]: writing until killed, and reopening.
 //! - [`observe`]: what the kernel knows about this process, its store and its device.
 
@@ -15,6 +16,7 @@ pub(crate) mod check;
 pub(crate) mod child;
 pub(crate) mod clock;
 pub(crate) mod driver;
+pub(crate) mod figures;
 pub(crate) mod job;
 pub(crate) mod observe;
 pub(crate) mod phase;

@@ -19,7 +19,8 @@ use crate::run::interrupt::Interrupt;
 use crate::run::output::Output;
 use crate::run::plan::{Plan, PlannedEngine, lacking};
 use crate::run::progress::Progress;
-use crate::run::schedule::{Schedule, check_room};
+use crate::run::room::check_room;
+use crate::run::schedule::Schedule;
 use crate::run::stores::Stores;
 
 /// Operations of each stream that the digest covers.
@@ -40,7 +41,13 @@ pub(crate) fn main(
     let run_id = format!("{}-{}", plan.suite, started.strftime("%Y%m%d-%H%M%S"));
     let output = Output::take(arguments.out.as_deref(), &run_id)?;
     let progress = Progress::new(plan.cells(), arguments.quiet || arguments.json);
-    let result = describe(&plan, &stores, run_id, started.to_string(), command_line)?;
+    let result = describe(
+        &plan,
+        &stores,
+        run_id,
+        started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        command_line,
+    )?;
     for warning in &result.run.warnings {
         progress.note(&format!("note: {warning}"));
     }

@@ -5,6 +5,7 @@
 //! - [`schedule`]: goes through the cells of a plan, trial by trial, engines in random order.
 //! - [`child_process`]: one cell's process, seen from the parent.
 //! - [`stores`]: the folder in which stores live, templates and copies.
+//! - [`room`]: whether the device has enough of it.
 //! - [`output`]: the result file, written after each cell.
 //! - [`environment`], [`progress`], [`interrupt`]: the machine, the bar, Ctrl-C.
 
@@ -14,6 +15,7 @@ pub(crate) mod interrupt;
 pub(crate) mod output;
 pub(crate) mod plan;
 pub(crate) mod progress;
+pub(crate) mod room;
 pub(crate) mod schedule;
 pub(crate) mod stores;
 pub(crate) mod suite;

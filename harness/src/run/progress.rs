@@ -123,7 +123,8 @@ fn in_short(cell: &Cell) -> String {
     }
     cell.measurement.as_ref().map_or_else(String::new, |figures| {
         let p99 = figures.operations.last().and_then(|all| all.service.p99_ns);
-        let p99 = p99.map_or_else(String::new, |p99| format!(", p99 {:.1} µs", p99 as f64 / 1e3));
+        let p99 =
+            p99.map_or_else(String::new, |p99| format!(", p99 {:?}", Duration::from_nanos(p99)));
         format!("{:.0} k ops/s{p99}", figures.throughput_ops_per_s / 1e3)
     })
 }
