@@ -37,6 +37,11 @@ pub(crate) struct Candidates {
 }
 
 impl Candidates {
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = Entry> {
         self.first.into_iter().chain(self.more.iter().copied())
     }
@@ -63,6 +68,12 @@ impl Keydir {
     #[inline]
     pub(crate) fn unchanged(&self, hash: u64, before: &Candidates) -> bool {
         candidates(&self.shard(hash).read(), hash) == *before
+    }
+
+    /// The table that belongs to a hash, for the only owner: no lock is taken, so the processor can work on several hashes at once.
+    #[inline]
+    pub(crate) fn table_mut(&mut self, hash: u64) -> &mut TagTable {
+        self.shards[shard_of(hash)].0.get_mut()
     }
 
     /// Adds an entry.
@@ -121,8 +132,9 @@ fn shard_of(hash: u64) -> usize {
     (hash >> (u64::BITS - SHARDS.ilog2())) as usize
 }
 
+/// The entries of a table that may belong to a key with this hash.
 #[inline]
-fn candidates(table: &TagTable, hash: u64) -> Candidates {
+pub(crate) fn candidates(table: &TagTable, hash: u64) -> Candidates {
     let mut found = Candidates::default();
     table.find(hash, |entry| match found.first {
         None => found.first = Some(entry),

@@ -23,7 +23,7 @@ use super::hint::{self, HintEntry, HintKey};
 use super::merge_policy::{FileUsage, choose};
 use super::record::{self, PREFACE_FRAME_BYTES, Preface, Record};
 use super::report::MergeReport;
-use super::segment::{FileId, FileKind, Segment};
+use super::segment::{Ended, FileId, FileKind};
 use super::store::Store;
 use crate::log::{LogWriter, frame};
 use crate::storage::{File, Storage};
@@ -70,7 +70,7 @@ impl<S: Storage> Store<S> {
         }
         self.seal()?;
         let files = self.sealed();
-        let reclaimable = |(segment, len): &(Arc<Segment<S::File>>, u64)| {
+        let reclaimable = |(segment, len): &Ended<S::File>| {
             let usage = FileUsage::of(segment, *len);
             usage.dead() + usage.tombstones > 0
         };
@@ -100,23 +100,19 @@ impl<S: Storage> Store<S> {
         }
     }
 
-    fn sealed(&self) -> Vec<(Arc<Segment<S::File>>, u64)> {
+    fn sealed(&self) -> Vec<Ended<S::File>> {
         let structure = self.files.structure();
         let sealed = |file: &Listed<S::File>| Some((Arc::clone(&file.segment), file.sealed?));
         structure.files.iter().filter_map(sealed).collect()
     }
 
     /// Merges a run of neighbours, group after group.
-    fn merge_run(
-        &self,
-        files: &[(Arc<Segment<S::File>>, u64)],
-        from_oldest: bool,
-    ) -> Result<MergeReport> {
+    fn merge_run(&self, files: &[Ended<S::File>], from_oldest: bool) -> Result<MergeReport> {
         let mut report = MergeReport::default();
         let mut rest = files;
         while !rest.is_empty() && !self.stopping.load(Ordering::Relaxed) {
             let mut live = 0;
-            let fits = |(segment, _): &&(Arc<Segment<S::File>>, u64)| {
+            let fits = |(segment, _): &&Ended<S::File>| {
                 live += segment.usage.live_bytes();
                 live <= GROUP_SEGMENTS * self.options.segment_bytes
             };
@@ -128,11 +124,7 @@ impl<S: Storage> Store<S> {
         Ok(report)
     }
 
-    fn merge_group(
-        &self,
-        inputs: &[(Arc<Segment<S::File>>, u64)],
-        from_oldest: bool,
-    ) -> Result<MergeReport> {
+    fn merge_group(&self, inputs: &[Ended<S::File>], from_oldest: bool) -> Result<MergeReport> {
         let start = Instant::now();
         let mut report = MergeReport { files_before: inputs.len() as u64, ..Default::default() };
         let mut ids = Vec::new();
@@ -158,7 +150,7 @@ impl<S: Storage> Store<S> {
     /// Steps 2 and 3. None if the store is being closed. The ids of files that were created are in `ids` in any case.
     fn rewrite(
         &self,
-        inputs: &[(Arc<Segment<S::File>>, u64)],
+        inputs: &[Ended<S::File>],
         from_oldest: bool,
         ids: &mut Vec<FileId>,
         report: &mut MergeReport,
@@ -249,7 +241,7 @@ impl<S: Storage> Store<S> {
     /// Steps 4 to 6.
     fn swap(
         &self,
-        inputs: &[(Arc<Segment<S::File>>, u64)],
+        inputs: &[Ended<S::File>],
         outputs: Vec<Finished<S::File>>,
         report: &mut MergeReport,
     ) -> Result<bool> {

@@ -23,17 +23,17 @@ use std::time::Instant;
 use super::entry::{Entry, Layout, Slot};
 use super::files::{Files, Listed, Structure};
 use super::hint::{self, Hint, HintEntry, HintKey};
-use super::keydir::Keydir;
+use super::keydir::{self, Candidates, Keydir};
 use super::manifest::{MANIFEST_NAME, MANIFEST_TEMPORARY_NAME, Manifest};
 use super::metrics::Counters;
 use super::options::Options;
 use super::record::{self, FRAME_BYTES_MAX, PREFACE_FRAME_BYTES, Preface, Record};
 use super::report::Recovery;
 use super::rotation::write_preface;
-use super::segment::{FileId, FileKind, Segment};
+use super::segment::{Ended, FileId, FileKind, Segment};
 use super::store::{Full, Store};
 use crate::log::frame::ALIGNMENT;
-use crate::log::{Expected, frame, replay};
+use crate::log::{Expected, Tail, frame, replay};
 use crate::storage::{DirEntry, File, Storage};
 use crate::{Error, Result};
 
@@ -58,7 +58,8 @@ pub(crate) fn open<S: Storage>(storage: S, dir: &Path, options: Options) -> Resu
     if is_new {
         create(&storage, dir, &manifest, &counters)?;
     }
-    let Loaded { layout, keydir, kept, dropped } = load(&sources, &options, &mut recovery)?;
+    let Loaded { layout, keydir, kept, dropped, hintless } =
+        load(&sources, &options, &mut recovery)?;
     drop(sources);
 
     let open = |file: &&(Listed<S::File>, u64)| file.0.sealed.is_none();
@@ -79,7 +80,9 @@ pub(crate) fn open<S: Storage>(storage: S, dir: &Path, options: Options) -> Resu
     }
     recovery.records = keydir.len() as u64;
     recovery.duration = start.elapsed();
-    Ok(Store::new(options, files, keydir, active, full, recovery, lock))
+    let mut store = Store::new(options, files, keydir, active, full, recovery, lock);
+    *store.hintless.get_mut() = hintless;
+    Ok(store)
 }
 
 fn has_manifest(entries: &[DirEntry]) -> bool {
@@ -196,6 +199,8 @@ struct Loaded<F> {
     kept: Vec<(Listed<F>, u64)>,
     /// Files that are not needed: never used, or given up.
     dropped: Vec<FileId>,
+    /// Sealed files without a valid hint, with their lengths.
+    hintless: Vec<Ended<F>>,
 }
 
 fn load<F: File>(
@@ -215,10 +220,15 @@ fn load<F: File>(
         Index { layout, keydir: Keydir::new(), segments: &segments, hints: Vec::new(), hash_mask };
     let mut kept: Vec<(Listed<F>, u64)> = Vec::new();
     let mut given_up = sources.len();
+    let mut hintless = Vec::new();
     for (slot, (source, segment)) in sources.iter().zip(&segments).enumerate() {
-        let len = match source.sealed {
-            Some(len) => Some(index.load_sealed(source, len, recovery)?),
-            None => index.load_open(source, kept.last(), recovery)?,
+        let len = if let Some(len) = source.sealed {
+            if !index.load_sealed(source, len, recovery)? {
+                hintless.push((Arc::clone(segment), len));
+            }
+            Some(len)
+        } else {
+            index.load_open(source, kept.last(), recovery)?
         };
         let Some(len) = len else {
             given_up = slot;
@@ -238,7 +248,7 @@ fn load<F: File>(
     recovery.files = kept.len() as u64;
     let dropped = sources[given_up..].iter().map(|source| source.id).collect();
     let keydir = index.keydir;
-    Ok(Loaded { layout, keydir, kept, dropped })
+    Ok(Loaded { layout, keydir, kept, dropped, hintless })
 }
 
 /// Takes account of an open file that is not part of the store any more, or never was.
@@ -274,31 +284,33 @@ struct Index<'a, F: File> {
 }
 
 impl<'a, F: File> Index<'a, F> {
-    /// Takes in a sealed file of `len` bytes, and returns that length.
+    /// Takes in a sealed file of `len` bytes. Tells whether it had a hint.
     fn load_sealed(
         &mut self,
         source: &'a Source<F>,
         len: u64,
         recovery: &mut Recovery,
-    ) -> Result<u64> {
+    ) -> Result<bool> {
         let slot = self.hints.len() as Slot;
         let key = HintKey { id: source.id, data_bytes: len, hash_mask: self.hash_mask };
-        if let Some(file) = &source.hint {
-            let hint = Hint::verify(file.read(0, file.len() as usize)?, key);
-            recovery.hints_used += u64::from(hint.is_some());
-            recovery.hints_rejected += u64::from(hint.is_none());
-            self.hints.push(hint);
-        } else {
+        let hint = match &source.hint {
+            Some(file) => Hint::verify(file.read(0, file.len() as usize)?, key),
+            None => None,
+        };
+        recovery.hints_rejected += u64::from(source.hint.is_some() && hint.is_none());
+        let Some(hint) = hint else {
             self.hints.push(None);
-        }
-        if let Some(hint) = &self.hints[slot as usize] {
-            for entry in hint.entries() {
-                self.apply(slot, entry)?;
-            }
-        } else {
             self.scan(source, slot, Expected::Exactly(len))?;
+            return Ok(false);
+        };
+        recovery.hints_used += 1;
+        self.hints.push(Some(hint));
+        let mut next = 0;
+        while let Some(entry) = self.hints[slot as usize].as_ref().and_then(|hint| hint.get(next)) {
+            self.apply(slot, entry)?;
+            next += 1;
         }
-        Ok(len)
+        Ok(true)
     }
 
     /// Takes in an open file and returns its length; None if it does not continue what has been taken in before.
@@ -322,7 +334,7 @@ impl<'a, F: File> Index<'a, F> {
         Ok(Some(tail.len))
     }
 
-    fn scan(&self, source: &Source<F>, slot: Slot, expected: Expected) -> Result<crate::log::Tail> {
+    fn scan(&mut self, source: &Source<F>, slot: Slot, expected: Expected) -> Result<Tail> {
         replay(&source.file, source.id.0, 0, expected, |offset, payload| {
             if offset == 0 {
                 return decode_preface(source, payload).map(|_| ());
@@ -335,10 +347,11 @@ impl<'a, F: File> Index<'a, F> {
     }
 
     /// Takes in a record.
-    fn apply(&self, slot: Slot, record: HintEntry) -> Result<()> {
+    fn apply(&mut self, slot: Slot, record: HintEntry) -> Result<()> {
         let HintEntry { hash, offset, frame_bytes, tombstone, .. } = record;
-        let new = self.layout.entry(hash, slot, offset);
-        let old = self.same_key(slot, record)?;
+        let candidates = keydir::candidates(self.keydir.table_mut(hash), hash);
+        let old =
+            if candidates.is_empty() { None } else { self.same_key(slot, record, &candidates)? };
         if let Some((old, old_bytes)) = old {
             self.segment(old).usage.remove(old_bytes);
         }
@@ -348,37 +361,41 @@ impl<'a, F: File> Index<'a, F> {
         } else {
             usage.add(frame_bytes);
         }
+        let new = self.layout.entry(hash, slot, offset);
+        let table = self.keydir.table_mut(hash);
         match old {
-            Some((old, _)) if tombstone => {
-                self.keydir.remove(hash, old);
-            }
-            Some((old, _)) => {
-                self.keydir.replace(hash, old, new);
-            }
+            Some((old, _)) if tombstone => drop(table.remove(old)),
+            Some((old, _)) => drop(table.replace(old, new)),
             None if tombstone => {}
-            None => self.keydir.insert(hash, new),
+            None => table.insert(new),
         }
         Ok(())
     }
 
     /// The entry of the record's key, and the bytes of its frame. See "Equal hashes" above.
-    fn same_key(&self, slot: Slot, record: HintEntry) -> Result<Option<(Entry, u64)>> {
-        let (candidates, ()) = self.keydir.candidates(record.hash, || ());
-        let mut equal = Vec::new();
+    fn same_key(
+        &self,
+        slot: Slot,
+        record: HintEntry,
+        candidates: &Candidates,
+    ) -> Result<Option<(Entry, u64)>> {
+        let (mut equal, mut count) = (None, 0);
         for entry in candidates.iter() {
             let (hash, frame_bytes) = self.look_up(entry)?;
             if hash == record.hash {
-                equal.push((entry, frame_bytes));
+                equal = Some((entry, frame_bytes));
+                count += 1;
             }
         }
-        if equal.is_empty() || (equal.len() == 1 && !record.twin) {
-            return Ok(equal.pop());
+        if count == 0 || (count == 1 && !record.twin) {
+            return Ok(equal);
         }
         let own = record::glance(&self.segments[slot as usize].file, record.offset)?;
-        for (entry, frame_bytes) in equal {
+        for entry in candidates.iter() {
             let (_, offset) = self.layout.place(entry);
-            if record::glance(&self.segment(entry).file, offset)?.key() == own.key() {
-                return Ok(Some((entry, frame_bytes)));
+            let other = record::glance(&self.segment(entry).file, offset)?;
+            if other.key() == own.key() {
+                return Ok(Some((entry, other.frame_bytes)));
             }
         }
         Ok(None)

@@ -13,7 +13,7 @@ use super::files::{Active, Files, Listed};
 use super::hint::{self, HintKey};
 use super::options::Background;
 use super::record::{PREFACE_FRAME_BYTES, Preface};
-use super::segment::Segment;
+use super::segment::{Ended, FileId, Segment};
 use super::store::{Full, Store, Writer};
 use crate::storage::Storage;
 use crate::{Error, Result};
@@ -50,7 +50,19 @@ impl<S: Storage> Store<S> {
     /// What the background does besides merging: prepares the next data file where it is due, and seals those that are full.
     pub(crate) fn maintain(&self) -> Result<()> {
         self.prepare_spare()?;
-        self.seal()
+        self.seal()?;
+        self.renew_hints()
+    }
+
+    /// Writes the hints that were missing or damaged when the store was opened. If a merge removes a file at that moment, its hint is left as an orphan.
+    fn renew_hints(&self) -> Result<()> {
+        for (segment, len) in std::mem::take(&mut *self.hintless.lock()) {
+            let still_there = |file: &Listed<S::File>| file.segment.id == segment.id;
+            if self.files.structure().files.iter().any(still_there) {
+                write_hint(&self.files, self.options.hash_mask, &segment, len)?;
+            }
+        }
+        Ok(())
     }
 
     fn prepare_spare(&self) -> Result<()> {
@@ -100,6 +112,7 @@ impl<S: Storage> Store<S> {
     /// Seals everything, so that the next open finds the store clean. The background must have ended.
     pub(crate) fn close(self) -> Result<()> {
         self.sync()?;
+        self.renew_hints()?;
         let Self { options, files, writer, .. } = self;
         let Writer { active, spare, mut full, .. } = writer.into_inner();
         let mut unused: Vec<_> = spare.into_iter().map(|spare| spare.segment.id).collect();
@@ -144,7 +157,7 @@ fn write_hint<S: Storage>(
     }
 }
 
-fn mark_sealed<F>(files: &mut [Listed<F>], sealed: &[(Arc<Segment<F>>, u64)]) {
+fn mark_sealed<F>(files: &mut [Listed<F>], sealed: &[Ended<F>]) {
     for (segment, len) in sealed {
         for file in files.iter_mut().filter(|file| file.segment.id == segment.id) {
             file.sealed = Some(*len);
@@ -155,7 +168,7 @@ fn mark_sealed<F>(files: &mut [Listed<F>], sealed: &[(Arc<Segment<F>>, u64)]) {
 /// Writes the first frame of a data file.
 pub(crate) fn write_preface<S: Storage>(
     active: &mut Active<S>,
-    previous: Option<(super::segment::FileId, u64)>,
+    previous: Option<(FileId, u64)>,
 ) -> Result<()> {
     let preface = Preface { id: active.segment.id, previous };
     active.log.append(&[&preface.encode()]).map(|_| ())

@@ -67,6 +67,9 @@ impl<F: File> Segment<F> {
     }
 }
 
+/// A segment that is written no more, and its length in bytes.
+pub(crate) type Ended<F> = (Arc<Segment<F>>, u64);
+
 /// How much of a data file is still needed.
 #[derive(Debug, Default)]
 pub(crate) struct Usage {

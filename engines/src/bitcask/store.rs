@@ -29,7 +29,7 @@ use super::keydir::{Candidates, Keydir, SHARDS};
 use super::options::{Background, KEY_BYTES_MAX, Options, VALUE_BYTES_MAX};
 use super::record::{self, Record};
 use super::report::Recovery;
-use super::segment::{Segment, Table};
+use super::segment::{Ended, Segment, Table};
 use crate::engine::check_sizes;
 use crate::log::{GroupCommit, frame};
 use crate::storage::Storage;
@@ -43,6 +43,8 @@ pub(crate) struct Store<S: Storage> {
     pub(crate) writer: Mutex<Writer<S>>,
     commit: GroupCommit,
     pub(crate) recovery: Recovery,
+    /// Sealed data files that were found without a valid hint, with their lengths.
+    pub(crate) hintless: Mutex<Vec<Ended<S::File>>>,
     /// Held while full data files are sealed.
     pub(crate) sealing: Mutex<()>,
     /// Held while data files are merged.
@@ -105,6 +107,7 @@ impl<S: Storage> Store<S> {
             writer: Mutex::new(writer),
             commit: GroupCommit::default(),
             recovery,
+            hintless: Mutex::default(),
             sealing: Mutex::default(),
             merging: Mutex::default(),
             sealer: Signal::default(),

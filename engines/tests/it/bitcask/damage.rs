@@ -197,6 +197,11 @@ fn reopening_with_damaged_or_without_hints_gives_the_same() {
             let store = open(&disk, &options);
             assert_eq!(store.recovery().hints_used, 0);
             assert_eq!(contents(&store), map);
+            store.settle().unwrap();
+            drop(store);
+            let store = open(&disk, &options);
+            assert_eq!(store.recovery().hints_used, hints.len() as u64, "hints are written anew");
+            assert_eq!(contents(&store), map);
         }
     }
 }
