@@ -78,7 +78,7 @@ pub(crate) struct RunArguments {
     pub(crate) seed: u64,
 
     /// How reads are checked while they are timed, outside the timed section.
-    #[arg(long, value_enum, default_value = "content")]
+    #[arg(long, value_enum, default_value = "sample")]
     pub(crate) verify: Verify,
 
     /// Set an option of an engine; 'kvdyno list engines' shows them.

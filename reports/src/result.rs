@@ -61,7 +61,7 @@ pub struct RunInfo {
     pub seed: u64,
     /// Trials per cell.
     pub trials: u32,
-    /// How reads were checked while they were timed: `none` or `content`.
+    /// How reads were checked while they were timed: `none`, `sample` or `content`.
     pub verify: String,
     /// Whether all planned cells have ended.
     pub status: RunStatus,

@@ -44,8 +44,21 @@ pub(crate) struct Job {
 pub(crate) enum Verify {
     /// Not at all; the check after the phase still takes place.
     None,
-    /// Each value must belong to its key and be whole; each window must hold exactly the points that were written.
+    /// One read or scan in 16 (each value must belong to its key and be whole), and each window and latest value (exactly the points that were written).
+    Sample,
+    /// Every read, scan, window and latest value.
     Content,
+}
+
+impl Verify {
+    /// The name used in result files.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Sample => "sample",
+            Self::Content => "content",
+        }
+    }
 }
 
 /// What a child does.

@@ -10,7 +10,6 @@ use kvdyno_reports::{
 use kvdyno_workloads::{Workload, WorkloadSpec};
 
 use crate::cell::clock::{self, Clock};
-use crate::cell::job::Verify;
 use crate::cli::RunArguments;
 use crate::failure::{ExitStatus, Failure, Result};
 use crate::registry::Registry;
@@ -96,10 +95,7 @@ fn describe(
             duration_s: 0.0,
             seed: settings.seed,
             trials: settings.trials,
-            verify: match settings.verify {
-                Verify::None => "none".into(),
-                Verify::Content => "content".into(),
-            },
+            verify: settings.verify.name().into(),
             status: RunStatus::Running,
             cells_planned: plan.cells(),
             warnings,
