@@ -4,6 +4,8 @@
 //! `load` opens an empty store for each sample; all others share a store that was loaded in random order and has settled. Figures are times
 //! per operation, of a scan of 50 records per scan.
 
+#![allow(clippy::unwrap_used, reason = "a measurement that cannot go on has failed")]
+
 use std::hint::black_box;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};

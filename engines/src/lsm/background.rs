@@ -12,11 +12,13 @@ use crate::{Error, Result};
 /// One step of work; tells whether there was any.
 type Step<S> = fn(&Core<S>) -> Result<bool>;
 
-/// Starts the threads.
-pub(crate) fn start<S: Storage>(core: &Arc<Core<S>>) -> Result<Vec<JoinHandle<()>>> {
+/// Starts the threads, and adds them to `threads`.
+pub(crate) fn start<S: Storage>(
+    core: &Arc<Core<S>>,
+    threads: &mut Vec<JoinHandle<()>>,
+) -> Result<()> {
     let steps: [(&str, Step<S>); 2] =
         [("lsm-flush", Core::flush_oldest), ("lsm-compaction", Core::compact_once)];
-    let mut threads = Vec::new();
     for (name, step) in steps {
         let core = Arc::clone(core);
         let thread = thread::Builder::new().name(name.to_owned());
@@ -27,7 +29,7 @@ pub(crate) fn start<S: Storage>(core: &Arc<Core<S>>) -> Result<Vec<JoinHandle<()
             source,
         })?);
     }
-    Ok(threads)
+    Ok(())
 }
 
 /// Repeats a step whenever something has changed, until the store is closed or poisoned.

@@ -34,8 +34,8 @@ use crate::{Error, Result, log};
 
 const MAGIC: &[u8; 8] = b"kvdLSMmf";
 const VERSION: u32 = 1;
-/// Room that is set aside for a manifest, at least.
-const CAPACITY_MIN: u64 = 256 << 10;
+/// Room that is set aside for a manifest, at least: for some thirty edits.
+const CAPACITY_MIN: u64 = 4 << 10;
 
 const TAG_HEADER: u8 = 1;
 const TAG_NEXT_NUMBER: u8 = 2;
@@ -287,7 +287,7 @@ fn create<S: Storage>(
     number: FileNumber,
     state_bytes: usize,
 ) -> Result<LogWriter<S::Appender>> {
-    let capacity = CAPACITY_MIN.max(4 * state_bytes as u64);
+    let capacity = CAPACITY_MIN.max(8 * state_bytes as u64);
     let appender = storage.create(&StoreFile::Manifest(number).path(dir), Some(capacity))?;
     Ok(LogWriter::new(appender, number))
 }

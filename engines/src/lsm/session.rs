@@ -66,10 +66,6 @@ impl<S: Storage> Lsm<S> {
         let background = options.background;
         let (core, recovery) = recovery::open(storage, &dir, options)?;
         let core = Arc::new(core);
-        let threads = match background {
-            Background::Threads => background::start(&core)?,
-            Background::Inline => Vec::new(),
-        };
         let capabilities = Capabilities {
             operations: vec![
                 OperationKind::Get,
@@ -85,7 +81,11 @@ impl<S: Storage> Lsm<S> {
             persistent: true,
             stores_data: true,
         };
-        Ok(Self { core, threads, capabilities, recovery })
+        let mut store = Self { core, threads: Vec::new(), capabilities, recovery };
+        if background == Background::Threads {
+            background::start(&store.core, &mut store.threads)?;
+        }
+        Ok(store)
     }
 
     /// What opening the store found.

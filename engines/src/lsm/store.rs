@@ -9,11 +9,12 @@
 //! Background work is driven by two locks, `flushing` and `compacting`, so that at most one of each is under way, whoever does it: the
 //! store's threads, a caller who waits for it in [`Core::settle`], or with [`Background::Inline`] the writer.
 //!
-//! Locks are taken in this order: `writer`, `flushing` or `compacting`, `manifest`, `tree_changes`. Readers take none.
+//! Locks are taken in this order: `writer`, `flushing` or `compacting`, `manifest`, `tree_changes` or
+//! `names_synced`. Readers take none.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -56,8 +57,10 @@ pub(crate) struct Core<S: Storage> {
     /// Mirrors `commit`, for a look without a lock.
     poisoned: AtomicBool,
     next_number: AtomicU32,
-    /// The folder has names of logs that are not durable.
-    names_unsynced: AtomicBool,
+    /// Files created so far.
+    names_created: AtomicU64,
+    /// So many of their names are durable. Held while they are made so.
+    names_synced: Mutex<u64>,
     flushing: Mutex<()>,
     /// For each level the key at which its last compaction ended.
     compacting: Mutex<PerLevel<Vec<u8>>>,
@@ -154,7 +157,8 @@ impl<S: Storage> Core<S> {
             commit: GroupCommit::default(),
             poisoned: AtomicBool::new(false),
             next_number: AtomicU32::new(parts.next_number),
-            names_unsynced: AtomicBool::new(true),
+            names_created: AtomicU64::new(1),
+            names_synced: Mutex::new(0),
             flushing: Mutex::new(()),
             compacting: Mutex::default(),
             pressure: AtomicU32::new(0),
@@ -337,7 +341,7 @@ impl<S: Storage> Core<S> {
     fn rotate(&self, writer: &mut Writer<S>, payload_bytes: usize) -> Result<()> {
         // The names of logs become durable in their order, so that a log whose predecessor is missing is never the work of a crash. Mostly a flush has seen to
         // that meanwhile.
-        self.fatal(self.sync_log_names())?;
+        self.fatal(self.sync_names())?;
         let old = Arc::clone(&writer.memtable);
         let header = LogHeader {
             number: self.take_number(),
@@ -351,7 +355,7 @@ impl<S: Storage> Core<S> {
         let begun = begin_log(self.unless_full(appender)?, &header, log_bytes);
         let (log, memtable) = self.fatal(begun)?;
         count(&self.stats.log_bytes, log.len());
-        self.names_unsynced.store(true, Ordering::Release);
+        self.name_created();
         let memtable = Arc::new(memtable);
         self.change_tree(|tree| {
             tree.waiting.insert(0, old);
@@ -393,7 +397,7 @@ impl<S: Storage> Core<S> {
             let covered = writer.memtable.next_sequence();
             (self.tree.load_full(), Arc::clone(&writer.memtable), writer.log.len(), covered)
         };
-        self.sync_log_names()?;
+        self.sync_names()?;
         let waiting = tree.waiting.iter().rev().map(|memtable| (memtable, memtable.log_bytes()));
         for (memtable, log_bytes) in waiting.chain([(&memtable, log_bytes)]) {
             if memtable.synced_bytes() < log_bytes {
@@ -405,17 +409,20 @@ impl<S: Storage> Core<S> {
         Ok(covered)
     }
 
-    /// Makes the names of all logs durable.
-    fn sync_log_names(&self) -> Result<()> {
-        if self.names_unsynced.load(Ordering::Acquire) { self.sync_names() } else { Ok(()) }
+    /// Notes that the name of a new file is not durable.
+    pub(crate) fn name_created(&self) {
+        self.names_created.fetch_add(1, Ordering::Release);
     }
 
-    /// Makes the names of all files durable.
+    /// Makes the names of all files durable that were created before the call.
     pub(crate) fn sync_names(&self) -> Result<()> {
-        // A log that is created from here on is not covered for sure.
-        self.names_unsynced.store(false, Ordering::Release);
-        self.storage.sync_dir(&self.dir)?;
-        count(&self.stats.fsyncs, 1);
+        let mut synced = self.names_synced.lock();
+        let created = self.names_created.load(Ordering::Acquire);
+        if *synced < created {
+            self.storage.sync_dir(&self.dir)?;
+            count(&self.stats.fsyncs, 1);
+            *synced = created;
+        }
         Ok(())
     }
 

@@ -208,10 +208,10 @@ fn copy(disk: &SimulatedDisk) -> SimulatedDisk {
 fn check_damaged(disk: &SimulatedDisk, model: &Map, path: &Path, what: &str) {
     match open(disk).and_then(|store| contents(&store)) {
         Ok(map) => {
-            assert!(map == *model, "{what}: the store holds something else, and says nothing")
+            assert!(map == *model, "{what}: the store holds something else, and says nothing");
         }
         Err(Error::Corrupt { file, .. }) => {
-            assert_eq!(file, path, "{what}: another file is blamed")
+            assert_eq!(file, path, "{what}: another file is blamed");
         }
         Err(Error::NotAStore { .. }) if what.contains("manifest") => {}
         Err(error) => panic!("{what}: {error}"),
@@ -386,12 +386,12 @@ fn an_error_at_any_operation_loses_nothing_that_was_acknowledged() {
 
 #[test]
 fn batches_are_seen_whole_while_everything_moves() {
+    const KEYS: u32 = 40;
+    const ROUNDS: u64 = 800;
     let folder = tempfile::tempdir().unwrap();
     let options = Options { background: Background::Threads, ..small(Durability::Os) };
     let store = Lsm::open(Disk, folder.path(), options).unwrap();
     let (store, round) = (&store, &AtomicU64::new(0));
-    const KEYS: u32 = 40;
-    const ROUNDS: u64 = 800;
     std::thread::scope(|scope| {
         for reader in 0..2 {
             scope.spawn(move || {
@@ -465,8 +465,8 @@ fn a_value_larger_than_the_memtable_is_a_value() {
     let big = vec![b'b'; 100 << 10];
     store.put(b"big", &big).unwrap();
     store.put(b"small", b"").unwrap();
-    store.put(&[b'k'; 64 << 10], b"long key").unwrap();
-    assert!(matches!(store.put(&[b'k'; (64 << 10) + 1], b""), Err(Error::KeyTooLong { .. })));
+    store.put(&vec![b'k'; 64 << 10], b"long key").unwrap();
+    assert!(matches!(store.put(&vec![b'k'; (64 << 10) + 1], b""), Err(Error::KeyTooLong { .. })));
     assert!(matches!(store.put(b"", b""), Err(Error::EmptyKey)));
     store.compact().unwrap();
     let map = contents(&store).unwrap();
@@ -474,6 +474,49 @@ fn a_value_larger_than_the_memtable_is_a_value() {
     assert_eq!(map[&b"big"[..]], big);
     store.close().unwrap();
     assert_eq!(contents(&open(&disk).unwrap()).unwrap(), map);
+}
+
+/// Power is lost at each operation around the moment at which a full manifest gives way to the next one.
+#[test]
+fn a_manifest_that_is_full_is_followed_by_another() {
+    let live = |disk: &SimulatedDisk| -> (usize, Result<()>) {
+        let mut durable = 0;
+        let mut write = || {
+            let store = open(disk)?;
+            for i in 0..60 {
+                store.put(&key(i), &[b'v'; 50])?;
+                store.flush()?;
+                durable = i as usize + 1;
+            }
+            Ok(())
+        };
+        let outcome = write();
+        (durable, outcome)
+    };
+    let disk = SimulatedDisk::new();
+    live(&disk).1.unwrap();
+    let trace = disk.trace();
+    let created = trace
+        .lines()
+        .enumerate()
+        .filter(|(_, operation)| operation.contains("create") && operation.ends_with(".manifest"));
+    let (second, _) = created.skip(1).next().expect("a manifest was full");
+    for operation in second as u64 - 3..second as u64 + 12 {
+        let disk = SimulatedDisk::new();
+        disk.power_off_at(operation);
+        let (durable, _) = live(&disk);
+        for crash in disk.crashes(operation, 4) {
+            let survivor = disk.survivor(crash);
+            for _ in 0..2 {
+                let map = contents(&open(&survivor).unwrap()).unwrap();
+                assert!(
+                    (durable..=durable + 1).contains(&map.len()),
+                    "operation {operation}, {crash:?}: {} keys, {durable} of them durable",
+                    map.len()
+                );
+            }
+        }
+    }
 }
 
 #[test]

@@ -55,6 +55,7 @@ impl<'c, S: Storage> Output<'c, S> {
             let file = StoreFile::Table(number);
             let appender = self.core.storage.create(&file.path(&self.core.dir), None)?;
             self.created.push(file);
+            self.core.name_created();
             let options = TableOptions {
                 block_bytes: self.core.options.block_bytes,
                 filter_bits_per_key: self.core.options.filter_bits_per_key,

@@ -94,6 +94,7 @@ impl<F: File> Tree<F> {
     /// The first of the entries `from..` of `node` whose key is at least `key`, and whether it is equal.
     #[inline]
     fn search(&self, node: &Node, from: usize, key: &[u8]) -> Result<(usize, bool)> {
+        node.load_ahead();
         let prefix = node.prefix.load(Ordering::Relaxed) as usize;
         let head = head(key.get(prefix..).unwrap_or_default());
         let mut low = node.lower_bound(from, head);

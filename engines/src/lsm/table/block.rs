@@ -32,6 +32,7 @@
 //! ```
 
 use std::cmp::Ordering;
+use std::hint::black_box;
 use std::ops::Range;
 use std::path::Path;
 
@@ -198,6 +199,17 @@ impl Layout {
             return Err(Malformed);
         }
         Ok(Self { len, prefix_at, entries_at, end: block.len() })
+    }
+
+    /// Loads the parts of a block that a search looks at, all at once: one after the other, each line of a block that is in no cache would be waited
+    /// for by itself.
+    #[inline]
+    pub(crate) fn load_ahead(&self, block: &[u8]) {
+        /// More than a data block of small entries has; a large index is mostly in the cache, and searched in few places.
+        const LINES_MAX: usize = 10;
+        let searched = &block[..self.entries_at.min(block.len())];
+        let lines = searched.chunks(64).take(LINES_MAX);
+        black_box(lines.fold(0, |sum, line| sum ^ line[0]));
     }
 
     /// Entries.

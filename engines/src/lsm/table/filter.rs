@@ -36,7 +36,7 @@ impl Probe {
     /// The line, of `lines`.
     #[inline]
     pub(crate) fn line(self, lines: usize) -> usize {
-        (u128::from(self.hash) * lines as u128 >> 64) as usize
+        ((u128::from(self.hash) * lines as u128) >> 64) as usize
     }
 
     /// The bits in the line: index of the word, and the bit in it.
@@ -44,7 +44,7 @@ impl Probe {
     pub(crate) fn bits(self) -> impl Iterator<Item = (usize, u64)> {
         let mixed = self.hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (0..PROBES).map(move |i| {
-            let position = mixed >> (64 - 9 * (i + 1)) & 511;
+            let position = (mixed >> (64 - 9 * (i + 1))) & 511;
             ((position >> 6) as usize, 1 << (position & 63))
         })
     }

@@ -154,6 +154,7 @@ impl<S: Storage> Table<S> {
         }
         let block = self.file.read(handle.offset, handle.bytes as usize)?;
         let layout = Layout::parse(&block).map_err(|Malformed| self.malformed(handle.offset))?;
+        layout.load_ahead(&block);
         Ok((block, layout, handle.offset))
     }
 
