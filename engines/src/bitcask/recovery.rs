@@ -32,7 +32,7 @@ use super::report::Recovery;
 use super::rotation::write_preface;
 use super::segment::{Ended, FileId, FileKind, Segment};
 use super::store::{Full, Store};
-use crate::log::frame::ALIGNMENT;
+use crate::log::frame::{ALIGNMENT, LOG_BYTES_MAX};
 use crate::log::{Expected, Tail, frame, replay};
 use crate::storage::{DirEntry, File, Storage};
 use crate::{Error, Result};
@@ -103,18 +103,17 @@ fn refuse_foreign(dir: &Path, entries: &[DirEntry]) -> Result<()> {
     }
 }
 
-/// Makes an empty store: its manifest comes before all data, so that data without a manifest is never ours to remove.
+/// Makes an empty store: its folder's name comes before its manifest, and its manifest before all data, so that data without a manifest is never ours to remove.
 fn create<S: Storage>(
     storage: &S,
     dir: &Path,
     manifest: &Manifest,
     counters: &Counters,
 ) -> Result<()> {
-    manifest.write(storage, dir, counters)?.commit(counters)?;
     if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         counters.sync(|| storage.sync_dir(parent))?;
     }
-    Ok(())
+    manifest.write(storage, dir, counters)?.commit(counters)
 }
 
 /// Removes files of ours that the manifest does not name.
@@ -171,6 +170,10 @@ fn open_files<S: Storage>(
             ));
         }
         let mut file = storage.open(&path)?;
+        if named.sealed.is_none() && file.len() > LOG_BYTES_MAX {
+            let reason = "the file is longer than a data file can be";
+            return Err(Error::corrupt(&path, LOG_BYTES_MAX, reason));
+        }
         if let Some(len) = named.sealed {
             // The last frame is whole without its padding.
             if file.len().next_multiple_of(ALIGNMENT) < len {
@@ -211,6 +214,13 @@ fn load<F: File>(
     let longest = sources.iter().map(|source| source.file.len()).max().unwrap_or(0);
     let needed = PREFACE_FRAME_BYTES + FRAME_BYTES_MAX;
     let layout = Layout::new(options.segment_bytes.max(needed).max(longest));
+    if sources.len() >= layout.slots() as usize {
+        return Err(Error::InvalidOption {
+            name: "segment_bytes",
+            value: options.segment_bytes.to_string(),
+            expected: "less: the number of data files times the length of the longest is at most 8 TiB",
+        });
+    }
     let segment = |(slot, source): (usize, &Source<F>)| {
         Arc::new(Segment::new(source.id, slot as Slot, source.file.clone()))
     };

@@ -66,6 +66,8 @@ impl<S: Storage> Store<S> {
     }
 
     fn prepare_spare(&self) -> Result<()> {
+        // A second file that nobody takes would stand between those that are used.
+        let _one_at_a_time = self.sealing.lock();
         let due = |writer: &Writer<S>| writer.spare_requested && writer.spare.is_none();
         if self.options.background == Background::Inline || !due(&self.writer.lock()) {
             return Ok(());

@@ -45,7 +45,7 @@ pub(crate) struct Store<S: Storage> {
     pub(crate) recovery: Recovery,
     /// Sealed data files that were found without a valid hint, with their lengths.
     pub(crate) hintless: Mutex<Vec<Ended<S::File>>>,
-    /// Held while full data files are sealed.
+    /// Held while a data file is prepared, and while full ones are sealed.
     pub(crate) sealing: Mutex<()>,
     /// Held while data files are merged.
     pub(crate) merging: Mutex<()>,

@@ -169,6 +169,11 @@ fn reads_and_writes_go_on_during_merges() {
                 })
             })
             .collect();
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                store.settle().unwrap();
+            }
+        });
         for _ in 0..10 {
             store.merge().unwrap();
             assert_eq!(store.len(), KEYS as usize);
