@@ -235,9 +235,14 @@ impl<S: Storage> Manifest<S> {
         self.writer.fits(edit.encoded().len())
     }
 
-    /// Creates the file of the next manifest. Without [`Self::change`] it means nothing.
-    pub(crate) fn create_next(&self, number: FileNumber) -> Result<LogWriter<S::Appender>> {
-        create(&self.storage, &self.dir, number, self.state.encode().len())
+    /// Creates the file of the next manifest, which is to begin with `edit`. Without [`Self::change`] it means nothing.
+    pub(crate) fn create_next(
+        &self,
+        number: FileNumber,
+        edit: &Edit,
+    ) -> Result<LogWriter<S::Appender>> {
+        let bytes = self.state.encode().len() + edit.encoded().len();
+        create(&self.storage, &self.dir, number, bytes)
     }
 
     /// Makes a change durable, in the `next` manifest if there is one.
@@ -280,14 +285,14 @@ impl<S: Storage> Manifest<S> {
     }
 }
 
-/// Creates a manifest's file, with room for a first frame of `state_bytes` and many more.
+/// Creates a manifest's file, with room for first frames of `bytes` and many more.
 fn create<S: Storage>(
     storage: &S,
     dir: &Path,
     number: FileNumber,
-    state_bytes: usize,
+    bytes: usize,
 ) -> Result<LogWriter<S::Appender>> {
-    let capacity = CAPACITY_MIN.max(8 * state_bytes as u64);
+    let capacity = CAPACITY_MIN.max(8 * bytes as u64);
     let appender = storage.create(&StoreFile::Manifest(number).path(dir), Some(capacity))?;
     Ok(LogWriter::new(appender, number))
 }

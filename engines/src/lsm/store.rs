@@ -434,7 +434,7 @@ impl<S: Storage> Core<S> {
             None
         } else {
             // If there is no room on the device, the old manifest stays, and nothing has happened.
-            Some(manifest.create_next(self.take_number())?)
+            Some(manifest.create_next(self.take_number(), edit)?)
         };
         self.fatal(manifest.change(edit, next))
     }

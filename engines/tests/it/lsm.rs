@@ -496,11 +496,11 @@ fn a_manifest_that_is_full_is_followed_by_another() {
     let disk = SimulatedDisk::new();
     live(&disk).1.unwrap();
     let trace = disk.trace();
-    let created = trace
+    let mut created = trace
         .lines()
         .enumerate()
         .filter(|(_, operation)| operation.contains("create") && operation.ends_with(".manifest"));
-    let (second, _) = created.skip(1).next().expect("a manifest was full");
+    let (second, _) = created.nth(1).expect("a manifest was full");
     for operation in second as u64 - 3..second as u64 + 12 {
         let disk = SimulatedDisk::new();
         disk.power_off_at(operation);
