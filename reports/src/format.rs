@@ -111,6 +111,17 @@ pub(crate) fn percent_change(percent: f64) -> String {
     format!("{sign}{text} %")
 }
 
+/// A time as RFC 3339 in UTC, to the second: `2026-01-02 03:04:05 UTC`.
+pub(crate) fn timestamp(rfc_3339: &str) -> String {
+    let text = match rfc_3339.split_once('.') {
+        Some((seconds, rest)) => {
+            format!("{seconds}{}", rest.trim_start_matches(|c: char| c.is_ascii_digit()))
+        }
+        None => rfc_3339.to_owned(),
+    };
+    text.replacen('T', " ", 1).replacen('Z', " UTC", 1)
+}
+
 /// `1 trial`, `3 trials`.
 pub(crate) fn plural(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
@@ -205,6 +216,19 @@ mod tests {
         check(
             percent_change,
             &[(3.21, "+3.2 %"), (-12.0, "−12.0 %"), (0.04, "±0.0 %"), (-0.04, "±0.0 %")],
+        );
+    }
+
+    #[test]
+    fn times_are_told_to_the_second() {
+        check(
+            timestamp,
+            &[
+                ("2026-01-02T03:04:05Z", "2026-01-02 03:04:05 UTC"),
+                ("2026-01-02T03:04:05.227429607Z", "2026-01-02 03:04:05 UTC"),
+                ("2026-01-02T03:04:05.2+01:00", "2026-01-02 03:04:05+01:00"),
+                ("yesterday", "yesterday"),
+            ],
         );
     }
 

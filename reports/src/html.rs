@@ -35,7 +35,7 @@ pub(crate) fn page(report: &Report<'_>, charts: &[Vec<Chart>]) -> Result<String>
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                meta name="description" content=(verdict);
+                meta name="description" content=(verdict.headline);
                 title { "kvdyno: " (title) }
                 link rel="icon" href="data:,";
                 style { (PreEscaped(style::css())) }

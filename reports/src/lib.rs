@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | `result.json` | [`ResultFile`] | [`ResultFile::read`], [`ResultFile::write`] |
 //! | a histogram | [`Latency`] and back | [`encode_latency`], [`decode_histogram`] |
-//! | one result | `summary.csv` | [`summary_csv`] |
+//! | one result | `summary.csv` | [`write_summary`], [`summary_csv`] |
 //! | one result | a table for the terminal | [`terminal_table`] |
 //! | one or several results | `report.html`, `summary.csv`, `*.png` | [`write_report`], [`report_html`] |
 //! | two results | what changed | [`compare()`] |
@@ -39,5 +39,5 @@ pub use error::{Error, Result};
 pub use latency::{decode_histogram, encode_latency};
 pub use report::{report_html, write_report};
 pub use result::*;
-pub use summary::{SUMMARY_COLUMNS, summary_csv};
+pub use summary::{SUMMARY_COLUMNS, summary_csv, write_summary};
 pub use table::{TerminalOptions, terminal_table};

@@ -6,7 +6,8 @@
 //! 3. Within a group, one workload in one phase is a [`Contest`]: there engines meet.
 //! 4. In a contest, the trials of one engine are one [`Series`].
 //!
-//! Loads come first, then workloads in the order in which the user named them, then recoveries.
+//! Contests keep the order of the run, which is the order in which their first cells ended: the load of a data
+//! set stands before the workloads that ran on it. Recoveries are kept apart.
 
 use std::collections::BTreeMap;
 
@@ -105,6 +106,20 @@ pub(crate) struct Entry<'a> {
     pub(crate) series: Series<'a>,
 }
 
+impl<'a> Group<'a> {
+    /// The load of the data set that a run worked on: the last one that began before it.
+    pub(crate) fn load_of(&self, run: &Contest<'_>) -> Option<&Contest<'a>> {
+        let same = |other: &Contest<'_>| other.workload == run.workload && other.phase == run.phase;
+        let at = self.contests.iter().position(same)?;
+        self.loads().filter(|(load, _)| *load < at).last().map(|(_, load)| load)
+    }
+
+    /// The loads with their places among the contests.
+    pub(crate) fn loads(&self) -> impl Iterator<Item = (usize, &Contest<'a>)> {
+        self.contests.iter().enumerate().filter(|(_, contest)| contest.phase == Phase::Load)
+    }
+}
+
 impl Group<'_> {
     /// For instance `class os · 1 thread · 100,000 records of 1,000 B`.
     pub(crate) fn title(&self) -> String {
@@ -196,7 +211,7 @@ impl<'a> Report<'a> {
         }
         let mut groups: Vec<_> = groups.into_values().collect();
         for group in &mut groups {
-            group.sort(results);
+            group.sort();
         }
         // What was measured first, what was only recovered last.
         groups.sort_by_key(|group| group.contests.is_empty());
@@ -255,19 +270,11 @@ impl<'a> Group<'a> {
         }
     }
 
-    fn sort(&mut self, results: &[ResultFile]) {
-        let rank = |contest: &Contest<'_>| {
-            workloads(results).position(|info| info.name == contest.workload)
-        };
-        for contests in [&mut self.contests, &mut self.recoveries] {
-            contests.sort_by(|a, b| {
-                (a.phase, rank(a), a.workload).cmp(&(b.phase, rank(b), b.workload))
-            });
-            for contest in contests {
-                contest.entries.sort_by_key(|entry| entry.engine);
-                for entry in &mut contest.entries {
-                    entry.series.cells.sort_by_key(|cell| cell.trial);
-                }
+    fn sort(&mut self) {
+        for contest in self.contests.iter_mut().chain(&mut self.recoveries) {
+            contest.entries.sort_by_key(|entry| entry.engine);
+            for entry in &mut contest.entries {
+                entry.series.cells.sort_by_key(|cell| cell.trial);
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::file::write_atomically;
 use crate::html::page;
 use crate::model::Report;
 use crate::result::ResultFile;
-use crate::summary::summary_csv_of;
+use crate::summary::write_summary_of;
 
 /// The page over one or several results, without the files that lie beside it.
 ///
@@ -38,7 +38,7 @@ pub fn write_report(results: &[ResultFile], dir: &Path) -> Result<Vec<PathBuf>> 
     let charts = charts(&report);
     let mut files = vec![dir.join("report.html"), dir.join("summary.csv")];
     write_atomically(&files[0], page(&report, &charts)?.as_bytes())?;
-    write_atomically(&files[1], summary_csv_of(results).as_bytes())?;
+    write_summary_of(results, &files[1])?;
     for chart in charts.iter().flatten() {
         let path = dir.join(format!("{}.png", chart.name));
         chart.png(&path)?;

@@ -36,7 +36,7 @@ pub(crate) fn winner(report: &Report<'_>, contest: &Contest<'_>) -> Option<usize
     (!rest.is_empty() && rest.iter().all(|other| clearly_faster(best.1, other.1))).then_some(best.0)
 }
 
-fn clearly_faster(fast: Spread, slow: Spread) -> bool {
+pub(crate) fn clearly_faster(fast: Spread, slow: Spread) -> bool {
     let margin = if fast.trials < 2 || slow.trials < 2 { SINGLE_TRIAL_MARGIN } else { 1.0 };
     fast.is_apart_from(slow) && fast.median > slow.median * margin
 }

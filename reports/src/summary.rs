@@ -5,7 +5,10 @@
 //! fsyncs) stands in the row `all` only. What does not apply is empty. Figures have all their digits.
 
 use std::fmt::Display;
+use std::path::Path;
 
+use crate::error::Result;
+use crate::file::write_atomically;
 use crate::model::{durability_name, phase_name};
 use crate::result::{Cell, CellStatus, Latency, Measurement, OperationStats, ResultFile};
 
@@ -50,12 +53,25 @@ pub fn summary_csv(result: &ResultFile) -> String {
     summary_csv_of(std::slice::from_ref(result))
 }
 
+/// Writes the summary of a result to `path` atomically.
+///
+/// # Errors
+/// [`Error::Io`](crate::Error::Io); an existing file is then untouched.
+pub fn write_summary(result: &ResultFile, path: &Path) -> Result<()> {
+    write_summary_of(std::slice::from_ref(result), path)
+}
+
+/// Writes the rows of several results under one header to `path` atomically.
+pub(crate) fn write_summary_of(results: &[ResultFile], path: &Path) -> Result<()> {
+    write_atomically(path, summary_csv_of(results).as_bytes())
+}
+
 /// The rows of several results under one header.
 #[expect(
     clippy::expect_used,
     reason = "rows of equal length written to memory as UTF-8 do not fail"
 )]
-pub(crate) fn summary_csv_of(results: &[ResultFile]) -> String {
+fn summary_csv_of(results: &[ResultFile]) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(SUMMARY_COLUMNS).expect("writing to memory");
     let cells =

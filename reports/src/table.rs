@@ -1,13 +1,13 @@
 //! The table that a person sees at the end of a run.
 //!
-//! One block per contest (workload and phase), engines as rows, then a block for recovery, then what
-//! the harness itself costs. Figures are medians over the trials; `±` is half their range in per
+//! One block per contest (workload and phase), engines as rows, columns as wide in all of them, then a block
+//! for recovery, then how to read it and what the harness itself costs. Figures are medians over the trials; `±` is half their range in per
 //! cent of the median. The fastest engine of a block is marked, but only where its trials lie
 //! apart from everyone else's.
 
 use std::fmt::Write as _;
 
-use comfy_table::{CellAlignment, Table, TableStyle};
+use comfy_table::{CellAlignment, ColumnConstraint, Table, TableStyle, Width};
 
 use crate::format;
 use crate::model::{Contest, Entry, Group, Report, Role};
@@ -26,6 +26,8 @@ pub struct TerminalOptions {
 
 /// Marks the fastest engine of a block.
 const BEST: &str = "◀";
+/// Heads the column of half the trials' range.
+const SPREAD: &str = "±";
 
 /// A figure's column: its heading, how it is computed and told, and how dispensable it is.
 struct Column {
@@ -37,7 +39,7 @@ struct Column {
 
 const COLUMNS: [Column; 11] = [
     Column { heading: "ops/s", text: |s| told(s.throughput(), format::rate), dispensable: 0 },
-    Column { heading: "±", text: |s| s.throughput().and_then(half_range), dispensable: 6 },
+    Column { heading: SPREAD, text: |s| s.throughput().and_then(half_range), dispensable: 6 },
     Column { heading: "p50", text: |s| latency(s, |l| Some(l.p50_ns)), dispensable: 1 },
     Column { heading: "p99", text: |s| latency(s, |l| l.p99_ns), dispensable: 2 },
     Column { heading: "p99.9", text: |s| latency(s, |l| l.p999_ns), dispensable: 8 },
@@ -84,12 +86,12 @@ fn half_range(spread: Spread) -> Option<String> {
 /// A result as text for a terminal.
 pub fn terminal_table(result: &ResultFile, options: TerminalOptions) -> String {
     let report = Report::new(std::slice::from_ref(result));
-    let columns = fitting_columns(&report, options.width);
+    let layout = Layout::new(&report, options.width);
     let mut text = String::new();
     for group in &report.groups {
         push_line(&mut text, &format!("{}, {}", group.title(), medians(group)), options.color);
         for contest in &group.contests {
-            text.push_str(&contest_block(&report, contest, &columns, options));
+            text.push_str(&contest_block(&report, contest, &layout, options));
         }
         for contest in &group.recoveries {
             text.push_str(&recovery_block(&report, contest, options));
@@ -98,7 +100,13 @@ pub fn terminal_table(result: &ResultFile, options: TerminalOptions) -> String {
     if result.cells.is_empty() {
         text.push_str("nothing was measured\n");
     }
-    text.push_str(&footer(result));
+    text.push('\n');
+    for line in [legend(&report, &layout.columns), harness(result)].into_iter().flatten() {
+        push_wrapped(&mut text, &line, options.width);
+    }
+    for warning in &result.run.warnings {
+        push_wrapped(&mut text, &format!("warning: {}", one_line(warning)), options.width);
+    }
     text
 }
 
@@ -114,61 +122,100 @@ fn push_line(text: &mut String, line: &str, color: bool) {
     text.push_str(&format!("{bold}{line}{plain}\n"));
 }
 
-/// The columns for which every block has room.
-fn fitting_columns(report: &Report<'_>, width: u16) -> Vec<&'static Column> {
-    let contests = || report.groups.iter().flat_map(|group| &group.contests);
-    let mut columns: Vec<&'static Column> = COLUMNS.iter().collect();
-    while columns.len() > 2 {
-        let fits = |contest| {
-            let (table, _) = contest_table(report, contest, &columns);
-            table.lines().all(|line| line.trim_end().chars().count() <= usize::from(width))
-        };
-        if contests().all(fits) {
-            break;
+/// Adds a line, in several where the terminal is narrower.
+fn push_wrapped(text: &mut String, line: &str, width: u16) {
+    let mut column = 0;
+    for word in line.split(' ') {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > usize::from(width) {
+            text.push_str("\n  ");
+            column = 2;
+        } else if column > 0 {
+            text.push(' ');
+            column += 1;
         }
-        let most = columns.iter().map(|column| column.dispensable).max();
-        columns.retain(|column| Some(column.dispensable) != most);
+        text.push_str(word);
+        column += length;
     }
-    columns
+    text.push('\n');
+}
+
+/// Which columns are shown, and how wide all of them are in every block.
+struct Layout {
+    columns: Vec<&'static Column>,
+    /// Of the engines' names and then of the columns.
+    widths: Vec<usize>,
+}
+
+/// Spaces about the content of a cell.
+const PADDING: usize = 2;
+
+impl Layout {
+    /// As many columns as the terminal has room for.
+    fn new(report: &Report<'_>, width: u16) -> Self {
+        let contests = || report.groups.iter().flat_map(|group| &group.contests);
+        let entries = || contests().flat_map(|contest| &contest.entries);
+        let has_spread = entries().any(|entry| entry.series.trials().0 > 1);
+        let mut columns: Vec<&'static Column> =
+            COLUMNS.iter().filter(|column| has_spread || column.heading != SPREAD).collect();
+        loop {
+            let mut widths = vec![0];
+            widths.extend(columns.iter().map(|column| column.heading.chars().count()));
+            for row in contests().flat_map(|contest| rows(report, contest, &columns)) {
+                for (width, cell) in widths.iter_mut().zip(row) {
+                    *width = cell.chars().count().max(*width);
+                }
+            }
+            // The last column's padding to the right is not printed.
+            let total = widths.iter().map(|width| width + PADDING).sum::<usize>() - 1;
+            if total <= usize::from(width) || columns.len() <= 2 {
+                return Self { columns, widths };
+            }
+            let most = columns.iter().map(|column| column.dispensable).max();
+            columns.retain(|column| Some(column.dispensable) != most);
+        }
+    }
 }
 
 fn contest_block(
     report: &Report<'_>,
     contest: &Contest<'_>,
-    columns: &[&Column],
+    layout: &Layout,
     options: TerminalOptions,
 ) -> String {
-    let (table, remarks) = contest_table(report, contest, columns);
+    let mut table = new_table();
+    let headings = layout.columns.iter().map(|column| column.heading);
+    table.set_header([""].into_iter().chain(headings));
+    table.add_rows(rows(report, contest, &layout.columns));
+    align_right(&mut table);
+    for (at, width) in layout.widths.iter().enumerate() {
+        if let Some(column) = table.column_mut(at) {
+            let width = u16::try_from(width + PADDING).unwrap_or(u16::MAX);
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width)));
+        }
+    }
+    let is_remarkable = |entry: &&Entry<'_>| {
+        let (good, all) = entry.series.trials();
+        entry.series.outcome() != Outcome::Measured || good < all
+    };
+    let remarkable = contest.entries.iter().filter(is_remarkable);
+    let remarks: Vec<_> =
+        remarkable.map(|entry| remark(&name(report, entry), &entry.series)).collect();
     block(&heading(contest), &table, &remarks, options)
 }
 
-/// The engines that were measured as a table, and remarks about those that were not.
-fn contest_table(
-    report: &Report<'_>,
-    contest: &Contest<'_>,
-    columns: &[&Column],
-) -> (Table, Vec<String>) {
+/// The engines that were measured, with their figures.
+fn rows(report: &Report<'_>, contest: &Contest<'_>, columns: &[&Column]) -> Vec<Vec<String>> {
     let best = winner(report, contest);
-    let mut table = new_table();
-    table.set_header([""].into_iter().chain(columns.iter().map(|column| column.heading)));
-    let mut remarks = Vec::new();
-    for entry in &contest.entries {
+    let measured = contest.entries.iter().filter(|entry| entry.series.throughput().is_some());
+    let row = |entry: &Entry<'_>| {
         let name = name(report, entry);
-        let (good, all) = entry.series.trials();
-        if entry.series.outcome() != Outcome::Measured || good < all {
-            remarks.push(remark(&name, &entry.series));
-        }
-        if entry.series.throughput().is_none() {
-            continue;
-        }
-        let mark = if best == Some(entry.engine) { format!("{name} {BEST}") } else { name };
-        let figures = columns
-            .iter()
-            .map(|column| (column.text)(&entry.series).unwrap_or_else(|| "n/a".to_owned()));
-        table.add_row([mark].into_iter().chain(figures));
-    }
-    align_right(&mut table);
-    (table, remarks)
+        let name = if best == Some(entry.engine) { format!("{name} {BEST}") } else { name };
+        let figure =
+            |column: &&Column| (column.text)(&entry.series).unwrap_or_else(|| "n/a".to_owned());
+        [name].into_iter().chain(columns.iter().map(figure)).collect()
+    };
+    measured.map(row).collect()
 }
 
 fn align_right(table: &mut Table) {
@@ -217,9 +264,12 @@ fn heading(contest: &Contest<'_>) -> String {
     let name = contest.workload;
     match (contest.phase, contest.info) {
         (Phase::Load, _) => format!("{name} · writing the records into an empty store"),
-        (Phase::Recover, _) => format!(
-            "recovery · {name} · killed while writing, reopened, every acknowledged write looked up"
-        ),
+        (Phase::Recover, _) => {
+            let name = if name == "recovery" { "" } else { &format!(" of {name}") };
+            format!(
+                "recovery{name} · killed while writing, reopened, every acknowledged write looked up"
+            )
+        }
         (Phase::Run, Some(info)) if !info.mix.is_empty() => format!("{name} · {}", mix(&info.mix)),
         (Phase::Run, _) => name.to_owned(),
     }
@@ -304,30 +354,45 @@ fn block(heading: &str, table: &Table, remarks: &[String], options: TerminalOpti
     text
 }
 
-/// What the harness itself costs, and what a reader must know.
-fn footer(result: &ResultFile) -> String {
+/// What the marks and columns mean, as far as they are shown.
+fn legend(report: &Report<'_>, columns: &[&Column]) -> Option<String> {
+    let contests = || report.groups.iter().flat_map(|group| &group.contests);
+    let has_best = contests().any(|contest| winner(report, contest).is_some());
+    let shown = |heading: &str| columns.iter().any(|column| column.heading == heading);
+    let amplifications: Vec<&str> = [("write amp", "write"), ("space amp", "space")]
+        .into_iter()
+        .filter_map(|(heading, word)| shown(heading).then_some(word))
+        .collect();
+    let words = [
+        has_best.then(|| format!("{BEST} fastest")),
+        shown(SPREAD).then(|| format!("{SPREAD} half the trials' range")),
+        (!amplifications.is_empty())
+            .then(|| format!("{} amplification after settling", format::list(&amplifications))),
+        shown("memory").then(|| "memory above the harness's own".to_owned()),
+    ];
+    let words: Vec<_> = words.into_iter().flatten().collect();
+    (contests().next().is_some() && !words.is_empty()).then(|| words.join(" · "))
+}
+
+/// What the harness itself costs.
+fn harness(result: &ResultFile) -> Option<String> {
     let harness = &result.harness;
-    let mut text = String::from("\n");
-    let costs: Vec<_> = harness.noop.iter().map(|noop| noop.ns_per_operation).collect();
-    if let Some(cost) = Spread::of(costs) {
-        let range = if cost.min < cost.max {
-            format!("{} to {}", format::latency(cost.min), format::latency(cost.max))
-        } else {
+    let costs = harness.noop.iter().map(|noop| noop.ns_per_operation);
+    let mut text = match Spread::of(costs) {
+        Some(cost) if cost.min < cost.max => format!(
+            "harness: {} to {} an operation",
+            format::latency(cost.min),
             format::latency(cost.max)
-        };
-        let _ = write!(text, "harness: {range} an operation on an engine that does nothing");
-    } else {
-        text.push_str("harness: own cost not measured");
-    }
-    let _ = writeln!(
+        ),
+        Some(cost) => format!("harness: {} an operation", format::latency(cost.max)),
+        None => "harness: own cost not measured".to_owned(),
+    };
+    let _ = write!(
         text,
-        "; clock {}, {} a reading, step {}",
+        " · clock {}: {} a reading, step {}",
         one_line(&harness.clock),
         format::latency(harness.clock_read_ns),
         format::latency(harness.clock_step_ns),
     );
-    for warning in &result.run.warnings {
-        let _ = writeln!(text, "warning: {}", one_line(warning));
-    }
-    text
+    Some(text)
 }

@@ -1,4 +1,8 @@
 //! Bytes written by source, as a multiple of what the user wrote: where write amplification comes from.
+//!
+//! Where hardly anything was written, whatever else the device took makes a ratio of any size. So the axis
+//! ends at the longest bar within a few times the median one; what lies beyond is drawn at the edge with an
+//! arrow and its figure.
 
 use std::collections::BTreeMap;
 
@@ -13,25 +17,64 @@ use crate::series::{Series, Spread};
 
 const ROW: f64 = 20.0;
 const HEAD: f64 = 24.0;
-const TOP: f64 = 34.0;
-const RIGHT: f64 = WIDTH - 64.0;
+const LEGEND_LINE: f64 = 20.0;
+/// The axis reaches at most this many times the median bar.
+const REACH: f64 = 4.0;
+/// Below this, what else the device took weighs heavily in its figure.
+const LITTLE_BYTES: u64 = 10_000_000;
+/// Between a bar and its figure.
+const GAP: f64 = 8.0;
+/// Width of the arrow that stands for what lies beyond the axis.
+const ARROW: f64 = 9.0;
+
+/// The bars of a workload.
+struct Panel<'a> {
+    workload: &'a str,
+    bars: Vec<Bar<'a>>,
+}
 
 struct Bar<'a> {
     engine: &'a Engine<'a>,
     /// Ratio to user bytes by source, in the palette's order; empty where the engine does not tell.
     parts: Vec<(&'static str, f64)>,
     /// What the block device took, as a ratio to user bytes.
-    device: Option<Spread>,
+    device: Option<f64>,
+    /// The most that a trial wrote.
+    user_bytes: u64,
 }
 
 impl Bar<'_> {
     fn total(&self) -> f64 {
         self.parts.iter().map(|(_, ratio)| ratio).sum()
     }
+
+    fn end(&self) -> f64 {
+        self.total().max(self.device.unwrap_or(0.0))
+    }
+
+    /// The figure behind the bar, and the one beyond an axis that ends at `reach`.
+    fn labels(&self, reach: f64) -> (Option<String>, Option<String>) {
+        let total = (!self.parts.is_empty()).then(|| format::ratio(self.total()));
+        let device = self.device.map(|device| format!("{} device", format::ratio(device)));
+        let is_beyond = |ratio: Option<f64>| ratio.is_some_and(|ratio| ratio > reach);
+        match (total, device) {
+            (Some(total), Some(device)) if is_beyond(self.device) => {
+                if self.total() > reach * 0.75 {
+                    (None, Some(format!("{total}, {device}")))
+                } else {
+                    (Some(total), Some(device))
+                }
+            }
+            (Some(total), _) if self.total() > reach => (None, Some(total)),
+            (Some(total), _) => (Some(total), None),
+            (None, device) if is_beyond(self.device) => (None, device),
+            (None, device) => (device, None),
+        }
+    }
 }
 
 pub(super) fn chart(report: &Report<'_>, group: &Group<'_>) -> Option<Chart> {
-    let mut panels: Vec<(&str, Vec<Bar<'_>>)> = Vec::new();
+    let mut panels: Vec<Panel<'_>> = Vec::new();
     for contest in &group.contests {
         let bars: Vec<_> = contest
             .entries
@@ -40,7 +83,7 @@ pub(super) fn chart(report: &Report<'_>, group: &Group<'_>) -> Option<Chart> {
             .filter_map(|entry| bar(report.engine(entry), &entry.series))
             .collect();
         if bars.iter().any(|bar| !bar.parts.is_empty()) {
-            panels.push((contest.workload, bars));
+            panels.push(Panel { workload: contest.workload, bars });
         }
     }
     if panels.is_empty() {
@@ -50,10 +93,7 @@ pub(super) fn chart(report: &Report<'_>, group: &Group<'_>) -> Option<Chart> {
         name: anchor(group, &["bytes-written"]),
         title: "Bytes written for each byte of user data, by source".to_owned(),
         finding: finding(&panels),
-        caption: format!(
-            "What the engine says it wrote, after settling, ÷ key and value bytes handed to it; the upright line is what the block device took. Medians over {}.",
-            format::plural(group.trials() as u64, "trial")
-        ),
+        caption: caption(group, &panels),
         name_columns: 2,
         header: ["workload", "engine"]
             .into_iter()
@@ -61,13 +101,13 @@ pub(super) fn chart(report: &Report<'_>, group: &Group<'_>) -> Option<Chart> {
             .chain(["sum", "device"])
             .map(|name| name.replace('_', " "))
             .collect(),
-        rows: panels.iter().flat_map(|(workload, bars)| rows(workload, bars)).collect(),
+        rows: panels.iter().flat_map(rows).collect(),
         drawing: draw(&panels),
     })
 }
 
 fn bar<'a>(engine: &'a Engine<'a>, series: &Series<'_>) -> Option<Bar<'a>> {
-    let device = series.spread(|m| m.amplification.write_device_settled);
+    let device = series.spread(|m| m.amplification.write_device_settled).map(|s| s.median);
     let mut by_source: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
     if !series.outcome().is_wrong() {
         for measurement in series.measurements() {
@@ -89,12 +129,14 @@ fn bar<'a>(engine: &'a Engine<'a>, series: &Series<'_>) -> Option<Bar<'a>> {
             (spread.median > 0.0).then_some((*name, spread.median))
         })
         .collect();
-    (!parts.is_empty() || device.is_some()).then_some(Bar { engine, parts, device })
+    let user_bytes = series.measurements().map(|m| m.io.user_bytes_written).max().unwrap_or(0);
+    let is_told = !parts.is_empty() || device.is_some();
+    is_told.then_some(Bar { engine, parts, device, user_bytes })
 }
 
-fn finding(panels: &[(&str, Vec<Bar<'_>>)]) -> String {
+fn finding(panels: &[Panel<'_>]) -> String {
     let bars =
-        panels.iter().flat_map(|(workload, bars)| bars.iter().map(move |bar| (*workload, bar)));
+        panels.iter().flat_map(|panel| panel.bars.iter().map(move |bar| (panel.workload, bar)));
     let mut told: Vec<_> = bars.filter(|(_, bar)| !bar.parts.is_empty()).collect();
     told.sort_by(|a, b| a.1.total().total_cmp(&b.1.total()));
     let words = |(workload, bar): &(&str, &Bar<'_>)| {
@@ -105,7 +147,7 @@ fn finding(panels: &[(&str, Vec<Bar<'_>>)]) -> String {
             let largest = most.1.parts.iter().max_by(|a, b| a.1.total_cmp(&b.1));
             let largest = largest.map_or("", |(name, _)| *name);
             format!(
-                "A byte of user data costs between {} and {}, most of it {}.",
+                "By their own count engines wrote from {} to {} for each byte of user data; the largest share of the latter is {}.",
                 words(least),
                 words(most),
                 largest.replace('_', " ")
@@ -116,9 +158,47 @@ fn finding(panels: &[(&str, Vec<Bar<'_>>)]) -> String {
     }
 }
 
-fn rows<'a>(workload: &'a str, bars: &'a [Bar<'a>]) -> impl Iterator<Item = Vec<String>> + 'a {
-    bars.iter().map(move |bar| {
-        let mut row = vec![workload.to_owned(), bar.engine.label.clone()];
+fn caption(group: &Group<'_>, panels: &[Panel<'_>]) -> String {
+    let bars = || panels.iter().flat_map(|panel| &panel.bars);
+    let mut text = format!(
+        "What the engine says it wrote, after settling, ÷ key and value bytes handed to it; the upright line is what the block device took. Medians over {}.",
+        format::plural(group.trials() as u64, "trial")
+    );
+    let mut silent: Vec<&str> = bars()
+        .map(|bar| bar.engine.label.as_str())
+        .filter(|label| bars().all(|bar| bar.engine.label != *label || bar.parts.is_empty()))
+        .collect();
+    silent.sort_unstable();
+    silent.dedup();
+    if !silent.is_empty() {
+        let verb = if silent.len() == 1 { "does" } else { "do" };
+        text.push_str(&format!(" {} {verb} not tell.", format::list(&silent)));
+    }
+    let most = |panel: &Panel<'_>| panel.bars.iter().map(|bar| bar.user_bytes).max().unwrap_or(0);
+    let little: Vec<&Panel<'_>> = panels
+        .iter()
+        .filter(|panel| {
+            most(panel) < LITTLE_BYTES && panel.bars.iter().any(|bar| bar.device.is_some())
+        })
+        .collect();
+    if let Some(bytes) = little.iter().map(|panel| most(panel)).max() {
+        let names: Vec<&str> = little.iter().map(|panel| panel.workload).collect();
+        text.push_str(&format!(
+            " Little was written on {} ({} of user data at most), so whatever else the device took weighs heavily there.",
+            format::list(&names),
+            format::bytes(bytes as f64)
+        ));
+    }
+    let reach = reach(panels);
+    if bars().any(|bar| bar.end() > reach) {
+        text.push_str(" Arrows: beyond the axis.");
+    }
+    text
+}
+
+fn rows<'a>(panel: &'a Panel<'a>) -> impl Iterator<Item = Vec<String>> + 'a {
+    panel.bars.iter().map(|bar| {
+        let mut row = vec![panel.workload.to_owned(), bar.engine.label.clone()];
         row.extend(SOURCES.iter().map(|(name, _)| {
             let part = bar.parts.iter().find(|(part, _)| part == name);
             part.map_or_else(|| "–".to_owned(), |(_, ratio)| format::figure(*ratio))
@@ -128,84 +208,187 @@ fn rows<'a>(workload: &'a str, bars: &'a [Bar<'a>]) -> impl Iterator<Item = Vec<
         } else {
             format::figure(bar.total())
         });
-        row.push(bar.device.map_or_else(|| "n/a".to_owned(), |s| format::figure(s.median)));
+        row.push(bar.device.map_or_else(|| "n/a".to_owned(), format::figure));
         row
     })
 }
 
-fn draw(panels: &[(&str, Vec<Bar<'_>>)]) -> Drawing {
-    let bars = || panels.iter().flat_map(|(_, bars)| bars);
-    let most = bars()
-        .map(|bar| bar.total().max(bar.device.map_or(0.0, |device| device.median)))
-        .fold(0.0, f64::max);
+/// Where the axis ends: at the longest bar within [`REACH`] times the median one.
+fn reach(panels: &[Panel<'_>]) -> f64 {
+    let ends = || panels.iter().flat_map(|panel| &panel.bars).map(Bar::end);
+    let limit = Spread::of(ends()).map_or(0.0, |spread| spread.median * REACH);
+    ends().filter(|end| *end <= limit).fold(0.0, f64::max).max(1e-9)
+}
+
+/// The right end of the axis: as far right as every figure behind its bar allows.
+fn right_end(panels: &[Panel<'_>], left: f64, reach: f64) -> f64 {
+    let room = |share: f64, label: &str| {
+        let free = WIDTH - GAP * 2.0 - text_width(label, TEXT) - left;
+        if share > 0.0 { left + free / share } else { f64::INFINITY }
+    };
+    let bars = panels.iter().flat_map(|panel| &panel.bars);
+    bars.flat_map(|bar| {
+        let (behind, beyond) = bar.labels(reach);
+        let share = if beyond.is_some() { bar.total() } else { bar.end() } / reach;
+        [
+            behind.map_or(f64::INFINITY, |label| room(share.min(1.0), &label)),
+            beyond.map_or(f64::INFINITY, |label| room(1.0, &label) - ARROW),
+        ]
+    })
+    .fold(WIDTH - 24.0, f64::min)
+    .max(left + 100.0)
+}
+
+fn draw(panels: &[Panel<'_>]) -> Drawing {
+    let bars = || panels.iter().flat_map(|panel| &panel.bars);
     let label = bars().map(|bar| text_width(&bar.engine.label, TEXT)).fold(0.0, f64::max);
     let left = 24.0 + label.min(170.0) + 26.0;
-    let rows: usize = panels.iter().map(|(_, bars)| bars.len()).sum();
-    let bottom = TOP + rows as f64 * ROW + panels.len() as f64 * HEAD;
-    let mut drawing = Drawing::new(bottom + 36.0);
-    let ticks = linear_ticks(most, 6);
-    let x = Axis::linear((0.0, most.max(1e-9)), (left, RIGHT));
-    legend(&mut drawing, panels);
-    for tick in ticks.into_iter().filter(|tick| *tick <= most * 1.001) {
+    let reach = reach(panels);
+    let x = Axis::linear((0.0, reach), (left, right_end(panels, left, reach)));
+    let mut drawing = Drawing::default();
+    let top = legend(&mut drawing, panels) + 10.0;
+    let bottom = top + bars().count() as f64 * ROW + panels.len() as f64 * HEAD;
+    drawing.height = bottom + 36.0;
+    for tick in linear_ticks(reach, 6).into_iter().filter(|tick| *tick <= reach * 1.001) {
         let color = if tick == 0.0 { AXIS } else { GRID };
-        drawing.line((x.at(tick), TOP), (x.at(tick), bottom), color, 1.0);
+        // Not through the names of workloads, which may reach to the right of zero.
+        let mut y = top;
+        for panel in panels {
+            let end = y + HEAD + panel.bars.len() as f64 * ROW;
+            drawing.line((x.at(tick), y + HEAD), (x.at(tick), end), color, 1.0);
+            y = end;
+        }
         drawing.muted((x.at(tick), bottom + 14.0), format!("{tick}×"), Anchor::Middle);
     }
-    let mut y = TOP;
-    for (workload, bars) in panels {
-        drawing.text((24.0, y + HEAD / 2.0 + 2.0), *workload, Anchor::Left);
+    let mut y = top;
+    for panel in panels {
+        drawing.text((24.0, y + HEAD / 2.0 + 2.0), panel.workload, Anchor::Left);
         y += HEAD;
-        for bar in bars {
+        for bar in &panel.bars {
             let middle = y + ROW / 2.0;
             drawing.mark((30.0, middle), 4.0, style(bar.engine.style));
             drawing.text((40.0, middle), &bar.engine.label, Anchor::Left);
-            row(&mut drawing, bar, &x, middle);
+            row(&mut drawing, bar, &x, reach, middle);
             y += ROW;
         }
     }
     drawing
 }
 
-fn row(drawing: &mut Drawing, bar: &Bar<'_>, x: &Axis, y: f64) {
+fn row(drawing: &mut Drawing, bar: &Bar<'_>, x: &Axis, reach: f64, y: f64) {
     let mut from = 0.0;
-    for (name, ratio) in &bar.parts {
+    for (name, ratio) in bar.parts.iter().filter(|(_, ratio)| *ratio > 0.0) {
         let (a, b) = (x.at(from), x.at(from + ratio));
         drawing.rect((a, y - 7.0), (b, y + 7.0), source(name).1, 1.0);
         from += ratio;
     }
     let mut end = x.at(from);
-    if let Some(device) = bar.device {
-        let at = x.at(device.median);
+    if let Some(device) = bar.device.filter(|device| *device <= reach) {
+        let at = x.at(device);
         drawing.line((at, y - 9.0), (at, y + 9.0), INK, 2.0);
         end = end.max(at);
     }
-    if bar.parts.is_empty() {
-        let words = bar.device.map_or_else(String::new, |device| {
-            format!("device {}; the engine does not tell", format::ratio(device.median))
-        });
-        drawing.muted((end + 8.0, y), words, Anchor::Left);
-    } else {
-        drawing.text((end + 8.0, y), format::ratio(bar.total()), Anchor::Left);
+    let (behind, beyond) = bar.labels(reach);
+    let mut write = |at: f64, text: String| {
+        if bar.parts.is_empty() {
+            drawing.muted((at, y), text, Anchor::Left);
+        } else {
+            drawing.text((at, y), text, Anchor::Left);
+        }
+    };
+    if let Some(text) = behind {
+        write(end + GAP, text);
+    }
+    if let Some(text) = beyond {
+        let edge = x.at(reach);
+        write(edge + ARROW + GAP, text);
+        let arrow = vec![(edge, y - 6.0), (edge + ARROW, y), (edge, y + 6.0)];
+        drawing.area(arrow, INK, 1.0);
     }
 }
 
-fn legend(drawing: &mut Drawing, panels: &[(&str, Vec<Bar<'_>>)]) {
-    let used = |name: &str| {
-        panels
-            .iter()
-            .flat_map(|(_, bars)| bars)
-            .flat_map(|bar| &bar.parts)
-            .any(|part| part.0 == name)
+/// Draws what the colours mean, in as many lines as it needs, and returns where it ends.
+fn legend(drawing: &mut Drawing, panels: &[Panel<'_>]) -> f64 {
+    let bars = || panels.iter().flat_map(|panel| &panel.bars);
+    let used = |name: &str| bars().flat_map(|bar| &bar.parts).any(|part| part.0 == name);
+    let (mut left, mut y) = (24.0, 13.0);
+    let mut place = |word: &str| {
+        let width = text_width(word, TEXT) + 36.0;
+        if left + width - 18.0 > WIDTH {
+            (left, y) = (24.0, y + LEGEND_LINE);
+        }
+        let at = (left, y);
+        left += width;
+        at
     };
-    let mut left = 24.0;
     for (name, color) in SOURCES.iter().filter(|(name, _)| used(name)) {
         let word = name.replace('_', " ");
-        drawing.rect((left, 7.0), (left + 12.0, 19.0), *color, 1.0);
-        drawing.muted((left + 17.0, 13.0), word.as_str(), Anchor::Left);
-        left += text_width(&word, TEXT) + 36.0;
+        let (left, y) = place(&word);
+        drawing.rect((left, y - 6.0), (left + 12.0, y + 6.0), *color, 1.0);
+        drawing.muted((left + 17.0, y), word, Anchor::Left);
     }
-    if panels.iter().flat_map(|(_, bars)| bars).any(|bar| bar.device.is_some()) {
-        drawing.line((left + 6.0, 5.0), (left + 6.0, 21.0), INK, 2.0);
-        drawing.muted((left + 14.0, 13.0), "block device", Anchor::Left);
+    if bars().any(|bar| bar.device.is_some()) {
+        let (left, y) = place("block device");
+        drawing.line((left + 6.0, y - 8.0), (left + 6.0, y + 8.0), INK, 2.0);
+        drawing.muted((left + 14.0, y), "block device", Anchor::Left);
+    }
+    y + LEGEND_LINE / 2.0
+}
+
+#[cfg(test)]
+#[allow(clippy::float_cmp, reason = "the values are exact")]
+mod tests {
+    use super::*;
+    use crate::chart::drawing::Mark;
+
+    fn engine() -> Engine<'static> {
+        Engine {
+            label: "lsm".to_owned(),
+            name: "lsm",
+            file: 0,
+            info: None,
+            role: Role::Store,
+            style: 0,
+        }
+    }
+
+    fn panels<'a>(engine: &'a Engine<'a>, bars: &[(f64, f64)]) -> Vec<Panel<'a>> {
+        let bar = |&(log, device): &(f64, f64)| Bar {
+            engine,
+            parts: if log > 0.0 { vec![("log", log)] } else { Vec::new() },
+            device: (device > 0.0).then_some(device),
+            user_bytes: 1,
+        };
+        vec![Panel { workload: "w", bars: bars.iter().map(bar).collect() }]
+    }
+
+    #[test]
+    fn one_extreme_figure_does_not_squeeze_the_others() {
+        let engine = engine();
+        let panels =
+            panels(&engine, &[(1.0, 2.0), (0.0, 2.5), (2.0, 3.0), (1.5, 20.0), (0.0, 1e3)]);
+        assert_eq!(reach(&panels), 3.0);
+        assert_eq!(
+            panels[0].bars[3].labels(3.0),
+            (Some("1.50×".into()), Some("20.0× device".into()))
+        );
+        assert_eq!(panels[0].bars[4].labels(3.0), (None, Some("1,000× device".into())));
+    }
+
+    #[test]
+    fn no_figure_is_cut_off() {
+        let engine = engine();
+        for bars in [
+            vec![(1.0, 0.0)],
+            vec![(0.0, 1.0), (0.0, 123_456.0), (0.0, 1.0)],
+            vec![(2.0, 2.0), (2.0, 123_456.0), (0.0, 2.0), (1.0, 2.0)],
+            vec![(9_999.0, 123_456.0), (1.0, 1.0), (1.0, 1.0)],
+        ] {
+            for mark in draw(&panels(&engine, &bars)).marks {
+                if let Mark::Text { at, text, anchor: Anchor::Left, .. } = mark {
+                    assert!(at.0 + text_width(&text, TEXT) <= WIDTH, "{text} at {at:?}: {bars:?}");
+                }
+            }
+        }
     }
 }

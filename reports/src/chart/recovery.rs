@@ -11,6 +11,8 @@ use crate::series::Spread;
 
 const ROW: f64 = 34.0;
 const TOP: f64 = 34.0;
+/// Width of a figure beside its mark.
+const LABEL: f64 = 66.0;
 
 struct Row<'a> {
     engine: &'a Engine<'a>,
@@ -44,7 +46,11 @@ pub(super) fn chart(
     };
     Some(Chart {
         name,
-        title: format!("Recovery: opening the store ({})", contest.workload),
+        title: if contest.workload == "recovery" {
+            "Recovery: opening the store".to_owned()
+        } else {
+            format!("Recovery: opening the store ({})", contest.workload)
+        },
         finding: finding(&rows),
         caption: format!(
             "The store is opened after kill -9 while it was being written, and once more after a clean close; every acknowledged write is looked up. {}.",
@@ -110,8 +116,9 @@ fn draw(rows: &[Row<'_>]) -> Drawing {
     let bottom = TOP + rows.len() as f64 * ROW;
     let mut drawing = Drawing::new(bottom + 36.0);
     let label = rows.iter().map(|row| text_width(&row.engine.label, TEXT)).fold(0.0, f64::max);
-    let left = 24.0 + label.min(170.0) + 40.0;
-    let right = WIDTH - 80.0;
+    // Room for the figures of marks that lie at the ends of the axis.
+    let left = 24.0 + label.min(170.0) + 32.0 + LABEL;
+    let right = WIDTH - 24.0 - LABEL;
     let spreads = || rows.iter().flat_map(|row| [row.killed, row.clean]);
     let least = spreads().map(|s| s.min).filter(|ms| *ms > 0.0).fold(f64::INFINITY, f64::min);
     let most = spreads().map(|s| s.max).fold(0.0, f64::max);

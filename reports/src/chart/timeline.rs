@@ -1,11 +1,12 @@
 //! Throughput over time: a strip per engine, all on the same scales, with background work behind it.
 
 use super::axis::{Axis, linear_ticks};
-use super::drawing::{Anchor, Drawing, WIDTH};
+use super::drawing::{Anchor, Drawing, TEXT, WIDTH};
+use super::render::text_width;
 use super::{Chart, anchor};
 use crate::format;
 use crate::model::{Contest, Engine, Group, Report, Role};
-use crate::palette::{AXIS, GRID, MUTED, STALL, WORK, style};
+use crate::palette::{AXIS, Color, GRID, MUTED, STALL, WORK, style};
 use crate::result::{Cell, Measurement, TimelinePoint};
 
 const LEFT: f64 = 64.0;
@@ -13,14 +14,26 @@ const RIGHT: f64 = WIDTH - 24.0;
 const TOP: f64 = 34.0;
 const STRIP: f64 = 62.0;
 const HEAD: f64 = 28.0;
-/// A last interval shorter than this share of the first one says nothing about throughput.
+/// A last interval shorter than this share of the first one says nothing about throughput by itself.
 const SHORTEST_SHARE: f64 = 0.2;
+/// Room above the highest throughput.
+const HEADROOM: f64 = 1.08;
+/// An engine whose every interval reaches this share of its mean throughput has no dip to speak of.
+const STEADY_PERCENT: f64 = 95.0;
 
 struct Strip<'a> {
     engine: &'a Engine<'a>,
     cell: &'a Cell,
     measurement: &'a Measurement,
-    points: Vec<(f64, f64)>,
+    steps: Vec<Step>,
+}
+
+/// Throughput of an interval.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Step {
+    from_s: f64,
+    to_s: f64,
+    ops_per_s: f64,
 }
 
 pub(super) fn chart(
@@ -34,12 +47,12 @@ pub(super) fn chart(
         .filter(|entry| report.engine(entry).role == Role::Store)
         .filter_map(|entry| {
             let (cell, measurement) = entry.series.median_trial()?;
-            let points = points(&measurement.timeline);
+            let steps = steps(&measurement.timeline);
             let engine = report.engine(entry);
-            (!points.is_empty()).then_some(Strip { engine, cell, measurement, points })
+            (!steps.is_empty()).then_some(Strip { engine, cell, measurement, steps })
         })
         .collect();
-    if strips.iter().all(|strip| strip.points.len() < 2) {
+    if strips.iter().all(|strip| strip.steps.len() < 2) {
         return None;
     }
     Some(Chart {
@@ -47,10 +60,10 @@ pub(super) fn chart(
         title: format!("{}: throughput over time", contest.workload),
         finding: finding(&strips),
         caption:
-            "Of each engine the trial with the median throughput. All strips share both scales."
+            "Mean of each interval; of each engine the trial with the median throughput. All strips share both scales."
                 .to_owned(),
         name_columns: 1,
-        header: ["engine", "trial", "interval starts", "ops/s", "p50", "p99", "max"]
+        header: ["engine", "trial", "interval starts", "length", "operations", "p50", "p99", "max"]
             .map(str::to_owned)
             .to_vec(),
         rows: strips.iter().flat_map(rows).collect(),
@@ -58,21 +71,32 @@ pub(super) fn chart(
     })
 }
 
-/// The middle of each interval, and operations per second in it.
-fn points(timeline: &[TimelinePoint]) -> Vec<(f64, f64)> {
-    let first = timeline.first().map_or(0.0, |point| point.length_s);
-    timeline
+/// The intervals; a last one that is too short for a throughput of its own is told with the one before it.
+fn steps(timeline: &[TimelinePoint]) -> Vec<Step> {
+    let mut intervals: Vec<(f64, f64, u64)> = timeline
         .iter()
-        .filter(|point| point.length_s > 0.0 && point.length_s >= first * SHORTEST_SHARE)
-        .map(|point| {
-            (point.start_s + point.length_s / 2.0, point.operations as f64 / point.length_s)
-        })
-        .collect()
+        .filter(|point| point.length_s > 0.0)
+        .map(|point| (point.start_s, point.length_s, point.operations))
+        .collect();
+    let least = intervals.first().map_or(0.0, |first| first.1 * SHORTEST_SHARE);
+    if let [.., before, last] = intervals.as_mut_slice()
+        && last.1 < least
+    {
+        before.1 += last.1;
+        before.2 += last.2;
+        intervals.pop();
+    }
+    let step = |(start_s, length_s, operations)| Step {
+        from_s: start_s,
+        to_s: start_s + length_s,
+        ops_per_s: operations as f64 / length_s,
+    };
+    intervals.into_iter().map(step).collect()
 }
 
 fn finding(strips: &[Strip<'_>]) -> String {
     let dip = |strip: &Strip<'_>| {
-        let least = strip.points.iter().map(|(_, rate)| *rate).fold(f64::INFINITY, f64::min);
+        let least = strip.steps.iter().map(|step| step.ops_per_s).fold(f64::INFINITY, f64::min);
         let median = strip.measurement.throughput_ops_per_s;
         (median > 0.0).then(|| (least / median * 100.0).min(100.0))
     };
@@ -89,6 +113,9 @@ fn finding(strips: &[Strip<'_>]) -> String {
         many => format!("{} reported", format::plural(many, "stall")),
     };
     match deepest {
+        Some((percent, _)) if percent >= STEADY_PERCENT => format!(
+            "{stall_words}; no interval lies below {percent:.0} % of its engine's mean throughput."
+        ),
         Some((percent, engine)) => format!(
             "{stall_words}; the deepest dip is {engine}'s, to {percent:.0} % of its mean throughput."
         ),
@@ -102,7 +129,8 @@ fn rows<'a>(strip: &'a Strip<'a>) -> impl Iterator<Item = Vec<String>> + 'a {
             strip.engine.label.clone(),
             strip.cell.trial.to_string(),
             format!("{:.2} s", point.start_s),
-            format::count((point.operations as f64 / point.length_s).round() as u64),
+            format::seconds(point.length_s),
+            format::count(point.operations),
             format::latency(point.p50_ns as f64),
             format::latency(point.p99_ns as f64),
             format::latency(point.max_ns as f64),
@@ -113,13 +141,14 @@ fn rows<'a>(strip: &'a Strip<'a>) -> impl Iterator<Item = Vec<String>> + 'a {
 fn draw(strips: &[Strip<'_>]) -> Drawing {
     let bottom = TOP + strips.len() as f64 * (STRIP + HEAD);
     let mut drawing = Drawing::new(bottom + 40.0);
-    let longest = strips.iter().map(|s| s.measurement.duration_s).fold(0.0, f64::max);
-    let longest =
-        strips.iter().filter_map(|s| s.points.last()).map(|p| p.0).fold(longest, f64::max);
-    let most = strips.iter().flat_map(|s| &s.points).map(|p| p.1).fold(0.0, f64::max);
+    let steps = || strips.iter().flat_map(|strip| &strip.steps);
+    let durations = strips.iter().map(|strip| strip.measurement.duration_s);
+    let longest = durations.chain(steps().map(|step| step.to_s)).fold(0.0, f64::max);
+    let most = steps().map(|step| step.ops_per_s).fold(0.0, f64::max);
     let x = Axis::linear((0.0, longest), (LEFT, RIGHT));
-    let rates = linear_ticks(most, 2);
-    let ceiling = rates.last().copied().unwrap_or(1.0);
+    let ceiling = if most > 0.0 { most * HEADROOM } else { 1.0 };
+    let rates: Vec<f64> =
+        linear_ticks(most, 3).into_iter().filter(|tick| *tick <= ceiling).collect();
     legend(&mut drawing, strips);
     for (at, strip) in strips.iter().enumerate() {
         let top = TOP + at as f64 * (STRIP + HEAD) + HEAD;
@@ -135,7 +164,12 @@ fn draw(strips: &[Strip<'_>]) -> Drawing {
         drawing.text((LEFT + 16.0, top - 10.0), &strip.engine.label, Anchor::Left);
         let rate = format!("{} ops/s", format::rate(strip.measurement.throughput_ops_per_s));
         drawing.muted((RIGHT, top - 10.0), rate, Anchor::Right);
-        let points: Vec<_> = strip.points.iter().map(|(at, v)| (x.at(*at), y.at(*v))).collect();
+        let points: Vec<_> = strip
+            .steps
+            .iter()
+            .flat_map(|step| [(step.from_s, step.ops_per_s), (step.to_s, step.ops_per_s)])
+            .map(|(at, rate)| (x.at(at), y.at(rate)))
+            .collect();
         let mut area = points.clone();
         if let (Some(first), Some(last)) = (points.first(), points.last()) {
             area.extend([(last.0, top + STRIP), (first.0, top + STRIP)]);
@@ -174,35 +208,16 @@ fn legend(drawing: &mut Drawing, strips: &[Strip<'_>]) {
             .flat_map(|strip| &strip.measurement.events)
             .any(|event| kinds.contains(&event.kind.as_str()))
     };
-    let mut right = RIGHT;
-    let mut entry = |word: &str, color, opacity, height| {
-        drawing.colored(right, word, color, opacity, height);
-        right -= super::render::text_width(word, super::drawing::TEXT) + 40.0;
-    };
-    if has(&["stall"]) {
-        entry("stall", STALL, 0.55, 12.0);
-    }
-    if has(&["compaction", "merge"]) {
-        entry("compaction or merge", WORK, 0.55, 12.0);
-    }
-    if has(&["flush"]) {
-        entry("flush", MUTED, 0.8, 7.0);
-    }
-}
-
-impl Drawing {
-    /// A legend's entry that ends at `right`.
-    fn colored(
-        &mut self,
-        right: f64,
-        word: &str,
-        color: crate::palette::Color,
-        opacity: f64,
-        height: f64,
-    ) {
-        let left = right - super::render::text_width(word, super::drawing::TEXT);
-        self.muted((right, 12.0), word, Anchor::Right);
-        self.rect((left - 20.0, 18.0 - height), (left - 6.0, 18.0), color, opacity);
+    let entries: [(&str, &[&str], Color, f64, f64); 3] = [
+        ("flush", &["flush"], MUTED, 0.8, 7.0),
+        ("compaction or merge", &["compaction", "merge"], WORK, 0.55, 12.0),
+        ("stall", &["stall"], STALL, 0.55, 12.0),
+    ];
+    let mut left = LEFT + 6.0;
+    for (word, _, color, opacity, height) in entries.into_iter().filter(|entry| has(entry.1)) {
+        drawing.rect((left, 18.0 - height), (left + 14.0, 18.0), color, opacity);
+        drawing.muted((left + 20.0, 12.0), word, Anchor::Left);
+        left += text_width(word, TEXT) + 40.0;
     }
 }
 
@@ -220,4 +235,45 @@ fn tick_label(rate: f64) -> String {
 fn short(value: f64) -> String {
     let text = format!("{value:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(start_s: f64, length_s: f64, operations: u64) -> TimelinePoint {
+        TimelinePoint {
+            start_s,
+            length_s,
+            operations,
+            p50_ns: 1,
+            p99_ns: 1,
+            max_ns: 1,
+            rss_anon_bytes: None,
+        }
+    }
+
+    fn check(timeline: &[TimelinePoint], expected: &[(f64, f64, f64)]) {
+        let step = |&(from_s, to_s, ops_per_s)| Step { from_s, to_s, ops_per_s };
+        assert_eq!(steps(timeline), expected.iter().map(step).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn intervals_are_steps_from_their_start_to_their_end() {
+        check(&[point(0.0, 0.5, 50)], &[(0.0, 0.5, 100.0)]);
+        check(
+            &[point(0.0, 1.0, 100), point(1.0, 1.0, 50), point(2.0, 0.5, 10)],
+            &[(0.0, 1.0, 100.0), (1.0, 2.0, 50.0), (2.0, 2.5, 20.0)],
+        );
+    }
+
+    #[test]
+    fn short_last_interval_is_told_with_the_one_before() {
+        check(
+            &[point(0.0, 1.0, 100), point(1.0, 1.0, 99), point(2.0, 0.125, 36)],
+            &[(0.0, 1.0, 100.0), (1.0, 2.125, 120.0)],
+        );
+        check(&[point(0.0, 1.0, 90), point(1.0, 0.125, 9)], &[(0.0, 1.125, 88.0)]);
+        check(&[point(0.0, 1.0, 90), point(1.0, 0.0, 0)], &[(0.0, 1.0, 90.0)]);
+    }
 }

@@ -1,4 +1,7 @@
 //! The founding comparison: hash index against LSM tree, each claim with the figure measured here.
+//!
+//! Both columns tell of the same workloads ([`Sides::telling`]): where there is one that both engines were
+//! measured on, of that one. The load is that of the data set on which the writes are told.
 
 use maud::{Markup, html};
 
@@ -12,7 +15,14 @@ struct Dimension {
     name: &'static str,
     bitcask: &'static str,
     lsm: &'static str,
-    figures: fn(&Group<'_>, usize) -> Vec<Figure>,
+    figures: fn(&Sides<'_, '_>, usize) -> Vec<Figure>,
+}
+
+/// The group of cells that is told of, and the engines of the two columns.
+struct Sides<'g, 'a> {
+    group: &'g Group<'a>,
+    bitcask: Option<usize>,
+    lsm: Option<usize>,
 }
 
 /// A measured figure: what it is, its value, and where it comes from.
@@ -72,6 +82,7 @@ pub(super) fn section(report: &Report<'_>, group: &Group<'_>) -> Markup {
     }
     let bitcask = engine(report, group, "bitcask");
     let lsm = engine(report, group, "lsm");
+    let sides = Sides { group, bitcask, lsm };
     let heading = |structure: &str, engine: Option<usize>| {
         html! {
             th scope="col" {
@@ -99,8 +110,8 @@ pub(super) fn section(report: &Report<'_>, group: &Group<'_>) -> Markup {
                         @for dimension in &DIMENSIONS {
                             tr {
                                 th scope="row" { (dimension.name) }
-                                (cell(dimension.bitcask, dimension, group, bitcask))
-                                (cell(dimension.lsm, dimension, group, lsm))
+                                (cell(dimension.bitcask, dimension, &sides, bitcask))
+                                (cell(dimension.lsm, dimension, &sides, lsm))
                             }
                         }
                     }
@@ -122,10 +133,10 @@ fn engine(report: &Report<'_>, group: &Group<'_>, name: &str) -> Option<usize> {
 fn cell(
     structure: &str,
     dimension: &Dimension,
-    group: &Group<'_>,
+    sides: &Sides<'_, '_>,
     engine: Option<usize>,
 ) -> Markup {
-    let figures = engine.map(|engine| (dimension.figures)(group, engine)).unwrap_or_default();
+    let figures = engine.map(|engine| (dimension.figures)(sides, engine)).unwrap_or_default();
     html! {
         td {
             p { (structure) }
@@ -151,19 +162,45 @@ fn series<'g, 'a>(contest: &'g Contest<'a>, engine: usize) -> Option<&'g Series<
     contest.entries.iter().find(of).map(|entry| &entry.series)
 }
 
-/// The run with the largest share of these operation kinds, whatever became of it on an engine, so that both
-/// columns tell of the same workload; its share and the kind.
-fn richest<'g, 'a>(group: &'g Group<'a>, kinds: &[&str]) -> Option<(&'g Contest<'a>, String)> {
-    let mut best: Option<(f64, &Contest<'a>, String)> = None;
-    for contest in group.contests.iter().filter(|contest| contest.phase == Phase::Run) {
+impl<'g, 'a> Sides<'g, 'a> {
+    /// On how many of the two something was measured in a contest.
+    fn measured(&self, contest: &Contest<'_>, is_told: impl Fn(&Series<'_>) -> bool) -> usize {
+        let engines = self.bitcask.into_iter().chain(self.lsm);
+        engines.filter_map(|engine| series(contest, engine)).filter(|s| is_told(s)).count()
+    }
+
+    /// The run that tells the most of these kinds of operations, and the kind. In this order decide: on how
+    /// many of the two engines it was measured, which kind comes first in the list, its share.
+    fn telling(&self, kinds: &[&'static str]) -> Option<(&'g Contest<'a>, &'static str)> {
+        let mut best: Option<((usize, f64), &Contest<'a>, &'static str)> = None;
         for kind in kinds {
-            let share = contest.info.and_then(|info| info.mix.get(*kind)).copied().unwrap_or(0.0);
-            if share > 0.0 && best.as_ref().is_none_or(|(most, ..)| share > *most) {
-                best = Some((share, contest, (*kind).to_owned()));
+            for contest in self.group.contests.iter().filter(|c| c.phase == Phase::Run) {
+                let share = contest.info.and_then(|info| info.mix.get(*kind)).copied();
+                let Some(share) = share.filter(|share| *share > 0.0) else { continue };
+                let measured =
+                    self.measured(contest, |s| s.service(kind, |l| Some(l.p50_ns)).is_some());
+                let is_better = best.is_none_or(|((most, largest), _, other)| {
+                    measured > most || (measured == most && other == *kind && share > largest)
+                });
+                if is_better {
+                    best = Some(((measured, share), contest, *kind));
+                }
             }
         }
+        best.map(|(_, contest, kind)| (contest, kind))
     }
-    best.map(|(_, contest, kind)| (contest, kind))
+
+    /// The run that tells of writing.
+    fn writing(&self) -> Option<(&'g Contest<'a>, &'static str)> {
+        self.telling(&["update", "read_modify_write", "insert"])
+    }
+
+    /// The load of the data set on which writing is told, or else the first.
+    fn load(&self) -> Option<&'g Contest<'a>> {
+        self.writing()
+            .and_then(|(run, _)| self.group.load_of(run))
+            .or_else(|| self.group.loads().next().map(|(_, load)| load))
+    }
 }
 
 fn figure(name: impl Into<String>, value: Option<String>, remark: impl Into<String>) -> Figure {
@@ -191,92 +228,97 @@ fn words(series: &Series<'_>) -> &'static str {
     }
 }
 
-fn read_path(group: &Group<'_>, engine: usize) -> Vec<Figure> {
-    let Some((contest, kind)) = richest(group, &["read", "get", "latest"]) else { return vec![] };
+fn read_path(sides: &Sides<'_, '_>, engine: usize) -> Vec<Figure> {
+    let Some((contest, kind)) = sides.telling(&["read", "get", "latest"]) else { return vec![] };
     let Some(series) = series(contest, engine) else { return vec![] };
-    let mut figures = latencies(series, &kind, contest.workload);
+    let mut figures = latencies(series, kind, contest.workload);
     if let Some(cpu) = series.spread(|m| Some(m.resources.cpu_us_per_op)) {
-        figures.push(figure("CPU", Some(format!("{}/op", format::microseconds(cpu.median))), ""));
+        let is_mixed = contest.info.is_some_and(|info| info.mix.len() > 1);
+        let remark = if is_mixed { "all operations" } else { "" };
+        let cpu = format!("{}/op", format::microseconds(cpu.median));
+        figures.push(figure("CPU", Some(cpu), remark));
     }
     figures
 }
 
-fn write_path(group: &Group<'_>, engine: usize) -> Vec<Figure> {
+fn write_path(sides: &Sides<'_, '_>, engine: usize) -> Vec<Figure> {
     let mut figures = Vec::new();
-    let load = group.contests.iter().find(|contest| contest.phase == Phase::Load);
-    if let Some((contest, series)) = load.and_then(|c| Some((c, series(c, engine)?))) {
-        match series.throughput() {
-            Some(rate) => {
-                let rate = format!("{} ops/s", format::rate(rate.median));
-                figures.push(figure("load", Some(rate), contest.workload));
-                if let Some(p50) = series.service("all", |l| Some(l.p50_ns)) {
-                    figures.push(figure("load p50", Some(format::latency(p50.median)), ""));
-                }
-            }
-            None => figures.push(figure("load", None, words(series))),
-        }
-    }
-    let updates = richest(group, &["update", "read_modify_write", "insert"]);
-    if let Some((contest, kind)) = updates
+    if let Some((contest, kind)) = sides.writing()
         && let Some(series) = series(contest, engine)
     {
-        figures.extend(latencies(series, &kind, contest.workload));
+        figures.extend(latencies(series, kind, contest.workload));
+    }
+    if let Some((contest, series)) = sides.load().and_then(|c| Some((c, series(c, engine)?))) {
+        figures.push(match series.throughput() {
+            Some(rate) => {
+                let rate = format!("{} ops/s", format::rate(rate.median));
+                figure("load", Some(rate), contest.workload)
+            }
+            None => figure("load", None, words(series)),
+        });
     }
     figures
 }
 
-fn range_queries(group: &Group<'_>, engine: usize) -> Vec<Figure> {
-    let Some((contest, kind)) = richest(group, &["scan", "window"]) else { return vec![] };
+fn range_queries(sides: &Sides<'_, '_>, engine: usize) -> Vec<Figure> {
+    let Some((contest, kind)) = sides.telling(&["scan", "window"]) else { return vec![] };
     series(contest, engine)
-        .map(|series| latencies(series, &kind, contest.workload))
+        .map(|series| latencies(series, kind, contest.workload))
         .unwrap_or_default()
 }
 
-fn memory(group: &Group<'_>, engine: usize) -> Vec<Figure> {
-    let told = group.contests.iter().find_map(|contest| {
-        let series = series(contest, engine)?;
-        let per_key = series.spread(|m| m.resources.memory_bytes_per_record)?;
-        Some((contest, series, per_key))
-    });
-    let Some((contest, series, per_key)) = told else { return vec![] };
-    let mut figures = vec![figure(
-        "per key",
-        Some(format::bytes(per_key.median)),
-        format!("after {}", contest.workload),
-    )];
+fn memory(sides: &Sides<'_, '_>, engine: usize) -> Vec<Figure> {
+    let per_key = |series: &Series<'_>| series.spread(|m| m.resources.memory_bytes_per_record);
+    // After the load where that is known, else after whatever tells of most engines.
+    let measured = |contest: &&Contest<'_>| sides.measured(contest, |s| per_key(s).is_some());
+    let contests = sides.load().into_iter().chain(&sides.group.contests).rev();
+    let Some(contest) = contests.max_by_key(measured).filter(|c| measured(c) > 0) else {
+        return vec![];
+    };
+    let Some(series) = series(contest, engine) else { return vec![] };
+    let Some(bytes) = per_key(series) else {
+        return vec![figure("per key", None, words(series))];
+    };
+    let remark = format!("after {}", contest.workload);
+    let mut figures = vec![figure("per key", Some(format::bytes(bytes.median)), remark)];
     if let Some(whole) = series.spread(|m| m.resources.memory_bytes.map(|bytes| bytes as f64)) {
         figures.push(figure("in all", Some(format::bytes(whole.median)), ""));
     }
     figures
 }
 
-fn recovery(group: &Group<'_>, engine: usize) -> Vec<Figure> {
-    let Some((contest, series)) =
-        group.recoveries.iter().find_map(|c| Some((c, series(c, engine)?)))
-    else {
+fn recovery(sides: &Sides<'_, '_>, engine: usize) -> Vec<Figure> {
+    let killed = |series: &Series<'_>| series.recovery(|r| r.open_ms);
+    let contests = sides.group.recoveries.iter().rev();
+    let contest = contests.max_by_key(|c| sides.measured(c, |s| killed(s).is_some()));
+    let Some((contest, series)) = contest.and_then(|c| Some((c, series(c, engine)?))) else {
         return vec![];
     };
-    let Some(killed) = series.recovery(|r| r.open_ms) else {
+    let Some(killed) = killed(series) else {
         return vec![figure("after kill -9", None, words(series))];
     };
+    let remark = if contest.workload == "recovery" { "" } else { contest.workload };
     let mut figures =
-        vec![figure("after kill -9", Some(format::milliseconds(killed.median)), contest.workload)];
+        vec![figure("after kill -9", Some(format::milliseconds(killed.median)), remark)];
     if let Some(clean) = series.recovery(|r| r.reopen_clean_ms) {
         figures.push(figure("clean reopen", Some(format::milliseconds(clean.median)), ""));
     }
     figures
 }
 
-fn write_amplification(group: &Group<'_>, engine: usize) -> Vec<Figure> {
-    let updates =
-        richest(group, &["update", "read_modify_write", "insert"]).map(|(contest, _)| contest);
-    let load = group.contests.iter().find(|contest| contest.phase == Phase::Load);
-    let mut figures = Vec::new();
-    for contest in load.into_iter().chain(updates) {
-        let Some(series) = series(contest, engine) else { continue };
-        if let Some(ratio) = series.spread(|m| m.amplification.write_settled) {
-            figures.push(figure(contest.workload, Some(format::ratio(ratio.median)), "settled"));
-        }
-    }
-    figures
+fn write_amplification(sides: &Sides<'_, '_>, engine: usize) -> Vec<Figure> {
+    let settled = |series: &Series<'_>| series.spread(|m| m.amplification.write_settled);
+    let contests = sides.load().into_iter().chain(sides.writing().map(|(run, _)| run));
+    contests
+        .filter(|contest| sides.measured(contest, |s| settled(s).is_some()) > 0)
+        .filter_map(|contest| {
+            let series = series(contest, engine)?;
+            Some(match settled(series) {
+                Some(ratio) => {
+                    figure(contest.workload, Some(format::ratio(ratio.median)), "settled")
+                }
+                None => figure(contest.workload, None, words(series)),
+            })
+        })
+        .collect()
 }

@@ -59,7 +59,9 @@ fn promise(group: &Group<'_>) -> String {
 fn rows(report: &Report<'_>, contest: &Contest<'_>) -> Markup {
     html! {
         tbody {
-            tr { th scope="rowgroup" colspan=(HEADINGS.len()) { (contest.workload) } }
+            @if contest.workload != "recovery" {
+                tr { th scope="rowgroup" colspan=(HEADINGS.len()) { (contest.workload) } }
+            }
             @for entry in &contest.entries {
                 @let series = &entry.series;
                 tr {

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::verdict::contest_name;
 use crate::format;
 use crate::model::{Contest, Group, Report, Role};
-use crate::score::{ScoreRow, Scores, ranking, scores, winner};
+use crate::score::{ScoreRow, Scores, clearly_faster, ranking, scores, winner};
 use crate::series::{Outcome, Series};
 
 pub(super) fn section(report: &Report<'_>, group: &Group<'_>) -> Markup {
@@ -146,7 +146,7 @@ fn word(report: &Report<'_>, contest: &Contest<'_>, engine: usize, ratio: f64) -
         None => {
             let leader = ranking[0];
             let own = ranking.iter().find(|(other, _)| *other == engine);
-            if own.is_some_and(|own| own.0 == leader.0 || !own.1.is_apart_from(leader.1)) {
+            if own.is_some_and(|own| !clearly_faster(leader.1, own.1)) {
                 return "level";
             }
         }

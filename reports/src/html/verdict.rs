@@ -8,8 +8,32 @@ use crate::result::{Phase, ResultFile, RunStatus};
 use crate::score::{ranking, winner};
 use crate::series::Outcome;
 
+/// A longer headline is no headline: about two lines of a wide page.
+const HEADLINE_CHARS_MAX: usize = 150;
+
+/// What was found: a sentence, and what did not find room in it.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    pub(super) headline: String,
+    pub(super) details: Vec<String>,
+}
+
+/// What was found in a group: as a sentence that names workloads, as one that only counts them, and the names.
+struct GroupVerdict {
+    sentence: String,
+    short: String,
+    names: Option<String>,
+}
+
+impl GroupVerdict {
+    fn plain(sentence: impl Into<String>) -> Self {
+        let sentence = sentence.into();
+        Self { short: sentence.clone(), sentence, names: None }
+    }
+}
+
 /// Who won what, in one sentence that claims no more than was measured.
-pub(super) fn verdict(report: &Report<'_>) -> String {
+pub(super) fn verdict(report: &Report<'_>) -> Verdict {
     let wrong = wrong_engines(report);
     let alarm = if wrong.is_empty() {
         String::new()
@@ -17,33 +41,45 @@ pub(super) fn verdict(report: &Report<'_>) -> String {
         format!("Wrong or lost data on {}. ", format::list(&wrong))
     };
     let groups: Vec<_> = report.groups.iter().filter(|group| !group.contests.is_empty()).collect();
-    let sentences: Vec<_> = groups
-        .iter()
-        .map(|group| {
-            let sentence = group_verdict(report, group);
-            if groups.len() > 1 { format!("{}: {sentence}", group.short_title()) } else { sentence }
-        })
-        .collect();
-    if sentences.is_empty() {
-        return format!("{alarm}Nothing was measured in this run.");
+    if groups.is_empty() {
+        let headline = format!("{alarm}Nothing was measured in this run.");
+        return Verdict { headline, details: Vec::new() };
     }
-    // With many groups the sentences would be a page of their own.
-    if sentences.len() > 3 {
-        return format!(
-            "{alarm}{} of conditions were measured; each has its own scores below.",
-            format::plural(sentences.len() as u64, "set")
-        );
+    let titled = |group: &Group<'_>, text: &str| {
+        if groups.len() > 1 { format!("{}: {text}", group.short_title()) } else { text.to_owned() }
+    };
+    let told: Vec<_> = groups.iter().map(|group| group_verdict(report, group)).collect();
+    let all = |of: fn(&GroupVerdict) -> &str| -> Vec<String> {
+        groups.iter().zip(&told).map(|(group, told)| titled(group, of(told))).collect()
+    };
+    let fits = |sentences: &[String]| sentences.join(" ").chars().count() <= HEADLINE_CHARS_MAX;
+    let (sentences, short) = (all(|told| &told.sentence), all(|told| &told.short));
+    if fits(&sentences) {
+        return Verdict {
+            headline: format!("{alarm}{}", sentences.join(" ")),
+            details: Vec::new(),
+        };
     }
-    format!("{alarm}{}", sentences.join(" "))
+    if fits(&short) || groups.len() == 1 {
+        let names = groups.iter().zip(&told);
+        let details =
+            names.filter_map(|(group, told)| Some(titled(group, told.names.as_deref()?))).collect();
+        return Verdict { headline: format!("{alarm}{}", short.join(" ")), details };
+    }
+    let sets = format::plural(groups.len() as u64, "set");
+    let headline =
+        format!("{alarm}{sets} of conditions were measured; each has its own scores below.");
+    // With many groups their sentences would be a page of their own.
+    Verdict { headline, details: if groups.len() > 4 { Vec::new() } else { short } }
 }
 
-fn group_verdict(report: &Report<'_>, group: &Group<'_>) -> String {
+fn group_verdict(report: &Report<'_>, group: &Group<'_>) -> GroupVerdict {
     let measured: Vec<&Contest<'_>> =
         group.contests.iter().filter(|contest| !ranking(report, contest).is_empty()).collect();
     let contested: Vec<_> =
         measured.iter().filter(|contest| ranking(report, contest).len() > 1).collect();
     if measured.is_empty() {
-        return "No store was measured.".to_owned();
+        return GroupVerdict::plain("No store was measured.");
     }
     if contested.is_empty() {
         let mut engines: Vec<&str> = measured
@@ -53,10 +89,10 @@ fn group_verdict(report: &Report<'_>, group: &Group<'_>) -> String {
             .collect();
         engines.dedup();
         let workloads = format::plural(measured.len() as u64, "workload");
-        return format!(
+        return GroupVerdict::plain(format!(
             "{} was measured on {workloads}, without a rival to compare it with.",
             engines[0]
-        );
+        ));
     }
     let mut wins: Vec<(usize, Vec<&str>)> = Vec::new();
     let mut open = Vec::new();
@@ -69,33 +105,51 @@ fn group_verdict(report: &Report<'_>, group: &Group<'_>) -> String {
             None => open.push(contest.workload),
         }
     }
+    if wins.is_empty() {
+        return GroupVerdict::plain(
+            "No engine was faster than the others beyond the spread of the trials.",
+        );
+    }
     wins.sort_by_key(|(_, workloads)| std::cmp::Reverse(workloads.len()));
-    let all = contested.len();
+    let wins: Vec<(&str, Vec<&str>)> = wins
+        .into_iter()
+        .map(|(engine, workloads)| (report.engines[engine].label.as_str(), workloads))
+        .collect();
+    GroupVerdict {
+        sentence: sentence(&wins, &open, contested.len(), true),
+        short: sentence(&wins, &open, contested.len(), false),
+        names: Some(names(&wins, &open)),
+    }
+}
+
+/// Who was fastest in how many of `all` workloads, with their names or without.
+fn sentence(wins: &[(&str, Vec<&str>)], open: &[&str], all: usize, with_names: bool) -> String {
     let mut words: Vec<String> = Vec::new();
-    for (engine, workloads) in &wins {
-        let name = &report.engines[*engine].label;
-        let which = format!("({})", format::list(workloads));
-        words.push(if words.is_empty() && workloads.len() == all {
-            format!("{name} had the highest throughput in all {} {which}", workload_count(all))
-        } else if words.is_empty() {
-            format!(
-                "{name} had the highest throughput in {} of {} {which}",
-                workloads.len(),
-                workload_count(all)
-            )
-        } else {
-            format!("{name} in {} {which}", workloads.len())
-        });
-    }
-    match (wins.is_empty(), open.as_slice()) {
-        (true, _) => {
-            "No engine was faster than the others beyond the spread of the trials.".to_owned()
+    for (name, workloads) in wins {
+        let number = workloads.len();
+        let mut text = match words.is_empty() {
+            true if number == all => format!("{name} was fastest in all {}", workload_count(all)),
+            true => format!("{name} was fastest in {number} of {}", workload_count(all)),
+            false => format!("{name} in {number}"),
+        };
+        if with_names {
+            text.push_str(&format!(" ({})", format::list(workloads)));
         }
-        (false, []) => format!("{}.", format::list(&words)),
-        (false, open) => {
-            format!("{}; {} is too close to call.", format::list(&words), format::list(open))
-        }
+        words.push(text);
     }
+    let words = format::list(&words);
+    match open {
+        [] => format!("{words}."),
+        [one] => format!("{words}; {one} is too close to call."),
+        many if with_names => format!("{words}; {} are too close to call.", format::list(many)),
+        many => format!("{words}; {} are too close to call.", many.len()),
+    }
+}
+
+fn names(wins: &[(&str, Vec<&str>)], open: &[&str]) -> String {
+    let wins = wins.iter().map(|(name, workloads)| format!("{name}: {}.", format::list(workloads)));
+    let open = (open.len() > 1).then(|| format!("Too close to call: {}.", format::list(open)));
+    wins.chain(open).collect::<Vec<_>>().join(" ")
 }
 
 fn workload_count(number: usize) -> String {
@@ -117,16 +171,17 @@ fn wrong_engines(report: &Report<'_>) -> Vec<String> {
 }
 
 /// The top of the page.
-pub(super) fn header(report: &Report<'_>, verdict: &str) -> Markup {
+pub(super) fn header(report: &Report<'_>, verdict: &Verdict) -> Markup {
     html! {
         header {
             p.eyebrow {
                 "kvdyno"
                 @for result in report.results {
-                    " · suite " (result.run.suite) ", " (result.run.started_at.replace('T', " ").replace('Z', " UTC"))
+                    " · suite " (result.run.suite) ", " (format::timestamp(&result.run.started_at))
                 }
             }
-            h1 { (verdict) }
+            h1 { (verdict.headline) }
+            @for line in &verdict.details { p.detail { (line) } }
             p.lede { (basis(report)) }
             ul.badges {
                 @for (class, text) in badges(report) { li class=(class) { (text) } }
