@@ -7,14 +7,12 @@ use std::sync::atomic::Ordering;
 
 use super::background::Workers;
 use super::merge_policy::FileUsage;
-use super::options::{Background, KEY_BYTES_MAX, Options, VALUE_BYTES_MAX};
+use super::options::{Background, Options, capabilities};
 use super::recovery;
 use super::report::{MergeReport, Recovery};
 use super::store::Store;
 use crate::storage::{Disk, Storage};
-use crate::{
-    BytesWritten, Capabilities, Durability, Engine, Metrics, OperationKind, Result, Session,
-};
+use crate::{BytesWritten, Capabilities, Engine, Metrics, Result, Session};
 
 /// An open store. All methods can be called from many threads at once.
 ///
@@ -44,15 +42,7 @@ impl<S: Storage> Bitcask<S> {
         // There may be work left from the store's earlier life.
         store.sealer.notify();
         store.merger.notify();
-        let capabilities = Capabilities {
-            operations: vec![OperationKind::Get, OperationKind::Put, OperationKind::Delete],
-            durability: Durability::ALL.to_vec(),
-            key_bytes_max: KEY_BYTES_MAX,
-            value_bytes_max: VALUE_BYTES_MAX,
-            persistent: true,
-            stores_data: true,
-        };
-        Ok(Self { workers, store, capabilities })
+        Ok(Self { workers, store, capabilities: capabilities() })
     }
 
     /// Reads the value of `key` into `value`, replacing what was there, and tells whether the key exists.

@@ -56,6 +56,6 @@ mod tag_table;
 pub use engine::Bitcask;
 pub use options::{
     Background, KEY_BYTES_MAX, MergePolicy, Options, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
-    VALUE_BYTES_MAX,
+    VALUE_BYTES_MAX, capabilities,
 };
 pub use report::{MergeReport, Recovery};

@@ -1,7 +1,7 @@
 //! What a store is opened with.
 
 use crate::log::frame::{ALIGNMENT, LOG_BYTES_MAX};
-use crate::{Durability, Error, Result};
+use crate::{Capabilities, Durability, Error, OperationKind, Result};
 
 /// Longest key in bytes.
 pub const KEY_BYTES_MAX: usize = 64 << 10;
@@ -108,4 +108,16 @@ pub enum Background {
     Threads,
     /// The writer whose write makes the work due, before it returns. The order of all file operations is then determined by the order of the writes.
     Inline,
+}
+
+/// What the engine can do, however it is opened.
+pub fn capabilities() -> Capabilities {
+    Capabilities {
+        operations: vec![OperationKind::Get, OperationKind::Put, OperationKind::Delete],
+        durability: Durability::ALL.to_vec(),
+        key_bytes_max: KEY_BYTES_MAX,
+        value_bytes_max: VALUE_BYTES_MAX,
+        persistent: true,
+        stores_data: true,
+    }
 }

@@ -47,6 +47,6 @@ mod table;
 mod version;
 mod wal;
 
-pub use options::{Background, KEY_BYTES_MAX, Options, VALUE_BYTES_MAX};
+pub use options::{Background, KEY_BYTES_MAX, Options, VALUE_BYTES_MAX, capabilities};
 pub use recovery::Recovery;
 pub use session::Lsm;

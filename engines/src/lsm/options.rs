@@ -1,6 +1,6 @@
 //! What a store can be told when it is opened.
 
-use crate::{Durability, Error, Result};
+use crate::{Capabilities, Durability, Error, OperationKind, Result};
 
 /// Longest key in bytes.
 pub const KEY_BYTES_MAX: usize = 64 << 10;
@@ -104,5 +104,24 @@ impl Options {
             return invalid("filter_bits_per_key", value, "0 to 64");
         }
         Ok(())
+    }
+}
+
+/// What the engine can do, however it is opened.
+pub fn capabilities() -> Capabilities {
+    Capabilities {
+        operations: vec![
+            OperationKind::Get,
+            OperationKind::Put,
+            OperationKind::Delete,
+            OperationKind::Write,
+            OperationKind::ScanForward,
+            OperationKind::ScanReverse,
+        ],
+        durability: Durability::ALL.to_vec(),
+        key_bytes_max: KEY_BYTES_MAX,
+        value_bytes_max: VALUE_BYTES_MAX,
+        persistent: true,
+        stores_data: true,
     }
 }

@@ -6,17 +6,14 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use super::background;
-use super::options::{Background, KEY_BYTES_MAX, Options, VALUE_BYTES_MAX};
+use super::options::{Background, Options, capabilities};
 use super::recovery::{self, Recovery};
 use super::scan::scan;
 use super::stats::ReadStats;
 use super::store::Core;
 use super::wal::Kind;
 use crate::storage::{Disk, Storage};
-use crate::{
-    Capabilities, Direction, Durability, Engine, Level, Metrics, OperationKind, Result, Session,
-    Visit, WriteBatch,
-};
+use crate::{Capabilities, Direction, Engine, Level, Metrics, Result, Session, Visit, WriteBatch};
 
 /// An open store. Share it among threads by reference.
 ///
@@ -66,22 +63,7 @@ impl<S: Storage> Lsm<S> {
         let background = options.background;
         let (core, recovery) = recovery::open(storage, &dir, options)?;
         let core = Arc::new(core);
-        let capabilities = Capabilities {
-            operations: vec![
-                OperationKind::Get,
-                OperationKind::Put,
-                OperationKind::Delete,
-                OperationKind::Write,
-                OperationKind::ScanForward,
-                OperationKind::ScanReverse,
-            ],
-            durability: Durability::ALL.to_vec(),
-            key_bytes_max: KEY_BYTES_MAX,
-            value_bytes_max: VALUE_BYTES_MAX,
-            persistent: true,
-            stores_data: true,
-        };
-        let mut store = Self { core, threads: Vec::new(), capabilities, recovery };
+        let mut store = Self { core, threads: Vec::new(), capabilities: capabilities(), recovery };
         if background == Background::Threads {
             background::start(&store.core, &mut store.threads)?;
         }

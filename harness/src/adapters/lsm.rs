@@ -6,9 +6,9 @@
 //! | `os` | each write is copied into a shared mapping of the log before it is acknowledged |
 //! | `sync` | fdatasync of the log before the acknowledgement, shared by waiting writers (group commit) |
 
-use kvdyno_engines::lsm::{KEY_BYTES_MAX, Lsm, Options, VALUE_BYTES_MAX};
+use kvdyno_engines::lsm::{self, Lsm, Options};
 use kvdyno_engines::storage::Disk;
-use kvdyno_engines::{Capabilities, Durability, Engine, OperationKind, Result};
+use kvdyno_engines::{Capabilities, Durability, Engine, Result};
 
 use crate::registry::{OpenRequest, OptionInfo};
 
@@ -58,21 +58,7 @@ impl crate::registry::Adapter for Adapter {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            operations: vec![
-                OperationKind::Get,
-                OperationKind::Put,
-                OperationKind::Delete,
-                OperationKind::Write,
-                OperationKind::ScanForward,
-                OperationKind::ScanReverse,
-            ],
-            durability: Durability::ALL.to_vec(),
-            key_bytes_max: KEY_BYTES_MAX,
-            value_bytes_max: VALUE_BYTES_MAX,
-            persistent: true,
-            stores_data: true,
-        }
+        lsm::capabilities()
     }
 
     fn open(&self, request: &OpenRequest<'_>) -> Result<Box<dyn Engine>> {
