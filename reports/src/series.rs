@@ -110,9 +110,8 @@ impl<'a> Series<'a> {
     /// Why the trials did not all end well: the first reason given. What an engine lacks is told without its
     /// name, which stands beside it: `no scan` rather than `bitcask has no scan`.
     pub(crate) fn reason(&self) -> Option<&'a str> {
-        let cells = self.cells.iter().filter(|cell| cell.status != CellStatus::Ok);
-        let (cell, reason) =
-            cells.filter_map(|cell| Some((cell, cell.error.as_deref()?))).next()?;
+        let mut cells = self.cells.iter().filter(|cell| cell.status != CellStatus::Ok);
+        let (cell, reason) = cells.find_map(|cell| Some((cell, cell.error.as_deref()?)))?;
         let rest = reason.strip_prefix(cell.engine.as_str()).and_then(|r| r.strip_prefix(" has "));
         Some(rest.filter(|_| cell.status == CellStatus::Unsupported).unwrap_or(reason))
     }

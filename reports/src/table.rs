@@ -101,7 +101,7 @@ pub fn terminal_table(result: &ResultFile, options: TerminalOptions) -> String {
         text.push_str("nothing was measured\n");
     }
     text.push('\n');
-    for line in [legend(&report, &layout.columns), harness(result)].into_iter().flatten() {
+    for line in legend(&report, &layout.columns).into_iter().chain([harness(result)]) {
         push_wrapped(&mut text, &line, options.width);
     }
     for warning in &result.run.warnings {
@@ -375,7 +375,7 @@ fn legend(report: &Report<'_>, columns: &[&Column]) -> Option<String> {
 }
 
 /// What the harness itself costs.
-fn harness(result: &ResultFile) -> Option<String> {
+fn harness(result: &ResultFile) -> String {
     let harness = &result.harness;
     let costs = harness.noop.iter().map(|noop| noop.ns_per_operation);
     let mut text = match Spread::of(costs) {
@@ -394,5 +394,5 @@ fn harness(result: &ResultFile) -> Option<String> {
         format::latency(harness.clock_read_ns),
         format::latency(harness.clock_step_ns),
     );
-    Some(text)
+    text
 }

@@ -22,6 +22,8 @@ const LEGEND_LINE: f64 = 20.0;
 const REACH: f64 = 4.0;
 /// Below this, what else the device took weighs heavily in its figure.
 const LITTLE_BYTES: u64 = 10_000_000;
+/// A device's mark this share of the axis behind the bar leaves room for the bar's figure.
+const APART: f64 = 0.2;
 /// Between a bar and its figure.
 const GAP: f64 = 8.0;
 /// Width of the arrow that stands for what lies beyond the axis.
@@ -52,25 +54,32 @@ impl Bar<'_> {
         self.total().max(self.device.unwrap_or(0.0))
     }
 
-    /// The figure behind the bar, and the one beyond an axis that ends at `reach`.
-    fn labels(&self, reach: f64) -> (Option<String>, Option<String>) {
-        let total = (!self.parts.is_empty()).then(|| format::ratio(self.total()));
-        let device = self.device.map(|device| format!("{} device", format::ratio(device)));
-        let is_beyond = |ratio: Option<f64>| ratio.is_some_and(|ratio| ratio > reach);
-        match (total, device) {
-            (Some(total), Some(device)) if is_beyond(self.device) => {
-                if self.total() > reach * 0.75 {
-                    (None, Some(format!("{total}, {device}")))
-                } else {
-                    (Some(total), Some(device))
-                }
+    /// The figures beside the bar on an axis that ends at `reach`.
+    fn labels(&self, reach: f64) -> Vec<Label> {
+        let total = self.total();
+        let total_words = format::ratio(total);
+        let device =
+            self.device.map(|device| (device, format!("{} device", format::ratio(device))));
+        let label = |at: f64, text: String, is_total: bool| Label { at, text, is_total };
+        match device {
+            Some((at, words)) if self.parts.is_empty() => vec![label(at, words, false)],
+            Some((at, words)) if at.min(reach) >= total + APART * reach => {
+                vec![label(total, total_words, true), label(at, words, false)]
             }
-            (Some(total), _) if self.total() > reach => (None, Some(total)),
-            (Some(total), _) => (Some(total), None),
-            (None, device) if is_beyond(self.device) => (None, device),
-            (None, device) => (device, None),
+            Some((at, words)) if at > reach => {
+                vec![label(at, format!("{total_words}, {words}"), true)]
+            }
+            _ => vec![label(self.end(), total_words, true)],
         }
     }
+}
+
+/// A figure and the ratio behind whose place it stands.
+#[derive(Debug, PartialEq)]
+struct Label {
+    at: f64,
+    text: String,
+    is_total: bool,
 }
 
 pub(super) fn chart(report: &Report<'_>, group: &Group<'_>) -> Option<Chart> {
@@ -227,16 +236,13 @@ fn right_end(panels: &[Panel<'_>], left: f64, reach: f64) -> f64 {
         if share > 0.0 { left + free / share } else { f64::INFINITY }
     };
     let bars = panels.iter().flat_map(|panel| &panel.bars);
-    bars.flat_map(|bar| {
-        let (behind, beyond) = bar.labels(reach);
-        let share = if beyond.is_some() { bar.total() } else { bar.end() } / reach;
-        [
-            behind.map_or(f64::INFINITY, |label| room(share.min(1.0), &label)),
-            beyond.map_or(f64::INFINITY, |label| room(1.0, &label) - ARROW),
-        ]
-    })
-    .fold(WIDTH - 24.0, f64::min)
-    .max(left + 100.0)
+    bars.flat_map(|bar| bar.labels(reach))
+        .map(|label| {
+            let arrow = if label.at > reach { ARROW } else { 0.0 };
+            room((label.at / reach).min(1.0), &label.text) - arrow
+        })
+        .fold(WIDTH - 24.0, f64::min)
+        .max(left + 100.0)
 }
 
 fn draw(panels: &[Panel<'_>]) -> Drawing {
@@ -282,28 +288,21 @@ fn row(drawing: &mut Drawing, bar: &Bar<'_>, x: &Axis, reach: f64, y: f64) {
         drawing.rect((a, y - 7.0), (b, y + 7.0), source(name).1, 1.0);
         from += ratio;
     }
-    let mut end = x.at(from);
     if let Some(device) = bar.device.filter(|device| *device <= reach) {
         let at = x.at(device);
         drawing.line((at, y - 9.0), (at, y + 9.0), INK, 2.0);
-        end = end.max(at);
     }
-    let (behind, beyond) = bar.labels(reach);
-    let mut write = |at: f64, text: String| {
-        if bar.parts.is_empty() {
-            drawing.muted((at, y), text, Anchor::Left);
-        } else {
-            drawing.text((at, y), text, Anchor::Left);
+    for label in bar.labels(reach) {
+        let mut at = x.at(label.at);
+        if label.at > reach {
+            drawing.area(vec![(at, y - 6.0), (at + ARROW, y), (at, y + 6.0)], INK, 1.0);
+            at += ARROW;
         }
-    };
-    if let Some(text) = behind {
-        write(end + GAP, text);
-    }
-    if let Some(text) = beyond {
-        let edge = x.at(reach);
-        write(edge + ARROW + GAP, text);
-        let arrow = vec![(edge, y - 6.0), (edge + ARROW, y), (edge, y + 6.0)];
-        drawing.area(arrow, INK, 1.0);
+        if label.is_total {
+            drawing.text((at + GAP, y), label.text, Anchor::Left);
+        } else {
+            drawing.muted((at + GAP, y), label.text, Anchor::Left);
+        }
     }
 }
 
@@ -368,11 +367,23 @@ mod tests {
         let panels =
             panels(&engine, &[(1.0, 2.0), (0.0, 2.5), (2.0, 3.0), (1.5, 20.0), (0.0, 1e3)]);
         assert_eq!(reach(&panels), 3.0);
-        assert_eq!(
-            panels[0].bars[3].labels(3.0),
-            (Some("1.50×".into()), Some("20.0× device".into()))
-        );
-        assert_eq!(panels[0].bars[4].labels(3.0), (None, Some("1,000× device".into())));
+        let texts = |bar: usize| -> Vec<String> {
+            panels[0].bars[bar].labels(3.0).into_iter().map(|label| label.text).collect()
+        };
+        assert_eq!(texts(2), ["2.00×", "3.00× device"]);
+        assert_eq!(texts(3), ["1.50×", "20.0× device"]);
+        assert_eq!(texts(4), ["1,000× device"]);
+    }
+
+    #[test]
+    fn figure_stands_behind_the_mark_where_there_is_no_room_before_it() {
+        let engine = engine();
+        let panels = panels(&engine, &[(2.0, 2.2), (4.0, 1.0), (9_999.0, 12_345.0)]);
+        let labels = |bar: usize| panels[0].bars[bar].labels(4.0);
+        let label = |at, text: &str| vec![Label { at, text: text.to_owned(), is_total: true }];
+        assert_eq!(labels(0), label(2.2, "2.00×"));
+        assert_eq!(labels(1), label(4.0, "4.00×"));
+        assert_eq!(labels(2), label(12_345.0, "9,999×, 12,345× device"));
     }
 
     #[test]

@@ -31,9 +31,9 @@ struct Strip<'a> {
 /// Throughput of an interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Step {
-    from_s: f64,
-    to_s: f64,
-    ops_per_s: f64,
+    start_s: f64,
+    end_s: f64,
+    rate: f64,
 }
 
 pub(super) fn chart(
@@ -87,16 +87,16 @@ fn steps(timeline: &[TimelinePoint]) -> Vec<Step> {
         intervals.pop();
     }
     let step = |(start_s, length_s, operations)| Step {
-        from_s: start_s,
-        to_s: start_s + length_s,
-        ops_per_s: operations as f64 / length_s,
+        start_s,
+        end_s: start_s + length_s,
+        rate: operations as f64 / length_s,
     };
     intervals.into_iter().map(step).collect()
 }
 
 fn finding(strips: &[Strip<'_>]) -> String {
     let dip = |strip: &Strip<'_>| {
-        let least = strip.steps.iter().map(|step| step.ops_per_s).fold(f64::INFINITY, f64::min);
+        let least = strip.steps.iter().map(|step| step.rate).fold(f64::INFINITY, f64::min);
         let median = strip.measurement.throughput_ops_per_s;
         (median > 0.0).then(|| (least / median * 100.0).min(100.0))
     };
@@ -143,8 +143,8 @@ fn draw(strips: &[Strip<'_>]) -> Drawing {
     let mut drawing = Drawing::new(bottom + 40.0);
     let steps = || strips.iter().flat_map(|strip| &strip.steps);
     let durations = strips.iter().map(|strip| strip.measurement.duration_s);
-    let longest = durations.chain(steps().map(|step| step.to_s)).fold(0.0, f64::max);
-    let most = steps().map(|step| step.ops_per_s).fold(0.0, f64::max);
+    let longest = durations.chain(steps().map(|step| step.end_s)).fold(0.0, f64::max);
+    let most = steps().map(|step| step.rate).fold(0.0, f64::max);
     let x = Axis::linear((0.0, longest), (LEFT, RIGHT));
     let ceiling = if most > 0.0 { most * HEADROOM } else { 1.0 };
     let rates: Vec<f64> =
@@ -167,7 +167,7 @@ fn draw(strips: &[Strip<'_>]) -> Drawing {
         let points: Vec<_> = strip
             .steps
             .iter()
-            .flat_map(|step| [(step.from_s, step.ops_per_s), (step.to_s, step.ops_per_s)])
+            .flat_map(|step| [(step.start_s, step.rate), (step.end_s, step.rate)])
             .map(|(at, rate)| (x.at(at), y.at(rate)))
             .collect();
         let mut area = points.clone();
@@ -254,7 +254,7 @@ mod tests {
     }
 
     fn check(timeline: &[TimelinePoint], expected: &[(f64, f64, f64)]) {
-        let step = |&(from_s, to_s, ops_per_s)| Step { from_s, to_s, ops_per_s };
+        let step = |&(start_s, end_s, rate)| Step { start_s, end_s, rate };
         assert_eq!(steps(timeline), expected.iter().map(step).collect::<Vec<_>>());
     }
 

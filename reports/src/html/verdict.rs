@@ -180,7 +180,7 @@ pub(super) fn header(report: &Report<'_>, verdict: &Verdict) -> Markup {
                     " · suite " (result.run.suite) ", " (format::timestamp(&result.run.started_at))
                 }
             }
-            h1 { (verdict.headline) }
+            h1 { (unbroken(&verdict.headline)) }
             @for line in &verdict.details { p.detail { (line) } }
             p.lede { (basis(report)) }
             ul.badges {
@@ -193,6 +193,16 @@ pub(super) fn header(report: &Report<'_>, verdict: &Verdict) -> Markup {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Text whose names, such as `ycsb-a`, are not broken at their hyphens.
+fn unbroken(text: &str) -> Markup {
+    html! {
+        @for (at, word) in text.split(' ').enumerate() {
+            @if at > 0 { " " }
+            @if word.contains('-') { span.name { (word) } } @else { (word) }
         }
     }
 }

@@ -101,6 +101,72 @@ fn founding_table_says_what_was_not_measured() {
     assert!(!page(&[result]).contains("id=\"founding\""), "neither of the two took part");
 }
 
+/// A run over two data sets: YCSB, then a time series whose workload bitcask does not support.
+fn two_data_sets() -> ResultFile {
+    let mut result = sample::quick();
+    let mut time_series = result.workloads[0].clone();
+    time_series.name = "a-series".to_owned();
+    time_series.mix = [("insert".to_owned(), 0.9), ("window".to_owned(), 0.1)].into();
+    result.workloads.push(time_series);
+    let mut cells = Vec::new();
+    for cell in &result.cells {
+        let name = match (cell.phase, cell.workload.as_str()) {
+            (Phase::Load, _) => "a-load",
+            (Phase::Run, "ycsb-e") => "a-series",
+            _ => continue,
+        };
+        let mut cell = cell.clone();
+        cell.workload = name.to_owned();
+        if let Some(measurement) = &mut cell.measurement {
+            measurement.amplification.write_settled = Some(77.0);
+            measurement.resources.memory_bytes_per_record = Some(77.0);
+        }
+        cells.push(cell);
+    }
+    result.cells.extend(cells);
+    result
+}
+
+#[test]
+fn founding_table_tells_of_the_same_workloads_on_both_sides() {
+    let html = page(&[two_data_sets()]);
+    let founding = section(&html, "founding");
+    let count = |words: &str| founding.matches(words).count();
+    assert_eq!(count("<dt>update p50</dt>"), 2, "{founding}");
+    assert_eq!(count("<dt>load</dt>"), 4, "its throughput and its write amplification");
+    assert_eq!(count("<dt>ycsb-a</dt>"), 2, "write amplification of the run with the updates");
+    assert_eq!(count("after load<"), 2);
+    assert_eq!(count("not supported"), 1, "range queries only");
+    assert!(!founding.contains("a-load") && !founding.contains("77.0"));
+}
+
+#[test]
+fn contests_keep_the_order_of_the_run() {
+    let html = page(&[two_data_sets()]);
+    let details = section(&html, "details");
+    let places: Vec<usize> = ["load", "ycsb-a", "ycsb-f", "a-load", "a-series"]
+        .iter()
+        .map(|name| details.find(&format!("#{name}-percentiles")).unwrap())
+        .collect();
+    assert!(places.is_sorted(), "{places:?}");
+}
+
+#[test]
+fn long_verdict_counts_and_names_below() {
+    let mut result = sample::quick();
+    let runs: Vec<_> = result.cells.iter().filter(|c| c.workload == "ycsb-a").cloned().collect();
+    for at in 0..12 {
+        result.cells.extend(runs.iter().cloned().map(|mut cell| {
+            cell.workload = format!("a-rather-long-name-{at}");
+            cell
+        }));
+    }
+    let html = page(&[result]);
+    let headline = html.split("<h1>").nth(1).unwrap().split("</h1>").next().unwrap();
+    assert_eq!(headline, "bitcask was fastest in 18 of 19 workloads and lmdb in 1.");
+    assert!(html.contains("a-rather-long-name-10 and a-rather-long-name-11. lmdb: ycsb-e.</p>"));
+}
+
 #[test]
 fn mean_is_over_the_workloads_that_all_engines_ran() {
     let html = page(&[sample::quick()]);

@@ -1,6 +1,10 @@
 //! `summary.csv`.
 
-use kvdyno_reports::{CellStatus, Phase, SUMMARY_COLUMNS, encode_latency, summary_csv};
+use std::fs;
+
+use kvdyno_reports::{
+    CellStatus, Phase, SUMMARY_COLUMNS, encode_latency, summary_csv, write_report, write_summary,
+};
 
 use crate::sample;
 
@@ -67,4 +71,30 @@ fn rows_are_golden() {
             "quick,ycsb-a,lsm,os,1,100000,1000,1,recover,all,,,,,,,,,,,,,,,,,,,,,12.5,ok",
         ]
     );
+}
+
+#[test]
+fn file_replaces_the_one_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("summary.csv");
+    write_summary(&sample::without_cells(), &path).unwrap();
+    write_summary(&sample::quick(), &path).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), summary_csv(&sample::quick()));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file stays behind");
+    let error = write_summary(&sample::quick(), "/nowhere/summary.csv".as_ref()).unwrap_err();
+    assert!(error.to_string().contains("/nowhere/"), "{error}");
+}
+
+#[test]
+fn report_over_several_results_sums_up_all_of_them() {
+    let mut first = sample::quick();
+    first.cells.retain(|cell| cell.trial == 1 && cell.engine == "lsm");
+    let mut second = sample::changed(|measurement| measurement.throughput_ops_per_s *= 2.0);
+    second.cells.retain(|cell| cell.trial == 1 && cell.engine == "bitcask");
+    let dir = tempfile::tempdir().unwrap();
+    write_report(&[first.clone(), second.clone()], dir.path()).unwrap();
+    let written = fs::read_to_string(dir.path().join("summary.csv")).unwrap();
+    let second = summary_csv(&second);
+    let (_, rows) = second.split_once('\n').unwrap();
+    assert_eq!(written, summary_csv(&first) + rows);
 }
