@@ -236,7 +236,7 @@ pub struct Cell {
     /// Name of the engine, one of [`ResultFile::engines`].
     pub engine: String,
     /// Name of the workload, one of [`ResultFile::workloads`]. A load that several workloads share carries a
-    /// name of its own (`load`, or `load-<workload>` where a run has several data sets).
+    /// name of its own (`load`, or with what the workloads' names begin, as `load-ycsb`, where a run has several data sets).
     pub workload: String,
     /// Durability class.
     pub durability: Durability,

@@ -1,10 +1,9 @@
 //! The folder of results: `result.json` and `summary.csv` are written anew after each cell, so that whatever happens, what was measured is kept.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use kvdyno_reports::{ResultFile, summary_csv};
+use kvdyno_reports::ResultFile;
 
 use crate::failure::{Failure, Result};
 
@@ -44,15 +43,7 @@ impl Output {
     pub(crate) fn write(&self, result: &ResultFile) -> Result<()> {
         let failed = |error: kvdyno_reports::Error| Failure::failed(error.to_string());
         result.write(&self.dir.join("result.json")).map_err(failed)?;
-        let path = self.dir.join("summary.csv");
-        let write = || -> std::io::Result<()> {
-            let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
-            file.write_all(summary_csv(result).as_bytes())?;
-            file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
-            file.persist(&path)?;
-            Ok(())
-        };
-        write().map_err(Failure::io("write", &path))
+        kvdyno_reports::write_summary(result, &self.dir.join("summary.csv")).map_err(failed)
     }
 }
 
