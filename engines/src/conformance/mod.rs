@@ -51,12 +51,15 @@ pub struct Plan {
     pub cases: u32,
     /// Steps of each.
     pub steps: u32,
+    /// Whether a session may never read a version older than one that it has read. An engine whose readers can catch a glimpse of a commit
+    /// that is still under way passes without.
+    pub monotonic_reads: bool,
 }
 
 impl Default for Plan {
     /// A second or so for an engine whose flushes are quick.
     fn default() -> Self {
-        Self { seed: 1, cases: 8, steps: 400 }
+        Self { seed: 1, cases: 8, steps: 400, monotonic_reads: true }
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) fn check(subject: &Subject<'_>, plan: &Plan) -> Outcome {
     let expected = thread::scope(|scope| {
         let (engine, done) = (&*engine, &done);
         let mut others = vec![
-            scope.spawn(move || read_register(engine, done)),
+            scope.spawn(move || read_register(engine, done, plan.monotonic_reads)),
             scope.spawn(move || maintain(engine, done)),
         ];
         let mut writers = vec![scope.spawn(move || write_register(engine, writes))];
@@ -113,14 +113,16 @@ fn write_register(engine: &dyn Engine, writes: u64) -> Outcome {
     (1..=writes).try_for_each(|n| session.put(b"register", &value(n)).map_err(failed("put")))
 }
 
-/// Versions that are read never go back.
-fn read_register(engine: &dyn Engine, done: &AtomicBool) -> Outcome {
+/// Versions that are read are whole, and never go back if `monotonic`.
+fn read_register(engine: &dyn Engine, done: &AtomicBool, monotonic: bool) -> Outcome {
     let mut session = engine.session().map_err(failed("session"))?;
     let mut last = 0;
     while !done.load(Ordering::Acquire) {
         let found = get(&mut *session, b"register")?;
         let found = found.as_deref().map(version).transpose()?.unwrap_or(0);
-        ensure(last <= found, || format!("version {found} is read after version {last}"))?;
+        ensure(!monotonic || last <= found, || {
+            format!("version {found} is read after version {last}")
+        })?;
         last = found;
     }
     Ok(())
