@@ -58,10 +58,21 @@ fn dispatch(
     match arguments.command {
         None => dispatch(Arguments::parse_from(["kvdyno", "run"]), registry, command_line),
         Some(Command::Run(arguments)) => command::run::main(&arguments, registry, command_line),
-        Some(Command::List(arguments)) => Ok(command::list::main(&arguments, registry)),
+        Some(Command::List(arguments)) => command::list::main(&arguments, registry),
         Some(Command::Report(arguments)) => command::report::main(&arguments),
         Some(Command::Compare(arguments)) => command::compare::main(&arguments),
         Some(Command::Cell) => cell::child::main(registry).map(|()| ExitStatus::Ok),
+    }
+}
+
+/// Prints to standard output. A reader that has seen enough (`| head`) is no failure; a full device is.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::failed(format!("cannot write to standard output: {error}")))
+        }
+        _ => Ok(()),
     }
 }
 

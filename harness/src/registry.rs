@@ -43,6 +43,10 @@ pub struct OptionInfo {
     pub name: &'static str,
     /// Value unless set; a whole number.
     pub default: u64,
+    /// Smallest value that makes sense.
+    pub min: u64,
+    /// Largest value that makes sense.
+    pub max: u64,
     /// What it does, for people.
     pub help: &'static str,
 }
@@ -81,12 +85,19 @@ impl Options {
                     "--set {engine}.{name}: {engine} has no such option{hint} ('kvdyno list engines' shows them)"
                 )));
             };
-            *slot = value.parse().map_err(|_| {
-                Failure::usage(format!(
-                    "--set {}.{name}={value}: expected a whole number",
-                    adapter.name()
-                ))
-            })?;
+            let range = known
+                .iter()
+                .find(|option| option.name == name)
+                .map_or(0..=u64::MAX, |option| option.min..=option.max);
+            *slot =
+                value.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| {
+                    Failure::usage(format!(
+                        "--set {}.{name}={value}: expected a whole number from {} to {}",
+                        adapter.name(),
+                        range.start(),
+                        range.end()
+                    ))
+                })?;
         }
         Ok(Self(values))
     }

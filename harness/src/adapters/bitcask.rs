@@ -32,6 +32,8 @@ impl crate::registry::Adapter for Adapter {
         &[OptionInfo {
             name: "segment_mib",
             default: 64,
+            min: 1,
+            max: 8_192,
             help: "length at which the next data file begins",
         }]
     }

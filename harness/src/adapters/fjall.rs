@@ -61,15 +61,25 @@ impl crate::registry::Adapter for Adapter {
 
     fn options(&self) -> &'static [OptionInfo] {
         &[
-            OptionInfo { name: "cache_mib", default: 64, help: "block cache" },
+            OptionInfo {
+                name: "cache_mib",
+                default: 64,
+                min: 1,
+                max: 1_048_576,
+                help: "block cache",
+            },
             OptionInfo {
                 name: "memtable_mib",
                 default: 64,
+                min: 1,
+                max: 2_048,
                 help: "memtable size at which it is flushed",
             },
             OptionInfo {
                 name: "worker_threads",
                 default: 2,
+                min: 1,
+                max: 64,
                 help: "threads for flushes and compactions",
             },
         ]

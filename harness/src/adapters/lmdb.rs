@@ -72,6 +72,8 @@ impl crate::registry::Adapter for Adapter {
         &[OptionInfo {
             name: "map_mib",
             default: 0,
+            min: 0,
+            max: 67_108_864,
             help: "address space of the map; 0: four times the data, at least 1024",
         }]
     }

@@ -33,17 +33,29 @@ impl crate::registry::Adapter for Adapter {
             OptionInfo {
                 name: "memtable_mib",
                 default: 64,
+                min: 1,
+                max: 2_048,
                 help: "log segment, and so memtable, that is then flushed",
             },
             OptionInfo {
                 name: "filter_bits_per_key",
                 default: 10,
+                min: 0,
+                max: 64,
                 help: "Bloom filter; 0 for none",
             },
-            OptionInfo { name: "level_base_mib", default: 256, help: "bytes of level 1" },
+            OptionInfo {
+                name: "level_base_mib",
+                default: 256,
+                min: 1,
+                max: 1_048_576,
+                help: "bytes of level 1",
+            },
             OptionInfo {
                 name: "level_ratio",
                 default: 10,
+                min: 2,
+                max: 100,
                 help: "bytes of a level to those of the one above",
             },
         ]

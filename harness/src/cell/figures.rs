@@ -46,7 +46,7 @@ pub(crate) fn resources_between(
     Resources {
         cpu_user_s: user_s,
         cpu_system_s: system_s,
-        cpu_us_per_op: (user_s + system_s) * 1e6 / operations.max(1) as f64,
+        cpu_us_per_op: (end.process.cpu_s - before.process.cpu_s) * 1e6 / operations.max(1) as f64,
         rss_anon_bytes: end.memory.anon_bytes,
         rss_anon_peak_bytes: peak,
         rss_file_bytes: end.memory.file_bytes,
@@ -137,7 +137,7 @@ pub(crate) fn counters(metrics: &Metrics) -> BTreeMap<String, f64> {
     counters.extend(
         known.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value? as f64))),
     );
-    for (number, level) in metrics.levels.iter().enumerate() {
+    for (number, level) in metrics.levels.iter().enumerate().filter(|(_, level)| level.files > 0) {
         counters.insert(format!("level_{number}_files"), level.files as f64);
         counters.insert(format!("level_{number}_bytes"), level.bytes as f64);
     }

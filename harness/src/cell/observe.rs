@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 /// Processor time, faults and bytes of this process so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ProcessUse {
-    /// Processor time in user mode.
+    /// Processor time of all threads, to the nanosecond.
+    pub(crate) cpu_s: f64,
+    /// Of this, in user mode, to the hundredth of a second.
     pub(crate) user_s: f64,
     /// Processor time in the kernel.
     pub(crate) system_s: f64,
@@ -25,7 +27,9 @@ impl ProcessUse {
         let Ok(process) = procfs::process::Process::myself() else { return Self::default() };
         let Ok(stat) = process.stat() else { return Self::default() };
         let ticks_per_s = procfs::ticks_per_second() as f64;
+        let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
         Self {
+            cpu_s: cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9,
             user_s: stat.utime as f64 / ticks_per_s,
             system_s: stat.stime as f64 / ticks_per_s,
             minor_faults: stat.minflt,

@@ -1,6 +1,6 @@
 //! A load or run phase: warm-up, measure, settle, check.
 //!
-//! 1. The threads warm up; what they record is thrown away.
+//! 1. The threads warm up; what they record is thrown away. The engine settles.
 //! 2. Pending pages are written back, and the engine's, the kernel's and the device's counters are read.
 //! 3. The threads measure. The main thread collects once a second, and tells the parent.
 //! 4. The counters are read again (`_end`), the engine settles, and they are read once more (`_settled`). The device's figure at the end is
@@ -116,6 +116,8 @@ impl Phase<'_> {
                 return Ok(outcome);
             }
         }
+        // What opening and warming up left to do in the background is not the workload's.
+        self.engine.settle()?;
         let live_bytes = self.job.loaded_bytes + self.inserted_bytes(&turns);
         share_out(&mut turns, limit, streams);
         let mut outcome = self.measure(&slots, limit, live_bytes, &mut turns, work)?;

@@ -1,6 +1,5 @@
 //! `kvdyno compare`: two result files side by side, and the gate.
 
-use std::io::Write;
 use std::path::Path;
 
 use kvdyno_reports::{CompareOptions, ResultFile, compare};
@@ -17,14 +16,20 @@ pub(crate) fn main(arguments: &CompareArguments) -> Result<ExitStatus> {
         status: ExitStatus::NotComparable,
         message: error.to_string(),
     })?;
-    let text = if arguments.markdown { comparison.to_markdown() } else { comparison.to_table() };
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{}", text.trim_end());
-    if arguments.threshold.is_none() {
-        let _ = writeln!(
-            out,
-            "No threshold was given, so nothing is judged: add --threshold 5 for 5 per cent."
+    if comparison.changes.is_empty() && comparison.broken.is_empty() {
+        let message = format!(
+            "{} and {} have no figure in common: there is nothing to compare",
+            arguments.base.display(),
+            arguments.head.display()
         );
+        return Err(Failure { status: ExitStatus::NotComparable, message });
+    }
+    let text = if arguments.markdown { comparison.to_markdown() } else { comparison.to_table() };
+    crate::print(text.trim_end())?;
+    if arguments.threshold.is_none() {
+        crate::print(
+            "No threshold was given, so nothing is judged: add --threshold 5 for 5 per cent.",
+        )?;
         return Ok(ExitStatus::Ok);
     }
     Ok(if comparison.regressed() { ExitStatus::Regression } else { ExitStatus::Ok })

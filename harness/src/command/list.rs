@@ -7,7 +7,7 @@ use kvdyno_workloads::WorkloadSpec;
 
 use crate::adapters::LEFT_OUT;
 use crate::cli::{ListArguments, Listed};
-use crate::failure::ExitStatus;
+use crate::failure::{ExitStatus, Failure, Result};
 use crate::registry::Registry;
 use crate::run::suite::{RECOVERY, SUITES};
 
@@ -44,11 +44,10 @@ const METRICS: &[(&str, &str)] = &[
 ];
 
 /// Prints what was asked for, or everything.
-pub(crate) fn main(arguments: &ListArguments, registry: &Registry) -> ExitStatus {
-    let mut out = io::stdout().lock();
+pub(crate) fn main(arguments: &ListArguments, registry: &Registry) -> Result<ExitStatus> {
+    let mut out = Vec::new();
     let wanted = |listed| arguments.what.is_none_or(|what| what == listed);
-    // A reader that has seen enough (`| head`) is no failure.
-    let _ = (|| -> io::Result<()> {
+    let written = (|| -> io::Result<()> {
         if wanted(Listed::Suites) {
             heading(&mut out, "Suites")?;
             for suite in SUITES {
@@ -80,7 +79,9 @@ pub(crate) fn main(arguments: &ListArguments, registry: &Registry) -> ExitStatus
         }
         Ok(())
     })();
-    ExitStatus::Ok
+    written.map_err(|error| Failure::failed(error.to_string()))?;
+    crate::print(String::from_utf8_lossy(&out).trim_end())?;
+    Ok(ExitStatus::Ok)
 }
 
 fn engines(out: &mut impl Write, registry: &Registry) -> io::Result<()> {
@@ -103,7 +104,11 @@ fn engines(out: &mut impl Write, registry: &Registry) -> io::Result<()> {
         }
         for option in adapter.options() {
             let name = format!("{}.{}={}", adapter.name(), option.name, option.default);
-            writeln!(out, "{:16}--set {name}  {}", "", option.help)?;
+            writeln!(
+                out,
+                "{:16}--set {name}  {} ({} to {})",
+                "", option.help, option.min, option.max
+            )?;
         }
     }
     for (name, feature, description) in LEFT_OUT {

@@ -1,6 +1,6 @@
 //! `kvdyno run`: runs suites and workloads on engines, measures, and reports.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::Instant;
 
 use kvdyno_reports::{
@@ -63,12 +63,20 @@ pub(crate) fn main(
         cell_timeout,
         began,
     };
-    let result = schedule.run()?;
+    let kept = |failure: Failure| {
+        let message = format!(
+            "{}; what was measured before is kept in {}",
+            failure.message,
+            output.dir().display()
+        );
+        Failure { message, ..failure }
+    };
+    let result = schedule.run().map_err(kept)?;
     drop(stores);
     let report = write_report(std::slice::from_ref(&result), output.dir());
     let written =
         report.map_err(|error| Failure::failed(format!("the results are kept, but {error}")))?;
-    print(arguments, &result, &output, written.len());
+    print(arguments, &result, &output, written.len())?;
     Ok(status_of(&result))
 }
 
@@ -158,26 +166,28 @@ fn workload_info(spec: &WorkloadSpec, seed: u64) -> Result<WorkloadInfo> {
     })
 }
 
-fn print(arguments: &RunArguments, result: &ResultFile, output: &Output, files: usize) {
+fn print(
+    arguments: &RunArguments,
+    result: &ResultFile,
+    output: &Output,
+    files: usize,
+) -> Result<()> {
     if arguments.quiet {
-        return;
+        return Ok(());
     }
-    let mut out = std::io::stdout().lock();
     if arguments.json {
-        let _ = writeln!(out, "{}", result.to_json());
-        return;
+        return crate::print(&result.to_json());
     }
     let terminal = std::io::stdout().is_terminal();
     let width = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(110, |size| size.ws_col);
     let color = terminal && std::env::var_os("NO_COLOR").is_none();
     let table = terminal_table(result, TerminalOptions { color, width: width.max(80) });
     let report = output.dir().join("report.html");
-    let _ = writeln!(
-        out,
-        "{}\n\nReport: {} ({files} files beside it)",
+    crate::print(&format!(
+        "\n{}\n\nReport: {} ({files} files beside it)",
         table.trim_end(),
         report.display()
-    );
+    ))
 }
 
 /// Where several things went wrong, wrong data comes first, then failures.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::failure::{Failure, Result};
@@ -13,10 +13,10 @@ use crate::failure::{Failure, Result};
 pub(crate) struct Interrupt(Arc<AtomicUsize>);
 
 impl Interrupt {
-    /// Takes over SIGINT and SIGTERM for the rest of the process.
+    /// Takes over SIGINT, SIGTERM and SIGHUP (the terminal is gone) for the rest of the process.
     pub(crate) fn listen() -> Result<Self> {
         let interrupt = Self::default();
-        let mut signals = Signals::new([SIGINT, SIGTERM])
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
             .map_err(|error| Failure::failed(format!("cannot handle signals: {error}")))?;
         let count = Arc::clone(&interrupt.0);
         std::thread::spawn(move || {

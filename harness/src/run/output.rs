@@ -31,7 +31,18 @@ impl Output {
             )));
         }
         fs::create_dir_all(&dir).map_err(Failure::io("create the folder", &dir))?;
-        Ok(Self { dir })
+        // Only one of two runs that chose the same folder at the same time can create the file.
+        let claim = dir.join("result.json");
+        match fs::File::create_new(&claim) {
+            Ok(_) => Ok(Self { dir }),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                Err(Failure::usage(format!(
+                    "--out {} has just been taken by another run: choose another folder",
+                    dir.display()
+                )))
+            }
+            Err(error) => Err(Failure::io("create", &claim)(error)),
+        }
     }
 
     /// The folder.

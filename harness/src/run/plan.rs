@@ -13,6 +13,8 @@ use crate::cli::RunArguments;
 use crate::failure::{Failure, Result, nearest};
 use crate::registry::{Adapter, Options, Registry};
 
+/// A larger file is none that somebody wrote by hand.
+const PROPERTY_FILE_BYTES_MAX: u64 = 1 << 20;
 /// More records or operations than this are taken for a slip of the finger.
 const COUNT_MAX: u64 = 1_000_000_000_000;
 
@@ -143,6 +145,14 @@ impl<'a> Plan<'a> {
             (None, Some(duration)) => Some(Limit::Duration(duration)),
             (None, None) => chosen.and_then(|suite| suite.limit),
         };
+        if arguments.duration.is_some_and(|duration| {
+            duration.saturating_add(arguments.warm_up.unwrap_or_default()) >= arguments.cell_timeout
+        }) {
+            return Err(Failure::usage(format!(
+                "--duration and --warm-up do not fit into --cell-timeout {}: give a longer one",
+                humantime::format_duration(arguments.cell_timeout)
+            )));
+        }
         let own_limit = arguments.operations.is_some() || arguments.duration.is_some();
         let settings = Settings {
             durability: arguments.durability.into(),
@@ -199,7 +209,24 @@ fn from_file(name: &str) -> Result<(WorkloadSpec, Vec<String>)> {
             "'{name}' is no suite, no workload and no file{hint} ('kvdyno list' shows what there is)"
         )));
     }
-    WorkloadSpec::from_property_file(path).map_err(|error| Failure::usage(error.to_string()))
+    let metadata = std::fs::metadata(path)
+        .map_err(|error| Failure::usage(format!("cannot read {name}: {error}")))?;
+    if !metadata.is_file() || metadata.len() > PROPERTY_FILE_BYTES_MAX {
+        return Err(Failure::usage(format!(
+            "{} is no property file: expected a plain file of at most 1 MiB",
+            name.escape_debug()
+        )));
+    }
+    let (spec, notes) = WorkloadSpec::from_property_file(path)
+        .map_err(|error| Failure::usage(error.to_string()))?;
+    let reserved = spec.name == RECOVERY || spec.name == "load" || spec.name.starts_with("load-");
+    if reserved || spec.name.contains(char::is_control) {
+        return Err(Failure::usage(format!(
+            "{}: the file's name becomes the workload's, and this one would be mistaken for something else: rename the file",
+            name.escape_debug()
+        )));
+    }
+    Ok((spec, notes))
 }
 
 /// Lays the flags over a workload.

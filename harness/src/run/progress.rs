@@ -117,8 +117,8 @@ fn in_short(cell: &Cell) -> String {
     }
     if let Some(recovery) = &cell.recovery {
         return format!(
-            "open {:.1} ms after kill -9, {} acknowledged writes verified",
-            recovery.open_ms, recovery.acknowledged_writes
+            "open {:.1} ms after kill -9, {} records verified",
+            recovery.open_ms, recovery.records_verified
         );
     }
     cell.measurement.as_ref().map_or_else(String::new, |figures| {

@@ -374,7 +374,7 @@ impl Schedule<'_> {
         let capabilities = adapter.capabilities();
         let durability = self.plan.settings.durability;
         if adapter.durability_call(durability).is_none() {
-            return Some(format!("not supported in class {durability}"));
+            return Some(format!("{} has no class {durability}", adapter.name()));
         }
         let lacks = if operations.is_empty() {
             lacking(&capabilities, spec)

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::SeekFrom;
@@ -14,6 +14,8 @@ use crate::failure::{Failure, Result};
 
 const LOCK: &str = "kvdyno.lock";
 const STORES: &str = "stores";
+/// What the lock file begins with; a file of the same name without it is not ours.
+const MARK: &str = "kvdyno: ";
 /// Folders that are made under the system's temporary folder begin with this.
 const TEMPORARY_PREFIX: &str = "kvdyno-stores-";
 
@@ -42,7 +44,7 @@ impl Stores {
         let made = !dir.exists();
         fs::create_dir_all(dir).map_err(Failure::io("create the folder", dir))?;
         let mut entries = fs::read_dir(dir).map_err(Failure::io("list", dir))?;
-        if entries.next().is_some() && !dir.join(LOCK).exists() {
+        if entries.next().is_some() && !is_marked(dir) {
             return Err(Failure::usage(format!(
                 "--dir {} holds files that kvdyno did not make: choose an empty or a new folder",
                 dir.display()
@@ -53,8 +55,11 @@ impl Stores {
 
     fn lock(root: PathBuf, made: bool) -> Result<Self> {
         let path = root.join(LOCK);
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).read(true).write(true);
+        // A link would lead to somebody else's file.
         let file =
-            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path);
+            options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()).open(&path);
         let mut lock = file.map_err(Failure::io("write to", &root))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -64,14 +69,14 @@ impl Stores {
                 return Err(Failure::failed(format!(
                     "{} is in use by another run of kvdyno ({}): wait for it, or choose another --dir",
                     root.display(),
-                    owner.trim()
+                    owner.trim_start_matches(MARK).trim()
                 )));
             }
             Err(TryLockError::Error(error)) => return Err(Failure::io("lock", &path)(error)),
         }
         let mut note = || -> io::Result<()> {
             lock.set_len(0)?;
-            write!(lock, "process {}", std::process::id())
+            write!(lock, "{MARK}process {}", std::process::id())
         };
         note().map_err(Failure::io("write", &path))?;
         let stores = Self { root, lock, made };
@@ -141,12 +146,20 @@ impl Drop for Stores {
     }
 }
 
+/// Whether a folder is one of ours.
+fn is_marked(dir: &Path) -> bool {
+    let path = dir.join(LOCK);
+    let is_file = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file());
+    is_file && fs::read_to_string(&path).is_ok_and(|text| text.starts_with(MARK))
+}
+
 /// Removes folders of runs that were killed: ours by their name and lock file, and locked by nobody.
 fn remove_left_behind(temporary: &Path) {
     let Ok(entries) = fs::read_dir(temporary) else { return };
     for entry in entries.flatten() {
         let path = entry.path();
-        let ours = entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX);
+        let ours =
+            entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) && is_marked(&path);
         let Some(lock) = ours.then(|| File::open(path.join(LOCK)).ok()).flatten() else { continue };
         if lock.try_lock().is_ok() {
             let _ = fs::remove_dir_all(path.join(STORES));
