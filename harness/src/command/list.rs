@@ -63,7 +63,7 @@ pub(crate) fn main(arguments: &ListArguments, registry: &Registry) -> Result<Exi
             entry(
                 &mut out,
                 RECOVERY,
-                "overwrite until killed with SIGKILL, reopen, verify every acknowledged write",
+                "overwrite until killed with SIGKILL, reopen, look every record's last acknowledged write up",
             )?;
             entry(&mut out, "FILE", "a YCSB property file; its workload is named after it")?;
         }

@@ -194,7 +194,7 @@ impl<'a> Plan<'a> {
         let per_trial =
             compared * (self.data_sets.len() + workloads + recoveries) + noop * workloads;
         let noop_anyway = if noop == 0 { workloads } else { 0 };
-        (per_trial * self.settings.trials as usize + noop_anyway) as u64
+        (per_trial * self.settings.trials as usize + noop_anyway + self.data_sets.len()) as u64
     }
 }
 

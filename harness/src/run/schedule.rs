@@ -5,7 +5,7 @@
 //! so that no engine always goes first onto cold memory or always follows the same neighbour. The templates of all engines exist
 //! side by side, so that the cells that are compared lie close together in time.
 //!
-//! Before the first engine runs a workload, `noop` does: what that costs is the harness's own.
+//! Before the first engine loads or runs, `noop` does: what that costs is the harness's own.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -95,8 +95,9 @@ impl Schedule<'_> {
         let plan = self.plan;
         let workloads = if data_set.runs_workloads { data_set.workloads.as_slice() } else { &[] };
         if trial == 1 {
+            self.noop(&data_set.load_name, &data_set.workloads[0], Phase::Load)?;
             for spec in workloads {
-                self.noop(spec)?;
+                self.noop(&spec.name, spec, Phase::Run)?;
             }
         }
         let mut engines: Vec<&PlannedEngine<'_>> =
@@ -134,31 +135,33 @@ impl Schedule<'_> {
         Ok(())
     }
 
-    /// Measures the harness itself on a workload.
-    fn noop(&mut self, spec: &WorkloadSpec) -> Result<()> {
-        let adapter = self.registry.get("noop")?;
+    /// Measures the harness itself on a load or a workload.
+    fn noop(&mut self, name: &str, spec: &WorkloadSpec, phase: Phase) -> Result<()> {
+        let settings = &self.plan.settings;
+        let engine =
+            PlannedEngine { adapter: self.registry.get("noop")?, options: Options::default() };
         let named = self.plan.engines.iter().any(|engine| engine.adapter.name() == "noop");
-        let trials = if named { self.plan.settings.trials } else { 1 };
+        let trials = if named && phase == Phase::Run { settings.trials } else { 1 };
+        let limit = settings.limit_of(spec);
+        let limit = if named { limit } else { shorter(limit) };
         for trial in 1..=trials {
-            let engine = PlannedEngine { adapter, options: Options::default() };
-            let warm_up = self.plan.settings.warm_up_of(spec);
-            let limit = self.plan.settings.limit_of(spec);
-            let limit = if named { limit } else { shorter(limit) };
+            let task = match phase {
+                Phase::Load => Task::Load,
+                _ => Task::Run { limit, warm_up: settings.warm_up_of(spec) },
+            };
             let store = self.stores.create("noop")?;
-            let task = Task::Run { limit, warm_up };
-            let cell = self.cell(&engine, &spec.name, spec, trial, Phase::Run);
+            let cell = self.cell(&engine, name, spec, trial, phase);
             let (cell, _) = self.execute(cell, &self.job(&engine, spec, store.clone(), 0, task))?;
             self.stores.remove(&store);
             if let Some(figures) = &cell.measurement
                 && trial == 1
             {
                 let operations = figures.operations.last().map_or(0, |all| all.operations).max(1);
+                let threads = settings.threads;
                 let cost = NoopCost {
-                    workload: spec.name.clone(),
-                    threads: self.plan.settings.threads,
-                    ns_per_operation: figures.duration_s
-                        * 1e9
-                        * f64::from(self.plan.settings.threads)
+                    workload: name.to_owned(),
+                    threads,
+                    ns_per_operation: figures.duration_s * 1e9 * f64::from(threads)
                         / operations as f64,
                     rss_anon_bytes: figures.resources.rss_anon_bytes.unwrap_or(0),
                 };
