@@ -5,7 +5,13 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::cell::job::Verify;
+use kvdyno_reports::{Arrivals, PageCache};
+
+use crate::cell::job::{Limit, Verify, WarmUp};
+use crate::cell::pacing::{Bound, Pacing, Rate};
+
+/// Longest warm-up of `--warm-up steady`.
+const STEADY_AT_MOST: Duration = Duration::from_secs(120);
 
 /// A dynamometer for key-value storage engines: which engine, in which configuration, for your workload on your hardware?
 #[derive(Debug, Parser)]
@@ -53,9 +59,29 @@ pub(crate) struct RunArguments {
     #[arg(long, value_parser = positive_duration, value_name = "TIME", allow_hyphen_values = true)]
     pub(crate) duration: Option<Duration>,
 
-    /// Time before measuring, for instance 1s [default: a tenth of what is measured].
-    #[arg(long, value_parser = duration, value_name = "TIME", allow_hyphen_values = true)]
-    pub(crate) warm_up: Option<Duration>,
+    /// What goes before measuring: a time (1s), a number of operations (100k-ops), or 'steady', until throughput is [default: a tenth of what is measured].
+    #[arg(long, value_parser = warm_up, value_name = "TIME, N-ops or steady", allow_hyphen_values = true)]
+    pub(crate) warm_up: Option<WarmUp>,
+
+    /// Open loop: operations due per second over all threads, or 'sweep' for rising rates up to saturation [default: closed loop].
+    #[arg(long, value_name = "OPS or sweep", allow_hyphen_values = true)]
+    pub(crate) rate: Option<Rate>,
+
+    /// How operations are spaced under a rate.
+    #[arg(long, value_enum, default_value = "constant")]
+    pub(crate) arrivals: ArrivalsArgument,
+
+    /// Look for the highest rate that holds a bound on the response time, for instance 'p99<1ms'.
+    #[arg(long, value_name = "BOUND", conflicts_with = "rate", allow_hyphen_values = true)]
+    pub(crate) slo: Option<Bound>,
+
+    /// Page cache when a measured phase begins: as the load or the copy left it, or with the store's pages dropped.
+    #[arg(long, value_enum, default_value = "warm")]
+    pub(crate) cache: CacheArgument,
+
+    /// Most memory for a cell's process, its page cache included, for instance 1GiB; needs a cgroup.
+    #[arg(long, value_parser = bytes, value_name = "BYTES", allow_hyphen_values = true)]
+    pub(crate) memory_limit: Option<u64>,
 
     /// Client threads.
     #[arg(long, value_parser = positive_u32, default_value = "1", value_name = "N", allow_hyphen_values = true)]
@@ -115,6 +141,55 @@ pub(crate) enum DurabilityClass {
     Os,
     /// Power loss.
     Sync,
+}
+
+impl RunArguments {
+    /// How operations are offered.
+    pub(crate) fn pacing(&self) -> Pacing {
+        let arrivals = self.arrivals.into();
+        match (self.rate, self.slo) {
+            (Some(Rate::OpsPerS(ops_per_s)), _) => Pacing::Open { ops_per_s, arrivals },
+            (Some(Rate::Sweep), _) => Pacing::Sweep { arrivals },
+            (None, Some(bound)) => Pacing::Search { bound, arrivals },
+            (None, None) => Pacing::Closed,
+        }
+    }
+}
+
+/// How operations are spaced under a rate.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ArrivalsArgument {
+    /// Equal gaps.
+    Constant,
+    /// Exponentially distributed gaps, as independent clients make them.
+    Poisson,
+}
+
+impl From<ArrivalsArgument> for Arrivals {
+    fn from(arrivals: ArrivalsArgument) -> Self {
+        match arrivals {
+            ArrivalsArgument::Constant => Self::Constant,
+            ArrivalsArgument::Poisson => Self::Poisson,
+        }
+    }
+}
+
+/// Page cache when a measured phase begins.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum CacheArgument {
+    /// As the load or the copy left it.
+    Warm,
+    /// With the store's pages dropped.
+    Cold,
+}
+
+impl From<CacheArgument> for PageCache {
+    fn from(cache: CacheArgument) -> Self {
+        match cache {
+            CacheArgument::Warm => Self::Warm,
+            CacheArgument::Cold => Self::Cold,
+        }
+    }
 }
 
 impl From<DurabilityClass> for kvdyno_engines::Durability {
@@ -211,6 +286,36 @@ fn duration(text: &str) -> Result<Duration, String> {
     duration.ok_or_else(|| "expected a time, not negative, for instance 30s, 500ms or 5m".into())
 }
 
+fn warm_up(text: &str) -> Result<WarmUp, String> {
+    if text == "steady" {
+        return Ok(WarmUp::Steady(STEADY_AT_MOST));
+    }
+    if let Some(operations) = text.strip_suffix("-ops") {
+        return count(operations).map(|operations| WarmUp::Limit(Limit::Operations(operations)));
+    }
+    let time = duration(text).map_err(|_| {
+        "expected a time (1s), operations (100k-ops), or 'steady'; 0 for none".to_owned()
+    })?;
+    Ok(WarmUp::Limit(Limit::Duration(time)))
+}
+
+/// Bytes, plain or with KiB, MiB, GiB or TiB behind them.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    let expected = || "expected bytes, for instance 1073741824, 512MiB or 1GiB".to_owned();
+    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(at);
+    let shift = match unit.trim() {
+        "" | "B" => 0,
+        "KiB" | "K" => 10,
+        "MiB" | "M" => 20,
+        "GiB" | "G" => 30,
+        "TiB" | "T" => 40,
+        _ => return Err(expected()),
+    };
+    let number: u64 = digits.parse().map_err(|_| expected())?;
+    number.checked_mul(1 << shift).filter(|bytes| *bytes > 0).ok_or_else(expected)
+}
+
 fn positive_duration(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("expected more than 0".into()),
@@ -246,6 +351,20 @@ mod tests {
         for wrong in ["-1", "1 fortnight", "inf", "nan", ""] {
             assert!(duration(wrong).is_err(), "{wrong} was taken for a time");
         }
+    }
+
+    #[test]
+    fn bytes_and_warm_ups_are_read_and_refused() {
+        assert_eq!(bytes("1GiB"), Ok(1 << 30));
+        assert_eq!(bytes("512 MiB"), Ok(512 << 20));
+        assert_eq!(bytes("4096"), Ok(4096));
+        for wrong in ["", "0", "1.5GiB", "-1", "1GB", "99999999999TiB"] {
+            assert!(bytes(wrong).is_err(), "{wrong} was taken for bytes");
+        }
+        assert_eq!(warm_up("10k-ops"), Ok(WarmUp::Limit(Limit::Operations(10_000))));
+        assert_eq!(warm_up("2s"), Ok(WarmUp::Limit(Limit::Duration(Duration::from_secs(2)))));
+        assert_eq!(warm_up("steady"), Ok(WarmUp::Steady(STEADY_AT_MOST)));
+        assert!(warm_up("soon").is_err());
     }
 
     #[test]

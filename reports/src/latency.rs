@@ -30,6 +30,7 @@ pub fn encode_latency(histogram: &Histogram<u64>) -> Latency {
         mean_ns: histogram.mean(),
         p50_ns: value_above(histogram, 2),
         p90_ns: percentile(histogram, 10),
+        p95_ns: percentile(histogram, 20),
         p99_ns: percentile(histogram, 100),
         p999_ns: percentile(histogram, 1_000),
         p9999_ns: percentile(histogram, 10_000),

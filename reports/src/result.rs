@@ -63,12 +63,29 @@ pub struct RunInfo {
     pub trials: u32,
     /// How reads were checked while they were timed: `none`, `sample` or `content`.
     pub verify: String,
+    /// How the workloads share stores.
+    #[serde(default)]
+    pub stores: StoreUse,
+    /// Memory that a measured process, its page cache included, could use; none: all of the machine's.
+    #[serde(default)]
+    pub memory_limit_bytes: Option<u64>,
     /// Whether all planned cells have ended.
     pub status: RunStatus,
     /// Cells that the run plans to have, unsupported ones among them.
     pub cells_planned: u64,
     /// What a reader must know before trusting the figures (store on tmpfs, few cores, …).
     pub warnings: Vec<String>,
+}
+
+/// How the workloads of a run share stores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoreUse {
+    /// Each workload that writes starts from a fresh copy of the loaded store.
+    #[default]
+    Copies,
+    /// Workloads follow one another on one store, as YCSB's users run them.
+    Chain,
 }
 
 /// Whether all planned cells have ended.
@@ -102,8 +119,11 @@ pub struct Environment {
     pub store_file_system: String,
     /// Block device under the stores, for instance `vda`; none for tmpfs and network file systems.
     pub store_device: Option<String>,
-    /// State of the page cache when a measured phase begins, for instance `warm`.
+    /// State of the page cache when a measured phase begins: `warm` (as the load or the copy left it) or `cold` (the store's pages dropped).
     pub page_cache: String,
+    /// What touching memory for the first time cost, where the run touched it beforehand.
+    #[serde(default)]
+    pub first_touch: Option<FirstTouch>,
     /// Compiler that built the program.
     pub compiler: String,
     /// `release` or `debug`.
@@ -112,6 +132,17 @@ pub struct Environment {
     pub kvdyno_version: String,
     /// Commit of the source that was built, where it was known.
     pub commit: Option<String>,
+}
+
+/// What it costs to touch memory that the run will use: a virtual machine's host may back it only then, and whoever came first would pay for all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FirstTouch {
+    /// Bytes touched before the first cell.
+    pub bytes: u64,
+    /// Mean cost of a page in the first round.
+    pub first_ns_per_page: f64,
+    /// Mean cost of a page in the second round: what cells pay.
+    pub again_ns_per_page: f64,
 }
 
 /// What measuring itself costs on this machine.
@@ -136,6 +167,9 @@ pub struct NoopCost {
     pub threads: u32,
     /// Wall time × threads ÷ operations.
     pub ns_per_operation: f64,
+    /// Mean service time: what the timed section itself takes around a call that does nothing.
+    #[serde(default)]
+    pub timed_section_ns: Option<f64>,
     /// Anonymous memory of the child process; other engines' memory is told above this.
     pub rss_anon_bytes: u64,
 }
@@ -155,6 +189,26 @@ pub struct EngineInfo {
     pub durability_call: String,
     /// Operation kinds that the engine cannot do.
     pub unsupported: Vec<String>,
+    /// What a check-only cell saw of the durability class, where one ran.
+    #[serde(default)]
+    pub durability_check: Option<DurabilityCheck>,
+}
+
+/// What was seen of a durability class from outside the engine's process.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DurabilityCheck {
+    /// How it was checked, for instance `system calls traced between acknowledgements`.
+    pub method: String,
+    /// Writes acknowledged during the check.
+    pub acknowledgements: u64,
+    /// Calls seen that make data durable: fsync, fdatasync, synchronous msync and writes to files opened for synchronous writing.
+    pub sync_calls: Option<u64>,
+    /// Flushes that the block device finished meanwhile, the machine otherwise idle.
+    pub device_flushes: Option<u64>,
+    /// Whether what was seen agrees with the class; none where it could not be checked, and `note` says why.
+    pub kept: Option<bool>,
+    /// What was found, in one sentence.
+    pub note: String,
 }
 
 /// A workload that took part, resolved.
@@ -246,6 +300,12 @@ pub struct Cell {
     pub records: u64,
     /// Bytes of one value as loaded.
     pub value_bytes: u64,
+    /// Rate at which operations were due, over all threads; none in a closed loop.
+    #[serde(default)]
+    pub offered_ops_per_s: Option<f64>,
+    /// What was done to the store, in recovery cells.
+    #[serde(default)]
+    pub scenario: Option<RecoveryScenario>,
     /// Number of the trial, from 1.
     pub trial: u32,
     /// What was measured.
@@ -260,11 +320,54 @@ pub struct Cell {
     pub recovery: Option<Recovery>,
 }
 
+/// What was done to a store before it was reopened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RecoveryScenario {
+    /// How the store was left.
+    pub ending: RecoveryEnding,
+    /// Whether its pages were in memory when it was reopened.
+    pub page_cache: PageCache,
+}
+
+/// How a store was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecoveryEnding {
+    /// Closed.
+    CleanClose,
+    /// Killed with SIGKILL while it was written to.
+    Kill,
+    /// The same, and the files that would make recovery faster (hints, checkpoints of an index) removed.
+    KillWithoutHints,
+    /// The same, and those files damaged.
+    KillDamagedHints,
+}
+
+/// Whether a store's pages are in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PageCache {
+    /// As they were left.
+    #[default]
+    Warm,
+    /// Dropped.
+    Cold,
+}
+
 /// Figures of a load or run phase.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measurement {
-    /// How the warm-up before it was ended, for instance `1 s` or `none`.
+    /// How the warm-up before it was ended, for instance `1 s`, `none` or `steady after 7 s`.
     pub warm_up: String,
+    /// How well the offered rate was kept; none in a closed loop.
+    #[serde(default)]
+    pub open_loop: Option<OpenLoop>,
+    /// Latency at each offered rate that was tried, in the order in which they were tried: a sweep, or the search for the highest rate that holds.
+    #[serde(default)]
+    pub rates: Vec<RatePoint>,
+    /// The highest rate that holds a bound on the response time, where one was looked for.
+    #[serde(default)]
+    pub slo: Option<Slo>,
     /// From the first operation's start to the last one's acknowledgement.
     pub duration_s: f64,
     /// Time that background work then took to drain.
@@ -279,6 +382,18 @@ pub struct Measurement {
     pub timeline: Vec<TimelinePoint>,
     /// Background work of the engine while it was measured and settled.
     pub events: Vec<BackgroundEvent>,
+    /// Times that the engine made writers wait; none where it does not tell.
+    #[serde(default)]
+    pub stall_count: Option<u64>,
+    /// How long in all.
+    #[serde(default)]
+    pub stall_s: Option<f64>,
+    /// What the machine did meanwhile that is not the engine's.
+    #[serde(default)]
+    pub machine: Option<MachineNoise>,
+    /// Share of the store's bytes that were in memory when the phase began, where that was looked at.
+    #[serde(default)]
+    pub resident_share_before: Option<f64>,
     /// Processor and memory.
     pub resources: Resources,
     /// Bytes and calls.
@@ -289,6 +404,73 @@ pub struct Measurement {
     pub counters: BTreeMap<String, f64>,
     /// The untimed check of the data after the phase.
     pub check: DataCheck,
+}
+
+/// How well an offered rate was kept.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OpenLoop {
+    /// Operations due per second, over all threads.
+    pub offered_ops_per_s: f64,
+    /// How arrivals are spaced.
+    pub arrivals: Arrivals,
+    /// Operations that were due until the end.
+    pub due: u64,
+    /// Whether all but a second's worth of them, at most 1 %, had been done by then.
+    pub reached: bool,
+    /// How late the last operation began.
+    pub backlog_end_s: f64,
+}
+
+/// How arrivals are spaced under an offered rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arrivals {
+    /// Equal gaps.
+    #[default]
+    Constant,
+    /// Exponentially distributed gaps, as independent clients make them.
+    Poisson,
+}
+
+/// Latency at one offered rate, over all operation kinds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RatePoint {
+    /// Operations due per second, over all threads.
+    pub offered_ops_per_s: f64,
+    /// Operations acknowledged per second.
+    pub achieved_ops_per_s: f64,
+    /// How long it was offered.
+    pub duration_s: f64,
+    /// Whether the rate was reached (see [`OpenLoop::reached`]).
+    pub reached: bool,
+    /// Whether the bound held, in a search.
+    pub held: Option<bool>,
+    /// From the call to its return.
+    pub service: Latency,
+    /// From the intended start to the return.
+    pub response: Latency,
+}
+
+/// A bound on the response time, and the highest rate that held it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Slo {
+    /// The bound, for instance `p99<1ms`.
+    pub bound: String,
+    /// The highest rate tried at which it held; none if it held at no rate that was tried.
+    pub highest_ops_per_s: Option<f64>,
+    /// The lowest rate tried at which it did not hold; none if it held at all.
+    pub lowest_broken_ops_per_s: Option<f64>,
+}
+
+/// What the machine did during a phase that must not be taken for the engine's doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MachineNoise {
+    /// The longest that a sleeping thread woke too late.
+    pub hiccup_max_ns: u64,
+    /// 99th percentile of the same.
+    pub hiccup_p99_ns: u64,
+    /// Processor time that the hypervisor gave to others, over all processors.
+    pub steal_s: Option<f64>,
 }
 
 /// Counts and latencies of one operation kind.
@@ -321,6 +503,9 @@ pub struct Latency {
     pub p50_ns: u64,
     /// 90th percentile; like those below absent where fewer than 100 samples lie above it.
     pub p90_ns: Option<u64>,
+    /// 95th percentile.
+    #[serde(default)]
+    pub p95_ns: Option<u64>,
     /// 99th percentile.
     pub p99_ns: Option<u64>,
     /// 99.9th percentile.
@@ -348,8 +533,35 @@ pub struct TimelinePoint {
     pub p99_ns: u64,
     /// Largest service time.
     pub max_ns: u64,
+    /// Median response time; like the two below only under an offered rate.
+    #[serde(default)]
+    pub response_p50_ns: Option<u64>,
+    /// 99th percentile of the response time.
+    #[serde(default)]
+    pub response_p99_ns: Option<u64>,
+    /// Largest response time.
+    #[serde(default)]
+    pub response_max_ns: Option<u64>,
     /// Anonymous memory of the child process at its end.
     pub rss_anon_bytes: Option<u64>,
+    /// Processor time of the child process, all threads.
+    #[serde(default)]
+    pub cpu_s: Option<f64>,
+    /// Bytes that the engine says it wrote.
+    #[serde(default)]
+    pub engine_bytes_written: Option<u64>,
+    /// Bytes that the block device took.
+    #[serde(default)]
+    pub device_bytes_written: Option<u64>,
+    /// Bytes of blocks allocated to the store at its end.
+    #[serde(default)]
+    pub allocated_bytes: Option<u64>,
+    /// The longest that a sleeping thread woke too late: a stall of the machine.
+    #[serde(default)]
+    pub hiccup_max_ns: Option<u64>,
+    /// Processor time that the hypervisor gave to others, over all processors.
+    #[serde(default)]
+    pub steal_s: Option<f64>,
 }
 
 /// Background work of an engine, or a stall that it imposed on writers.
@@ -459,6 +671,9 @@ pub struct DataCheck {
     pub records_wrong: u64,
     /// Reads checked during the timed phase (outside the timed section).
     pub reads_checked: u64,
+    /// Time spent on those checks ÷ operations of the phase: what the level of verification costs a thread.
+    #[serde(default)]
+    pub check_ns_per_operation: Option<f64>,
 }
 
 /// Figures of a recovery experiment: a child is killed with SIGKILL while it writes, the store is reopened and every acknowledged write looked up.
@@ -484,4 +699,16 @@ pub struct Recovery {
     pub store_bytes: u64,
     /// Opening the same store again after a clean close.
     pub reopen_clean_ms: f64,
+    /// From the call that opens the store until reads came at 90 % of the rate that they had before, in any tenth of a second.
+    #[serde(default)]
+    pub to_90_percent_ms: Option<f64>,
+    /// Reads per second before the store was left.
+    #[serde(default)]
+    pub reads_before_ops_per_s: Option<f64>,
+    /// Bytes that the block device delivered from the call that opens the store until the first value was read.
+    #[serde(default)]
+    pub device_bytes_read: Option<u64>,
+    /// Bytes that were written since the load, which a log has to give back: key and value bytes of acknowledged writes.
+    #[serde(default)]
+    pub written_bytes: Option<u64>,
 }

@@ -109,7 +109,7 @@ fn work(
             let phase =
                 Phase { job, engine: engine.as_ref(), workload: &workload, interrupted, tell };
             let outcome = match &job.task {
-                Task::Run { limit, warm_up } => phase.run(*limit, *warm_up)?,
+                Task::Run { limit, warm_up, pacing } => phase.run(*limit, *warm_up, pacing)?,
                 _ => phase.load()?,
             };
             match engine.close() {

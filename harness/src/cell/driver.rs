@@ -316,7 +316,7 @@ impl<'a> Driver<'a> {
         let due = match self.verify {
             Verify::None => false,
             Verify::Sample => self.reads.is_multiple_of(SAMPLE),
-            Verify::Content => true,
+            Verify::Content | Verify::Versions => true,
         };
         self.recorder.counts.checked += u64::from(due);
         due

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kvdyno_engines::Durability;
-use kvdyno_reports::{CellStatus, Measurement, Recovery};
+use kvdyno_reports::{CellStatus, Measurement, PageCache, Recovery};
 use kvdyno_workloads::WorkloadSpec;
 use serde::{Deserialize, Serialize};
 
+use super::pacing::Pacing;
 use crate::registry::Options;
 
 /// Everything that a child needs to know.
@@ -34,6 +35,10 @@ pub(crate) struct Job {
     pub(crate) loaded_bytes: u64,
     /// Whether values are checked as they are read.
     pub(crate) verify: Verify,
+    /// Whether the store's pages are in memory when a measured phase begins.
+    pub(crate) page_cache: PageCache,
+    /// The most memory that the child may use, page cache included; the parent has set it up.
+    pub(crate) memory_limit_bytes: Option<u64>,
     /// What to do.
     pub(crate) task: Task,
 }
@@ -48,6 +53,8 @@ pub(crate) enum Verify {
     Sample,
     /// Every read, scan, window and latest value.
     Content,
+    /// As content; and no read may return less than what was acknowledged last before it began.
+    Versions,
 }
 
 impl Verify {
@@ -57,6 +64,7 @@ impl Verify {
             Self::None => "none",
             Self::Sample => "sample",
             Self::Content => "content",
+            Self::Versions => "versions",
         }
     }
 }
@@ -72,7 +80,9 @@ pub(crate) enum Task {
         /// When it ends.
         limit: Limit,
         /// What goes before it, unmeasured.
-        warm_up: Limit,
+        warm_up: WarmUp,
+        /// How operations are offered.
+        pacing: Pacing,
     },
     /// Overwrite records until killed, noting each acknowledgement in the file.
     WriteUntilKilled {
@@ -112,6 +122,16 @@ impl std::fmt::Display for Limit {
             Self::Duration(duration) => write!(f, "{} s", duration.as_secs_f64()),
         }
     }
+}
+
+/// What goes before a measured phase.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum WarmUp {
+    /// So much; possibly nothing.
+    Limit(Limit),
+    /// Until throughput is steady, at most so long.
+    Steady(Duration),
 }
 
 /// What a child tells.

@@ -19,6 +19,7 @@ pub(crate) mod driver;
 pub(crate) mod figures;
 pub(crate) mod job;
 pub(crate) mod observe;
+pub(crate) mod pacing;
 pub(crate) mod phase;
 pub(crate) mod recorder;
 pub(crate) mod recovery;

@@ -22,8 +22,9 @@ use super::driver::{Driver, Fault, Turn};
 use super::figures::{
     Snapshot, counters, events_since, io_between, per_second, ratio, resources_between,
 };
-use super::job::{Job, Limit, Message, Outcome};
+use super::job::{Job, Limit, Message, Outcome, WarmUp};
 use super::observe::{Device, Memory, allocated_bytes};
+use super::pacing::Pacing;
 use super::recorder::{Collector, INTERVAL_NS, Slot};
 use crate::failure::Result;
 
@@ -88,7 +89,11 @@ impl Phase<'_> {
     }
 
     /// Runs the workload's operations on the loaded store.
-    pub(crate) fn run(&self, limit: Limit, warm_up: Limit) -> Result<Outcome> {
+    pub(crate) fn run(&self, limit: Limit, warm_up: WarmUp, _pacing: &Pacing) -> Result<Outcome> {
+        let warm_up = match warm_up {
+            WarmUp::Limit(limit) => limit,
+            WarmUp::Steady(at_most) => Limit::Duration(at_most),
+        };
         let (threads, streams) = (self.job.threads, self.workload.spec().streams);
         let slots = slots_of(self.workload);
         let mut turns: Vec<Vec<Turn>> = (0..threads)
@@ -326,6 +331,13 @@ impl Phase<'_> {
             operations: collector.operation_stats(),
             timeline: collector.timeline(duration_s, &driven.rss_by_second),
             events: events_since(&after.metrics, driven.began),
+            open_loop: None,
+            rates: Vec::new(),
+            slo: None,
+            stall_count: None,
+            stall_s: None,
+            machine: None,
+            resident_share_before: None,
             resources: resources_between(&before, &end, operations, driven.rss_anon_peak_bytes),
             io,
             amplification,

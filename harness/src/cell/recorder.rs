@@ -254,7 +254,16 @@ impl Collector {
                     p50_ns: histogram.value_at_quantile(0.5),
                     p99_ns: histogram.value_at_quantile(0.99),
                     max_ns: histogram.max(),
+                    response_p50_ns: None,
+                    response_p99_ns: None,
+                    response_max_ns: None,
                     rss_anon_bytes: rss_by_second.get(index as usize).copied().flatten(),
+                    cpu_s: None,
+                    engine_bytes_written: None,
+                    device_bytes_written: None,
+                    allocated_bytes: None,
+                    hiccup_max_ns: None,
+                    steal_s: None,
                 }
             })
             .collect()

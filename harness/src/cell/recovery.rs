@@ -152,6 +152,7 @@ pub(crate) fn reopen(
         records_wrong: found.wrong,
         store_bytes,
         reopen_clean_ms,
+        ..Recovery::default()
     };
     Ok(Outcome { status, error, measurement: None, recovery: Some(recovery), loaded_bytes: None })
 }

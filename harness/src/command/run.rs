@@ -4,8 +4,8 @@ use std::io::IsTerminal;
 use std::time::Instant;
 
 use kvdyno_reports::{
-    CellStatus, EngineInfo, HarnessInfo, ResultFile, RunInfo, RunStatus, SCHEMA, TerminalOptions,
-    WorkloadInfo, terminal_table, write_report,
+    CellStatus, EngineInfo, HarnessInfo, ResultFile, RunInfo, RunStatus, SCHEMA, StoreUse,
+    TerminalOptions, WorkloadInfo, terminal_table, write_report,
 };
 use kvdyno_workloads::{Workload, WorkloadSpec};
 
@@ -104,6 +104,8 @@ fn describe(
             seed: settings.seed,
             trials: settings.trials,
             verify: settings.verify.name().into(),
+            stores: StoreUse::Copies,
+            memory_limit_bytes: settings.memory_limit_bytes,
             status: RunStatus::Running,
             cells_planned: plan.cells(),
             warnings,
@@ -141,6 +143,7 @@ fn engine_info(plan: &Plan<'_>, engine: &PlannedEngine<'_>) -> EngineInfo {
         options: engine.options.to_text(),
         durability_call: call.unwrap_or("not supported in this class").into(),
         unsupported,
+        durability_check: None,
     }
 }
 

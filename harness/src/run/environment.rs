@@ -31,6 +31,7 @@ pub(crate) fn look(store_dir: &Path) -> Environment {
         store_file_system: file_system,
         store_device: source,
         page_cache: "warm".into(),
+        first_touch: None,
         compiler: env!("KVDYNO_COMPILER").into(),
         build_profile: env!("KVDYNO_PROFILE").into(),
         kvdyno_version: env!("CARGO_PKG_VERSION").into(),

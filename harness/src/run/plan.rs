@@ -5,10 +5,12 @@
 use std::path::Path;
 
 use kvdyno_engines::{Capabilities, Durability, OperationKind as EngineOperation};
+use kvdyno_reports::PageCache;
 use kvdyno_workloads::{OperationKind, WorkloadSpec};
 
 use super::suite::{self, DEFAULT_ENGINES, RECOVERY, Suite};
-use crate::cell::job::{Limit, Verify};
+use crate::cell::job::{Limit, Verify, WarmUp};
+use crate::cell::pacing::Pacing;
 use crate::cli::RunArguments;
 use crate::failure::{Failure, Result, nearest};
 use crate::registry::{Adapter, Options, Registry};
@@ -68,7 +70,13 @@ pub(crate) struct Settings {
     /// Length of the measured phase; none: as many operations as the workload says.
     limit: Option<Limit>,
     /// What goes before it; none: a tenth of it.
-    warm_up: Option<Limit>,
+    warm_up: Option<WarmUp>,
+    /// How operations are offered.
+    pub(crate) pacing: Pacing,
+    /// Whether the store's pages are in memory when a measured phase begins.
+    pub(crate) page_cache: PageCache,
+    /// The most memory that a cell may use, page cache included.
+    pub(crate) memory_limit_bytes: Option<u64>,
 }
 
 impl Settings {
@@ -78,10 +86,12 @@ impl Settings {
     }
 
     /// What goes before it, unmeasured.
-    pub(crate) fn warm_up_of(&self, spec: &WorkloadSpec) -> Limit {
-        self.warm_up.unwrap_or_else(|| match self.limit_of(spec) {
-            Limit::Operations(operations) => Limit::Operations(operations / 10),
-            Limit::Duration(duration) => Limit::Duration(duration / 10),
+    pub(crate) fn warm_up_of(&self, spec: &WorkloadSpec) -> WarmUp {
+        self.warm_up.unwrap_or_else(|| {
+            WarmUp::Limit(match self.limit_of(spec) {
+                Limit::Operations(operations) => Limit::Operations(operations / 10),
+                Limit::Duration(duration) => Limit::Duration(duration / 10),
+            })
         })
     }
 }
@@ -146,7 +156,11 @@ impl<'a> Plan<'a> {
             (None, None) => chosen.and_then(|suite| suite.limit),
         };
         if arguments.duration.is_some_and(|duration| {
-            duration.saturating_add(arguments.warm_up.unwrap_or_default()) >= arguments.cell_timeout
+            let warm_up = match arguments.warm_up {
+                Some(WarmUp::Limit(Limit::Duration(warm_up)) | WarmUp::Steady(warm_up)) => warm_up,
+                _ => std::time::Duration::ZERO,
+            };
+            duration.saturating_add(warm_up) >= arguments.cell_timeout
         }) {
             return Err(Failure::usage(format!(
                 "--duration and --warm-up do not fit into --cell-timeout {}: give a longer one",
@@ -161,10 +175,12 @@ impl<'a> Plan<'a> {
             seed: arguments.seed,
             verify: arguments.verify,
             limit,
-            warm_up: arguments
-                .warm_up
-                .map(Limit::Duration)
-                .or(chosen.filter(|_| !own_limit).and_then(|suite| suite.warm_up)),
+            warm_up: arguments.warm_up.or(chosen
+                .filter(|_| !own_limit)
+                .and_then(|suite| suite.warm_up.map(WarmUp::Limit))),
+            pacing: arguments.pacing(),
+            page_cache: arguments.cache.into(),
+            memory_limit_bytes: arguments.memory_limit,
         };
         for spec in &specs {
             if settings.threads > spec.streams {

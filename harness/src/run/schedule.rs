@@ -27,6 +27,7 @@ use super::stores::Stores;
 use super::suite::RECOVERY;
 use crate::cell::acknowledgements::Acknowledgements;
 use crate::cell::job::{Job, Limit, Outcome, Task};
+use crate::cell::pacing::Pacing;
 use crate::failure::Result;
 use crate::registry::{Adapter, Options, Registry};
 
@@ -147,7 +148,9 @@ impl Schedule<'_> {
         for trial in 1..=trials {
             let task = match phase {
                 Phase::Load => Task::Load,
-                _ => Task::Run { limit, warm_up: settings.warm_up_of(spec) },
+                _ => {
+                    Task::Run { limit, warm_up: settings.warm_up_of(spec), pacing: Pacing::Closed }
+                }
             };
             let store = self.stores.create("noop")?;
             let cell = self.cell(&engine, name, spec, trial, phase);
@@ -163,6 +166,7 @@ impl Schedule<'_> {
                     threads,
                     ns_per_operation: figures.duration_s * 1e9 * f64::from(threads)
                         / operations as f64,
+                    timed_section_ns: figures.operations.last().map(|all| all.service.mean_ns),
                     rss_anon_bytes: figures.resources.rss_anon_bytes.unwrap_or(0),
                 };
                 self.result.harness.noop.push(cost);
@@ -215,7 +219,11 @@ impl Schedule<'_> {
         }
         let Some(template) = template else { return self.record_unloaded(cell) };
         let settings = &self.plan.settings;
-        let task = Task::Run { limit: settings.limit_of(spec), warm_up: settings.warm_up_of(spec) };
+        let task = Task::Run {
+            limit: settings.limit_of(spec),
+            warm_up: settings.warm_up_of(spec),
+            pacing: settings.pacing.clone(),
+        };
         let only_reads = spec.operation_kinds().iter().all(|kind| {
             matches!(
                 kind,
@@ -337,6 +345,8 @@ impl Schedule<'_> {
             store,
             loaded_bytes,
             verify: settings.verify,
+            page_cache: settings.page_cache,
+            memory_limit_bytes: settings.memory_limit_bytes,
             task,
         }
     }
@@ -357,6 +367,8 @@ impl Schedule<'_> {
             threads: settings.threads,
             records: spec.records,
             value_bytes: spec.value_bytes(),
+            offered_ops_per_s: settings.pacing.offered_ops_per_s().filter(|_| phase == Phase::Run),
+            scenario: None,
             trial,
             phase,
             status: CellStatus::Ok,
