@@ -25,7 +25,7 @@ pub struct Metrics {
     /// Levels, youngest first.
     pub levels: Vec<Level>,
     /// Times that writers were made to wait.
-    pub stalls: Stalls,
+    pub stalls: Option<Stalls>,
     /// Memory of a hash index.
     pub keydir_bytes: Option<u64>,
     /// Keys in a hash index.

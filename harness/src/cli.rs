@@ -11,7 +11,7 @@ use crate::cell::job::{Limit, Verify, WarmUp};
 use crate::cell::pacing::{Bound, Pacing, Rate};
 
 /// Longest warm-up of `--warm-up steady`.
-const STEADY_AT_MOST: Duration = Duration::from_secs(120);
+const STEADY_AT_MOST: Duration = Duration::from_mins(2);
 
 /// A dynamometer for key-value storage engines: which engine, in which configuration, for your workload on your hardware?
 #[derive(Debug, Parser)]

@@ -415,10 +415,17 @@ pub struct OpenLoop {
     pub arrivals: Arrivals,
     /// Operations that were due until the end.
     pub due: u64,
-    /// Whether all but a second's worth of them, at most 1 %, had been done by then.
+    /// Whether all of them were done, and the last one began at most [`backlog_s_max`](Self::backlog_s_max) late.
     pub reached: bool,
     /// How late the last operation began.
     pub backlog_end_s: f64,
+}
+
+impl OpenLoop {
+    /// The lateness at the end of a phase up to which the rate counts as reached: a hundredth of the phase, but a tenth of a second in any case.
+    pub fn backlog_s_max(duration_s: f64) -> f64 {
+        (duration_s / 100.0).max(0.1)
+    }
 }
 
 /// How arrivals are spaced under an offered rate.
@@ -445,6 +452,9 @@ pub struct RatePoint {
     pub reached: bool,
     /// Whether the bound held, in a search.
     pub held: Option<bool>,
+    /// Time that background work then took to drain.
+    #[serde(default)]
+    pub settle_s: f64,
     /// From the call to its return.
     pub service: Latency,
     /// From the intended start to the return.

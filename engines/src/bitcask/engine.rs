@@ -147,7 +147,7 @@ impl<S: Storage> Bitcask<S> {
         let mut metrics = Metrics {
             bytes_written: Some(bytes_written),
             fsyncs: Some(counters.fsyncs()),
-            stalls: counters.stalls(),
+            stalls: Some(counters.stalls()),
             keydir_bytes: Some(self.store.keydir.bytes() as u64),
             keydir_entries: Some(self.store.keydir.len() as u64),
             events: counters.events(),

@@ -157,7 +157,7 @@ impl<S: Storage> Lsm<S> {
             filter_probes: Some(probes),
             filter_false_positives: Some(false_positives),
             levels: levels.collect(),
-            stalls: stats.stalls(),
+            stalls: Some(stats.stalls()),
             counters: counters.map(|(name, value)| (name.to_owned(), value as f64)).into(),
             events: stats.events(),
             ..Metrics::default()

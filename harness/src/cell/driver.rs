@@ -13,6 +13,7 @@ use kvdyno_workloads::{Change, Loader, Operation, OperationKind, OperationStream
 
 use super::clock::{Clock, Ticks};
 use super::job::Verify;
+use super::pace::{self, Pace};
 use super::recorder::{Recorder, Slot};
 
 /// Operations of one stream before the next has its turn.
@@ -45,6 +46,21 @@ pub(crate) struct Turn {
     pub(crate) left: u64,
 }
 
+/// How a phase ended for one thread.
+#[derive(Debug)]
+pub(crate) struct ThreadEnd {
+    /// When its first operation began.
+    pub(crate) first: Ticks,
+    /// When its last one ended.
+    pub(crate) last: Ticks,
+    /// Operations that were due, in an open loop.
+    pub(crate) due: u64,
+    /// How late its last operation began, in an open loop.
+    pub(crate) late_ns: u64,
+    /// Why it ended.
+    pub(crate) result: Result<(), Fault>,
+}
+
 /// One thread's instruments.
 pub(crate) struct Driver<'a> {
     session: Box<dyn Session + 'a>,
@@ -52,6 +68,8 @@ pub(crate) struct Driver<'a> {
     clock: Clock,
     recorder: Recorder,
     verify: Verify,
+    /// When operations are due; none in a closed loop.
+    pace: Option<Pace>,
     /// Reads and scans so far.
     reads: u64,
     stores_data: bool,
@@ -77,6 +95,7 @@ impl<'a> Driver<'a> {
             recorder,
             // What is not stored cannot be checked.
             verify: if stores_data { verify } else { Verify::None },
+            pace: None,
             reads: 0,
             stores_data,
             value: Vec::with_capacity(64 << 10),
@@ -85,12 +104,14 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Puts all of the loader's records, until `stop`. Returns when the first operation began and when the last one ended.
-    pub(crate) fn load(
-        mut self,
-        loader: &mut Loader,
-        stop: &AtomicBool,
-    ) -> (Ticks, Ticks, Result<(), Fault>) {
+    /// The same driver, which begins each operation when it is due.
+    pub(crate) fn with_pace(mut self, pace: Option<Pace>) -> Self {
+        self.pace = pace;
+        self
+    }
+
+    /// Puts all of the loader's records, until `stop`.
+    pub(crate) fn load(mut self, loader: &mut Loader, stop: &AtomicBool) -> ThreadEnd {
         let start = self.clock.now();
         self.recorder.begin(start);
         let slot = Slot::Operation(OperationKind::Insert);
@@ -110,18 +131,15 @@ impl<'a> Driver<'a> {
             let bytes = (key.len() + value.len()) as u64;
             self.recorder.counts.user_bytes_written += bytes;
             self.recorder.counts.inserted_bytes += bytes;
-            self.recorder.tick(last);
         }
-        self.recorder.end(last);
-        (start, last, result)
+        self.end(start, last, result)
     }
 
-    /// Takes operations from the streams in turn, until all are used up or `stop`. Returns when the first operation began and when the last one ended.
-    pub(crate) fn run(
-        mut self,
-        turns: &mut [Turn],
-        stop: &AtomicBool,
-    ) -> (Ticks, Ticks, Result<(), Fault>) {
+    /// Takes operations from the streams in turn, until all are used up, none is due any more, or `stop`.
+    pub(crate) fn run(mut self, turns: &mut [Turn], stop: &AtomicBool) -> ThreadEnd {
+        if self.pace.is_some() {
+            pace::wake_precisely();
+        }
         let start = self.clock.now();
         self.recorder.begin(start);
         let mut last = start;
@@ -131,6 +149,11 @@ impl<'a> Driver<'a> {
             for turn in &mut *turns {
                 for _ in 0..turn.left.min(BURST) {
                     if stop.load(Ordering::Relaxed) {
+                        break 'phase;
+                    }
+                    if let Some(pace) = &mut self.pace
+                        && !pace.wait(&self.clock, start, stop)
+                    {
                         break 'phase;
                     }
                     idle = false;
@@ -145,15 +168,28 @@ impl<'a> Driver<'a> {
                             break 'phase;
                         }
                     }
-                    self.recorder.tick(last);
                 }
             }
             if idle {
                 break;
             }
         }
-        self.recorder.end(last);
-        (start, last, result)
+        self.end(start, last, result)
+    }
+
+    fn end(self, first: Ticks, last: Ticks, result: Result<(), Fault>) -> ThreadEnd {
+        self.recorder.end();
+        let late_ns = self.pace.as_ref().map_or(0, Pace::late_ns);
+        ThreadEnd { first, last, due: self.pace.map_or(0, Pace::due_in_all), late_ns, result }
+    }
+
+    /// Records an operation: its service time, and where it was due at a time its response time.
+    #[inline]
+    fn record(&mut self, kind: OperationKind, begin: Ticks, end: Ticks) {
+        self.recorder.record(Slot::Operation(kind), begin, end);
+        if let Some(pace) = &self.pace {
+            self.recorder.record_response(kind, pace.due_ns(), end);
+        }
     }
 
     /// One operation; returns when it ended.
@@ -164,7 +200,7 @@ impl<'a> Driver<'a> {
                 let begin = self.clock.now();
                 let found = self.session.get(key, &mut self.value)?;
                 let end = self.clock.now();
-                self.recorder.record(Slot::Operation(OperationKind::Read), begin, end);
+                self.record(OperationKind::Read, begin, end);
                 self.took_value(key, found)?;
                 Ok(end)
             }
@@ -172,7 +208,7 @@ impl<'a> Driver<'a> {
                 let begin = self.clock.now();
                 self.session.put(key, value)?;
                 let end = self.clock.now();
-                self.recorder.record(Slot::Operation(OperationKind::Insert), begin, end);
+                self.record(OperationKind::Insert, begin, end);
                 let bytes = (key.len() + value.len()) as u64;
                 self.recorder.counts.user_bytes_written += bytes;
                 self.recorder.counts.inserted_bytes += bytes;
@@ -182,7 +218,7 @@ impl<'a> Driver<'a> {
                 let begin = self.clock.now();
                 self.session.put(key, value)?;
                 let end = self.clock.now();
-                self.recorder.record(Slot::Operation(OperationKind::Update), begin, end);
+                self.record(OperationKind::Update, begin, end);
                 self.recorder.counts.user_bytes_written += (key.len() + value.len()) as u64;
                 Ok(end)
             }
@@ -196,7 +232,7 @@ impl<'a> Driver<'a> {
                 }
                 self.session.put(key, &self.value)?;
                 let end = self.clock.now();
-                self.recorder.record(Slot::Operation(OperationKind::Update), begin, end);
+                self.record(OperationKind::Update, begin, end);
                 self.recorder.counts.user_bytes_written += (key.len() + self.value.len()) as u64;
                 Ok(end)
             }
@@ -215,7 +251,7 @@ impl<'a> Driver<'a> {
                 let end = self.clock.now();
                 self.recorder.record(Slot::InnerRead, begin, read);
                 self.recorder.record(Slot::InnerUpdate, write, end);
-                self.recorder.record(Slot::Operation(OperationKind::ReadModifyWrite), begin, end);
+                self.record(OperationKind::ReadModifyWrite, begin, end);
                 self.recorder.counts.user_bytes_written += (key.len() + self.value.len()) as u64;
                 Ok(end)
             }
@@ -230,9 +266,11 @@ impl<'a> Driver<'a> {
                     ControlFlow::Continue(())
                 })?;
                 let end = self.clock.now();
-                self.recorder.record(Slot::Operation(OperationKind::Scan), begin, end);
+                self.record(OperationKind::Scan, begin, end);
                 if self.check_is_due() {
+                    let began = self.clock.now();
                     self.items.check_scan(&self.workload, start, limit)?;
+                    self.checked_since(began);
                 }
                 self.took_items();
                 Ok(end)
@@ -248,12 +286,14 @@ impl<'a> Driver<'a> {
                     ControlFlow::Break(())
                 })?;
                 let end = self.clock.now();
-                self.recorder.record(Slot::Operation(OperationKind::Latest), begin, end);
+                self.record(OperationKind::Latest, begin, end);
                 if self.verify != Verify::None {
                     self.recorder.counts.checked += 1;
+                    let began = self.clock.now();
                     stream
                         .check_latest(self.items.iter().next())
                         .map_err(|fault| Fault::WrongData(format!("latest value: {fault}")))?;
+                    self.checked_since(began);
                 }
                 self.took_items();
                 Ok(end)
@@ -271,16 +311,18 @@ impl<'a> Driver<'a> {
                     ControlFlow::Continue(())
                 })?;
                 let end = self.clock.now();
-                self.recorder.record(Slot::Operation(OperationKind::Window), begin, end);
+                self.record(OperationKind::Window, begin, end);
                 self.bounds.0.clear();
                 self.bounds.0.extend_from_slice(start);
                 self.bounds.1.clear();
                 self.bounds.1.extend_from_slice(bound);
                 if self.verify != Verify::None {
                     self.recorder.counts.checked += 1;
+                    let began = self.clock.now();
                     stream
                         .check_window(&self.bounds.0, &self.bounds.1, self.items.iter())
                         .map_err(|fault| Fault::WrongData(format!("window: {fault}")))?;
+                    self.checked_since(began);
                 }
                 self.took_items();
                 Ok(end)
@@ -297,11 +339,18 @@ impl<'a> Driver<'a> {
             return Err(wrong(key, false, ""));
         }
         if self.check_is_due() {
+            let began = self.clock.now();
             self.workload
                 .check_value(key, &self.value)
                 .map_err(|fault| wrong(key, true, &fault.to_string()))?;
+            self.checked_since(began);
         }
         Ok(())
+    }
+
+    /// Counts the time that a check took.
+    fn checked_since(&mut self, began: Ticks) {
+        self.recorder.counts.check_ns += self.clock.nanos_between(began, self.clock.now());
     }
 
     fn took_items(&mut self) {

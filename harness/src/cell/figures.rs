@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use kvdyno_engines::{Engine, Metrics};
+use kvdyno_engines::{Engine, Metrics, Stalls};
 use kvdyno_reports::{BackgroundEvent, Io, Resources};
 
+use super::collector::Collector;
 use super::observe::{DeviceUse, Memory, ProcessUse};
-use super::recorder::Collector;
 
 /// All counters at one moment.
 pub(crate) struct Snapshot {
@@ -123,6 +123,12 @@ pub(crate) fn events_since(metrics: &Metrics, began: Instant) -> Vec<BackgroundE
         .collect()
 }
 
+/// Times that writers were made to wait; none where the engine does not tell.
+pub(crate) fn stalls_between(before: &Metrics, after: &Metrics) -> Option<Stalls> {
+    let (before, after) = (before.stalls?, after.stalls?);
+    Some(Stalls { count: after.count - before.count, time: after.time.saturating_sub(before.time) })
+}
+
 /// The engine's figures that have no field of their own in the result file.
 pub(crate) fn counters(metrics: &Metrics) -> BTreeMap<String, f64> {
     let mut counters = metrics.counters.clone();
@@ -140,10 +146,6 @@ pub(crate) fn counters(metrics: &Metrics) -> BTreeMap<String, f64> {
     for (number, level) in metrics.levels.iter().enumerate().filter(|(_, level)| level.files > 0) {
         counters.insert(format!("level_{number}_files"), level.files as f64);
         counters.insert(format!("level_{number}_bytes"), level.bytes as f64);
-    }
-    if metrics.stalls.count > 0 {
-        counters.insert("stalls".into(), metrics.stalls.count as f64);
-        counters.insert("stall_s".into(), metrics.stalls.time.as_secs_f64());
     }
     counters
 }

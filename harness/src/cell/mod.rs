@@ -5,8 +5,9 @@
 //! engine alone, and a panic, a hang or an exhausted memory costs one cell.
 //!
 //! - [`job`]: what the two say to each other.
-//! - [`driver`]: the measuring loop. [`recorder`] and [`clock`] are its instruments.
-//! - [`phase`]: load and run, around the loop: warm-up, measure, settle, check.
+//! - [`driver`]: the measuring loop of one thread. [`clock`], [`recorder`] and [`pace`] (when operations are due, in an open loop) are its instruments.
+//! - [`drive`]: all threads at work; [`collector`] adds up what they record, [`sampler`] looks at process and machine once a second.
+//! - [`phase`]: load and run, around the loops: warm-up, measure, settle, check. [`rates`]: after it, a sweep or search over offered rates.
 //! - [`figures`]: what is computed from counters before and after.
 //! - [`recovery`]: writing until killed, and reopening.
 //! - [`observe`]: what the kernel knows about this process, its store and its device.
@@ -15,11 +16,16 @@ pub(crate) mod acknowledgements;
 pub(crate) mod check;
 pub(crate) mod child;
 pub(crate) mod clock;
+mod collector;
+mod drive;
 pub(crate) mod driver;
 pub(crate) mod figures;
 pub(crate) mod job;
 pub(crate) mod observe;
+mod pace;
 pub(crate) mod pacing;
 pub(crate) mod phase;
+mod rates;
 pub(crate) mod recorder;
 pub(crate) mod recovery;
+mod sampler;

@@ -27,15 +27,20 @@ impl ProcessUse {
         let Ok(process) = procfs::process::Process::myself() else { return Self::default() };
         let Ok(stat) = process.stat() else { return Self::default() };
         let ticks_per_s = procfs::ticks_per_second() as f64;
-        let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
         Self {
-            cpu_s: cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9,
+            cpu_s: Self::cpu_s_now(),
             user_s: stat.utime as f64 / ticks_per_s,
             system_s: stat.stime as f64 / ticks_per_s,
             minor_faults: stat.minflt,
             major_faults: stat.majflt,
             dirtied_bytes: process.io().ok().map(|io| io.write_bytes),
         }
+    }
+
+    /// Processor time of all threads, alone.
+    pub(crate) fn cpu_s_now() -> f64 {
+        let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9
     }
 }
 
@@ -106,6 +111,11 @@ impl Device {
     /// Writes back everything that is pending on the file system, then reads the device's counters.
     pub(crate) fn synced_use(&self) -> Option<DeviceUse> {
         rustix::fs::syncfs(&self.dir).ok()?;
+        self.usage()
+    }
+
+    /// Reads the device's counters; what is still pending in the page cache is not in them.
+    pub(crate) fn usage(&self) -> Option<DeviceUse> {
         let text = fs::read_to_string(&self.stat).ok()?;
         // Documentation/block/stat.rst: fields 3 and 7 count sectors of 512 bytes read and written.
         let field = |index: usize| text.split_whitespace().nth(index)?.parse::<u64>().ok();

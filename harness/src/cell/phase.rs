@@ -8,34 +8,48 @@
 //! 5. The data is checked, untimed.
 
 use std::collections::BTreeMap;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use kvdyno_engines::{Engine, Error};
 use kvdyno_reports::{Amplification, CellStatus, Measurement};
 use kvdyno_workloads::{Loader, OperationKind, Workload};
 
 use super::check;
-use super::clock::{Clock, Ticks};
-use super::driver::{Driver, Fault, Turn};
+use super::drive::{Drive, Driven};
+use super::driver::{Driver, Fault, ThreadEnd, Turn};
 use super::figures::{
     Snapshot, counters, events_since, io_between, per_second, ratio, resources_between,
+    stalls_between,
 };
 use super::job::{Job, Limit, Message, Outcome, WarmUp};
-use super::observe::{Device, Memory, allocated_bytes};
+use super::observe::{Device, allocated_bytes};
 use super::pacing::Pacing;
-use super::recorder::{Collector, INTERVAL_NS, Slot};
+use super::recorder::Slot;
 use crate::failure::Result;
-
-/// How a phase ended for one thread: when its first operation began, when its last one ended, and why it did.
-type ThreadEnd = (Ticks, Ticks, std::result::Result<(), Fault>);
 
 /// What a load records.
 const LOAD_SLOTS: [Slot; 1] = [Slot::Operation(OperationKind::Insert)];
 
 fn load(driver: Driver<'_>, loader: &mut Loader, stop: &AtomicBool) -> ThreadEnd {
     driver.load(loader, stop)
+}
+
+/// Runs a thread's share of the streams.
+#[allow(clippy::ptr_arg, reason = "a thread's part is a vector to those who drive it")]
+pub(super) fn run(driver: Driver<'_>, turns: &mut Vec<Turn>, stop: &AtomicBool) -> ThreadEnd {
+    driver.run(turns, stop)
+}
+
+fn load_drive(limit: Limit) -> Drive<'static> {
+    Drive {
+        stage: "loading",
+        slots: &LOAD_SLOTS,
+        limit,
+        until_steady: false,
+        pace: None,
+        live_bytes: 0,
+    }
 }
 
 /// A cell's surroundings.
@@ -52,23 +66,12 @@ pub(crate) struct Phase<'a> {
     pub(crate) tell: &'a dyn Fn(Message),
 }
 
-/// What threads did together.
-struct Driven {
-    collector: Collector,
-    began: Instant,
-    duration_s: f64,
-    fault: Option<Fault>,
-    rss_by_second: Vec<Option<u64>>,
-    rss_anon_peak_bytes: Option<u64>,
-    space_peak: f64,
-}
-
 impl Phase<'_> {
     /// Writes all records into the empty store.
     pub(crate) fn load(&self) -> Result<Outcome> {
         let mut loaders = self.loaders();
         let limit = Limit::Operations(self.workload.record_count());
-        let mut outcome = self.measure(&LOAD_SLOTS, limit, 0, &mut loaders, load)?;
+        let mut outcome = self.measure(load_drive(limit), &mut loaders, load)?;
         if outcome.status == CellStatus::Ok {
             self.check(&mut outcome, &[])?;
         }
@@ -85,27 +88,13 @@ impl Phase<'_> {
     /// Writes all records, unmeasured.
     fn fill(&self) -> Result<Driven> {
         let limit = Limit::Operations(self.workload.record_count());
-        self.drive("loading", &LOAD_SLOTS, limit, 0, &mut self.loaders(), load)
+        self.drive(load_drive(limit), &mut self.loaders(), load)
     }
 
     /// Runs the workload's operations on the loaded store.
-    pub(crate) fn run(&self, limit: Limit, warm_up: WarmUp, _pacing: &Pacing) -> Result<Outcome> {
-        let warm_up = match warm_up {
-            WarmUp::Limit(limit) => limit,
-            WarmUp::Steady(at_most) => Limit::Duration(at_most),
-        };
-        let (threads, streams) = (self.job.threads, self.workload.spec().streams);
+    pub(crate) fn run(&self, limit: Limit, warm_up: WarmUp, pacing: &Pacing) -> Result<Outcome> {
         let slots = slots_of(self.workload);
-        let mut turns: Vec<Vec<Turn>> = (0..threads)
-            .map(|thread| {
-                let of_thread = (thread..streams).step_by(threads as usize);
-                of_thread
-                    .map(|index| Turn { index, stream: self.workload.stream(index), left: 0 })
-                    .collect()
-            })
-            .collect();
-        let work =
-            |driver: Driver<'_>, turns: &mut Vec<Turn>, stop: &AtomicBool| driver.run(turns, stop);
+        let mut turns = self.turns();
         let capabilities = self.engine.capabilities();
         if capabilities.stores_data && !capabilities.persistent {
             // Nothing was left of the load when its process ended.
@@ -114,28 +103,84 @@ impl Phase<'_> {
                 return Ok(outcome);
             }
         }
-        if !warm_up.is_zero() {
-            share_out(&mut turns, warm_up, streams);
-            let driven = self.drive("warming up", &slots, warm_up, 0, &mut turns, work)?;
-            if let Some(outcome) = self.early_end(driven.fault) {
-                return Ok(outcome);
-            }
-        }
+        let warm_up = match self.warm_up(warm_up, &slots, &mut turns)? {
+            Ok(rule) => rule,
+            Err(outcome) => return Ok(*outcome),
+        };
         // What opening and warming up left to do in the background is not the workload's.
         self.engine.settle()?;
-        let live_bytes = self.job.loaded_bytes + self.inserted_bytes(&turns);
-        share_out(&mut turns, limit, streams);
-        let mut outcome = self.measure(&slots, limit, live_bytes, &mut turns, work)?;
+        let pace = match pacing {
+            Pacing::Open { ops_per_s, arrivals } => Some((*ops_per_s, *arrivals)),
+            _ => None,
+        };
+        let drive = Drive {
+            stage: "measuring",
+            slots: &slots,
+            limit,
+            until_steady: false,
+            pace,
+            live_bytes: self.job.loaded_bytes + self.inserted_bytes(&turns),
+        };
+        share_out(&mut turns, limit);
+        let mut outcome = self.measure(drive, &mut turns, run)?;
         if let Some(measurement) = &mut outcome.measurement {
-            measurement.warm_up =
-                if warm_up.is_zero() { "none".into() } else { warm_up.to_string() };
+            measurement.warm_up = warm_up;
+            if outcome.status == CellStatus::Ok
+                && let Some(ended) = self.rates(pacing, drive, &mut turns, measurement)?
+            {
+                outcome.status = ended.status;
+                outcome.error = ended.error;
+            }
         }
         let streams = turns.iter().flatten().map(|turn| &turn.stream);
         let inserted: Vec<u64> = streams
             .flat_map(|stream| (0..stream.inserted()).map(|index| stream.inserted_record(index)))
             .collect();
-        self.check(&mut outcome, &inserted)?;
+        if matches!(outcome.status, CellStatus::Ok | CellStatus::Interrupted) {
+            self.check(&mut outcome, &inserted)?;
+        }
         Ok(outcome)
+    }
+
+    /// The logical streams, dealt out to the threads.
+    fn turns(&self) -> Vec<Vec<Turn>> {
+        let (threads, streams) = (self.job.threads, self.workload.spec().streams);
+        (0..threads)
+            .map(|thread| {
+                let of_thread = (thread..streams).step_by(threads as usize);
+                of_thread
+                    .map(|index| Turn { index, stream: self.workload.stream(index), left: 0 })
+                    .collect()
+            })
+            .collect()
+    }
+
+    /// Warms up, and tells by which rule it ended; or how the phase ended there.
+    fn warm_up(
+        &self,
+        warm_up: WarmUp,
+        slots: &[Slot],
+        turns: &mut [Vec<Turn>],
+    ) -> Result<std::result::Result<String, Box<Outcome>>> {
+        let (limit, until_steady) = match warm_up {
+            WarmUp::Limit(limit) => (limit, false),
+            WarmUp::Steady(at_most) => (Limit::Duration(at_most), true),
+        };
+        if limit.is_zero() {
+            return Ok(Ok("none".into()));
+        }
+        share_out(turns, limit);
+        let drive =
+            Drive { stage: "warming up", slots, limit, until_steady, pace: None, live_bytes: 0 };
+        let driven = self.drive(drive, turns, run)?;
+        if let Some(outcome) = self.early_end(driven.fault) {
+            return Ok(Err(Box::new(outcome)));
+        }
+        Ok(Ok(match driven.steady_after {
+            Some(after) => format!("steady after {:.0} s", after.as_secs_f64()),
+            None if until_steady => format!("not steady after {limit}"),
+            None => limit.to_string(),
+        }))
     }
 
     /// Key and value bytes of what the streams have inserted so far.
@@ -153,120 +198,17 @@ impl Phase<'_> {
         bytes
     }
 
-    /// Lets all threads work on their part, from one start to the limit, a fault, or the user's wish.
-    fn drive<P: Send>(
-        &self,
-        stage: &str,
-        slots: &[Slot],
-        limit: Limit,
-        live_bytes: u64,
-        parts: &mut [P],
-        work: impl Fn(Driver<'_>, &mut P, &AtomicBool) -> ThreadEnd + Sync,
-    ) -> Result<Driven> {
-        let clock = Clock::new();
-        let (mut collector, recorders) = Collector::new(&clock, slots, self.job.threads);
-        let mut drivers = Vec::new();
-        let stores_data = self.engine.capabilities().stores_data;
-        for recorder in recorders {
-            let session = self.engine.session()?;
-            let verify = self.job.verify;
-            drivers.push(Driver::new(
-                session,
-                self.workload,
-                &clock,
-                recorder,
-                verify,
-                stores_data,
-            ));
-        }
-        let stop = AtomicBool::new(false);
-        let ready = Barrier::new(parts.len() + 1);
-        let mut rss_by_second = Vec::new();
-        let mut space_peak = 0.0_f64;
-        let (ends, began) = std::thread::scope(|scope| {
-            let handles: Vec<_> = parts
-                .iter_mut()
-                .zip(drivers)
-                .map(|(part, driver)| {
-                    let (ready, stop, work) = (&ready, &stop, &work);
-                    scope.spawn(move || {
-                        ready.wait();
-                        let end = work(driver, part, stop);
-                        if end.2.is_err() {
-                            stop.store(true, Ordering::Relaxed);
-                        }
-                        end
-                    })
-                })
-                .collect();
-            ready.wait();
-            let began = Instant::now();
-            let second = Duration::from_nanos(INTERVAL_NS);
-            let mut next_second = began + second;
-            while !handles.iter().all(std::thread::ScopedJoinHandle::is_finished) {
-                // Short enough to notice the end of a short phase, long enough to cost nothing.
-                std::thread::sleep(Duration::from_millis(5).min(time_left(limit, began)));
-                if self.interrupted.load(Ordering::Relaxed) || time_left(limit, began).is_zero() {
-                    stop.store(true, Ordering::Relaxed);
-                }
-                if Instant::now() < next_second {
-                    continue;
-                }
-                next_second += second;
-                collector.collect();
-                rss_by_second.push(Memory::now().anon_bytes);
-                let live = live_bytes + collector.counts().inserted_bytes;
-                if live > 0 {
-                    space_peak =
-                        space_peak.max(allocated_bytes(&self.job.store) as f64 / live as f64);
-                }
-                let done = match limit {
-                    Limit::Operations(total) => collector.operations() as f64 / total.max(1) as f64,
-                    Limit::Duration(total) => began.elapsed().as_secs_f64() / total.as_secs_f64(),
-                };
-                self.progress(stage, collector.latest_second(), Some(done));
-            }
-            let ends: Vec<_> =
-                handles.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
-            (ends, began)
-        });
-        collector.collect();
-        let mut fault = None;
-        let mut span: Option<(Ticks, Ticks)> = None;
-        for end in ends {
-            let (start, end, result) = end.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            span =
-                Some(span.map_or((start, end), |(first, last)| (first.min(start), last.max(end))));
-            fault = fault.or(result.err());
-        }
-        let duration_s = span.map_or(0.0, |(start, end)| clock.seconds_between(start, end));
-        let rss_anon_peak_bytes =
-            rss_by_second.iter().copied().chain([Memory::now().anon_bytes]).flatten().max();
-        Ok(Driven {
-            collector,
-            began,
-            duration_s,
-            fault,
-            rss_by_second,
-            rss_anon_peak_bytes,
-            space_peak,
-        })
-    }
-
     /// Drives the threads with all counters read before and after, then settles.
     fn measure<P: Send>(
         &self,
-        slots: &[Slot],
-        limit: Limit,
-        live_bytes: u64,
+        drive: Drive<'_>,
         parts: &mut [P],
         work: impl Fn(Driver<'_>, &mut P, &AtomicBool) -> ThreadEnd + Sync,
     ) -> Result<Outcome> {
         let device = Device::below(&self.job.store);
         let device_before = device.as_ref().and_then(Device::synced_use);
         let before = Snapshot::of(self.engine);
-        let stage = if slots == LOAD_SLOTS { "loading" } else { "measuring" };
-        let driven = self.drive(stage, slots, limit, live_bytes, parts, work)?;
+        let driven = self.drive(drive, parts, work)?;
         let end = Snapshot::of(self.engine);
         let allocated_end = allocated_bytes(&self.job.store);
         if let Some(Fault::Engine(_) | Fault::WrongData(_)) = driven.fault {
@@ -289,7 +231,7 @@ impl Phase<'_> {
         let collector = &driven.collector;
         let counts = collector.counts();
         let operations = collector.operations();
-        let live_bytes = live_bytes + counts.inserted_bytes;
+        let live_bytes = drive.live_bytes + counts.inserted_bytes;
         let io = io_between(
             &before,
             &end,
@@ -320,6 +262,7 @@ impl Phase<'_> {
             allocated_bytes_end: allocated.map(|(bytes, _)| bytes),
             allocated_bytes_settled: allocated.map(|(_, bytes)| bytes),
         };
+        let stalls = stalls_between(&before.metrics, &after.metrics);
         let interrupted = self.interrupted.load(Ordering::Relaxed);
         let duration_s = driven.duration_s;
         let measurement = Measurement {
@@ -329,14 +272,14 @@ impl Phase<'_> {
             throughput_ops_per_s: per_second(operations, duration_s),
             throughput_settled_ops_per_s: per_second(operations, duration_s + settle_s),
             operations: collector.operation_stats(),
-            timeline: collector.timeline(duration_s, &driven.rss_by_second),
+            timeline: collector.timeline(duration_s, &driven.samples),
             events: events_since(&after.metrics, driven.began),
-            open_loop: None,
+            open_loop: driven.open_loop,
             rates: Vec::new(),
             slo: None,
-            stall_count: None,
-            stall_s: None,
-            machine: None,
+            stall_count: stalls.map(|stalls| stalls.count),
+            stall_s: stalls.map(|stalls| stalls.time.as_secs_f64()),
+            machine: Some(driven.noise),
             resident_share_before: None,
             resources: resources_between(&before, &end, operations, driven.rss_anon_peak_bytes),
             io,
@@ -344,6 +287,8 @@ impl Phase<'_> {
             counters: counters(&after.metrics),
             check: kvdyno_reports::DataCheck {
                 reads_checked: counts.checked,
+                check_ns_per_operation: (counts.checked > 0)
+                    .then(|| counts.check_ns as f64 / operations.max(1) as f64),
                 ..Default::default()
             },
         };
@@ -357,7 +302,7 @@ impl Phase<'_> {
     }
 
     /// The outcome if the phase cannot go on: a fault, or the user's wish.
-    fn early_end(&self, fault: Option<Fault>) -> Option<Outcome> {
+    pub(super) fn early_end(&self, fault: Option<Fault>) -> Option<Outcome> {
         let (status, error) = match fault {
             Some(Fault::Engine(error @ Error::Unsupported(_))) => {
                 (CellStatus::Unsupported, error.to_string())
@@ -380,9 +325,12 @@ impl Phase<'_> {
             return Ok(());
         }
         self.progress("checking", None, None);
-        let reads_checked = measurement.check.reads_checked;
-        measurement.check = check::check(self.engine, self.workload, inserted.iter().copied())?;
-        measurement.check.reads_checked = reads_checked;
+        let found = check::check(self.engine, self.workload, inserted.iter().copied())?;
+        measurement.check = kvdyno_reports::DataCheck {
+            reads_checked: measurement.check.reads_checked,
+            check_ns_per_operation: measurement.check.check_ns_per_operation,
+            ..found
+        };
         let (missing, wrong) = (measurement.check.records_missing, measurement.check.records_wrong);
         if missing + wrong > 0 {
             let checked = measurement.check.records_checked;
@@ -394,7 +342,7 @@ impl Phase<'_> {
         Ok(())
     }
 
-    fn progress(&self, stage: &str, operations_per_s: Option<f64>, done: Option<f64>) {
+    pub(super) fn progress(&self, stage: &str, operations_per_s: Option<f64>, done: Option<f64>) {
         (self.tell)(Message::Progress { stage: stage.into(), operations_per_s, done });
     }
 }
@@ -410,21 +358,14 @@ fn slots_of(workload: &Workload) -> Vec<Slot> {
 }
 
 /// Gives each stream its part of the operations, whichever thread has it; under a time limit, as many as it likes.
-fn share_out(turns: &mut [Vec<Turn>], limit: Limit, streams: u32) {
+pub(super) fn share_out(turns: &mut [Vec<Turn>], limit: Limit) {
+    let streams = turns.iter().map(Vec::len).sum::<usize>() as u64;
     for turn in turns.iter_mut().flatten() {
         turn.left = match limit {
             Limit::Operations(total) => {
-                let (all, streams) = (total / u64::from(streams), u64::from(streams));
-                all + u64::from(u64::from(turn.index) < total % streams)
+                total / streams + u64::from(u64::from(turn.index) < total % streams)
             }
             Limit::Duration(_) => u64::MAX,
         };
-    }
-}
-
-fn time_left(limit: Limit, began: Instant) -> Duration {
-    match limit {
-        Limit::Operations(_) => Duration::MAX,
-        Limit::Duration(total) => total.saturating_sub(began.elapsed()),
     }
 }
