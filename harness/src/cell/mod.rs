@@ -10,6 +10,7 @@
 //! - [`phase`]: load and run, around the loops: warm-up, measure, settle, check. [`rates`]: after it, a sweep or search over offered rates.
 //! - [`figures`]: what is computed from counters before and after.
 //! - [`recovery`]: writing until killed, and reopening.
+//! - [`page_cache`]: dropping a store's pages, and seeing which of them are in memory.
 //! - [`observe`]: what the kernel knows about this process, its store and its device.
 
 pub(crate) mod acknowledgements;
@@ -23,6 +24,7 @@ pub(crate) mod figures;
 pub(crate) mod job;
 pub(crate) mod observe;
 mod pace;
+pub(crate) mod page_cache;
 pub(crate) mod pacing;
 pub(crate) mod phase;
 mod rates;
