@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use kvdyno_engines::Engine;
-use kvdyno_reports::CellStatus;
+use kvdyno_reports::{CellStatus, PageCache};
 use kvdyno_workloads::Workload;
 use rustix::process::Signal;
 
 use super::acknowledgements::Acknowledgements;
 use super::job::{Job, Message, Outcome, Task};
+use super::page_cache;
 use super::phase::Phase;
 use super::recovery;
 use crate::failure::{Failure, Result};
@@ -87,6 +88,19 @@ pub(crate) fn open(job: &Job, adapter: &dyn Adapter) -> Result<Box<dyn Engine>> 
         .map_err(|error| Failure::failed(format!("cannot open the store: {error}")))
 }
 
+/// Puts the store's pages into the state that the job asks for, before the engine maps any of them, and tells which share of them is in memory then.
+///
+/// Under a memory limit they are dropped as well: those that the parent or an earlier process brought in are not charged to this one.
+fn prepare_page_cache(job: &Job) -> Result<Option<f64>> {
+    let drop = job.page_cache == PageCache::Cold || job.memory_limit_bytes.is_some();
+    let residency = if drop {
+        page_cache::drop_pages(&job.store)?
+    } else {
+        page_cache::residency(&job.store)?
+    };
+    Ok(residency.share())
+}
+
 /// Key and value bytes that the store may come to hold: what is loaded, and generously what is inserted.
 fn data_bytes(job: &Job) -> u64 {
     let record_bytes = job.spec.value_bytes() + job.spec.key_bytes_max();
@@ -105,13 +119,17 @@ fn work(
         .map_err(|error| Failure::failed(error.to_string()))?;
     match &job.task {
         Task::Load | Task::Run { .. } => {
+            let resident_share = prepare_page_cache(job)?;
             let engine = open(job, adapter)?;
             let phase =
                 Phase { job, engine: engine.as_ref(), workload: &workload, interrupted, tell };
-            let outcome = match &job.task {
+            let mut outcome = match &job.task {
                 Task::Run { limit, warm_up, pacing } => phase.run(*limit, *warm_up, pacing)?,
                 _ => phase.load()?,
             };
+            if let Some(measurement) = &mut outcome.measurement {
+                measurement.resident_share_before = resident_share;
+            }
             match engine.close() {
                 Ok(()) => Ok(outcome),
                 // What was measured before is worth more than the news that closing failed, unless all went well until here.

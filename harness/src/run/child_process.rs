@@ -13,6 +13,7 @@ use kvdyno_reports::CellStatus;
 use rustix::process::{Pid, Signal};
 
 use super::interrupt::Interrupt;
+use super::memory_group::MemoryGroup;
 use crate::cell::job::{Job, Message, Outcome};
 use crate::failure::{Failure, Result};
 
@@ -24,6 +25,8 @@ const GRACE: Duration = Duration::from_secs(30);
 /// A running child.
 pub(crate) struct ChildProcess {
     child: Child,
+    /// Dropped after the child has ended.
+    memory: Option<MemoryGroup>,
     messages: Receiver<Message>,
     last_words: std::thread::JoinHandle<String>,
 }
@@ -35,6 +38,7 @@ impl ChildProcess {
             Failure::failed(format!("cannot describe the cell to its process: {error}"))
         })?;
         let failed = |error| Failure::failed(format!("cannot start the cell's process: {error}"));
+        let memory = job.memory_limit_bytes.map(MemoryGroup::create).transpose()?;
         // Also right when the program's file has been replaced since it was started.
         let mut child = Command::new("/proc/self/exe")
             .arg0("kvdyno")
@@ -45,6 +49,13 @@ impl ChildProcess {
             .process_group(0)
             .spawn()
             .map_err(failed)?;
+        if let Some(group) = &memory
+            && let Err(failure) = group.admit(child.id())
+        {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(failure);
+        }
         let (sender, messages) = channel();
         if let Some(stdout) = child.stdout.take() {
             std::thread::spawn(move || read_messages(stdout, &sender));
@@ -55,7 +66,7 @@ impl ChildProcess {
         if let Some(stdin) = &mut child.stdin {
             let _ = writeln!(stdin, "{line}");
         }
-        Ok(Self { child, messages, last_words })
+        Ok(Self { child, memory, messages, last_words })
     }
 
     /// Waits until the child says that it has begun to write; then lets it go on for `duration`, and kills it. Returns an outcome if it ended by itself.
@@ -148,6 +159,9 @@ impl ChildProcess {
         let last_words = self.last_words.join().unwrap_or_default();
         let how = match status {
             Ok(status) => match (status.signal(), status.code()) {
+                (Some(9), _) if self.memory.as_ref().is_some_and(MemoryGroup::was_exceeded) => {
+                    "needed more memory than --memory-limit allows, and was killed".to_owned()
+                }
                 (Some(9), _) => "was killed (out of memory?)".to_owned(),
                 (Some(signal), _) => format!("died of signal {signal}"),
                 (None, code) => format!("ended with status {}", code.unwrap_or_default()),

@@ -11,7 +11,9 @@
 
 pub(crate) mod child_process;
 pub(crate) mod environment;
+pub(crate) mod first_touch;
 pub(crate) mod interrupt;
+pub(crate) mod memory_group;
 pub(crate) mod output;
 pub(crate) mod plan;
 pub(crate) mod progress;
