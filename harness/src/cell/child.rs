@@ -93,11 +93,8 @@ pub(crate) fn open(job: &Job, adapter: &dyn Adapter) -> Result<Box<dyn Engine>> 
 /// Under a memory limit they are dropped as well: those that the parent or an earlier process brought in are not charged to this one.
 fn prepare_page_cache(job: &Job) -> Result<Option<f64>> {
     let drop = job.page_cache == PageCache::Cold || job.memory_limit_bytes.is_some();
-    let residency = if drop {
-        page_cache::drop_pages(&job.store)?
-    } else {
-        page_cache::residency(&job.store)?
-    };
+    let residency =
+        if drop { page_cache::drop_pages(&job.store)? } else { page_cache::residency(&job.store)? };
     Ok(residency.share())
 }
 

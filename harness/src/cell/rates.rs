@@ -1,6 +1,6 @@
 //! After the closed loop: open loops at several rates on the same store.
 //!
-//! *Sweep*: the curve of latency over throughput. Rates rise in tenths of what the closed loop reached, until one is not reached any more.
+//! *Sweep*: the curve of latency over throughput. Rates rise in tenths of what the closed loop reached, then by a tenth of themselves, until one is not reached any more.
 //!
 //! *Search*: the highest rate that holds a bound on the response time.
 //!
@@ -21,8 +21,8 @@ use super::pacing::{Bound, Pacing};
 use super::phase::{Phase, run, share_out};
 use crate::failure::Result;
 
-/// Highest rate of a sweep, in tenths of the closed loop's.
-const SWEEP_TENTHS_MAX: u32 = 15;
+/// A sweep ends here at the latest: far beyond what the closed loop reached.
+const SWEEP_STEPS_MAX: u32 = 25;
 /// A step lasts as long as the closed loop's limit says; where that counts operations, as long as it took, but at least this.
 const STEP_MIN: Duration = Duration::from_secs(1);
 const SEARCH_STEP_MIN: Duration = Duration::from_secs(5);
@@ -81,10 +81,12 @@ impl Phase<'_> {
 impl Steps<'_, '_> {
     /// Rising rates until one is not reached.
     fn sweep(&mut self, peak: f64) -> Result<Step> {
-        for tenths in 1..=SWEEP_TENTHS_MAX {
-            if let Err(outcome) =
-                self.offer(peak * f64::from(tenths) / 10.0, self.step, "sweeping", None)?
-            {
+        for step in 1..=SWEEP_STEPS_MAX {
+            let part = match step {
+                ..=10 => f64::from(step) / 10.0,
+                _ => 1.1_f64.powi(step.cast_signed() - 10),
+            };
+            if let Err(outcome) = self.offer(peak * part, self.step, "sweeping", None)? {
                 return Ok(Err(outcome));
             }
             if self.points.last().is_some_and(|point| !point.reached) {

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use crate::failure::{Failure, Result};
 
 /// What helps where groups cannot be made.
-const ADVICE: &str = "run as root, or through 'systemd-run --user --scope -p Delegate=yes kvdyno …'";
+const ADVICE: &str =
+    "run as root, or through 'systemd-run --user --scope -p Delegate=yes kvdyno …'";
 
 /// The interface of a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +80,9 @@ impl MemoryGroup {
         let took: Option<u64> = fs::read_to_string(self.dir.join(limit))?.trim().parse().ok();
         // The kernel counts whole pages.
         if took.is_none_or(|took| took.abs_diff(limit_bytes) > 1 << 20) {
-            return Err(io::Error::other(format!("the kernel did not take the limit {limit_bytes}")));
+            return Err(io::Error::other(format!(
+                "the kernel did not take the limit {limit_bytes}"
+            )));
         }
         Ok(())
     }
@@ -102,9 +105,8 @@ impl MemoryGroup {
             Version::V2 => "memory.events",
         };
         let text = fs::read_to_string(self.dir.join(file)).unwrap_or_default();
-        text.lines().any(|line| {
-            line.strip_prefix("oom_kill ").is_some_and(|count| count.trim() != "0")
-        })
+        text.lines()
+            .any(|line| line.strip_prefix("oom_kill ").is_some_and(|count| count.trim() != "0"))
     }
 }
 
@@ -125,9 +127,12 @@ impl Drop for MemoryGroup {
 /// The control group of this process that has the memory controller.
 fn own_group() -> Result<(PathBuf, Version)> {
     let nowhere = |why: &str| {
-        Failure::failed(format!("--memory-limit: this machine offers no memory limits ({why}); {ADVICE}"))
+        Failure::failed(format!(
+            "--memory-limit: this machine offers no memory limits ({why}); {ADVICE}"
+        ))
     };
-    let process = procfs::process::Process::myself().map_err(|error| nowhere(&error.to_string()))?;
+    let process =
+        procfs::process::Process::myself().map_err(|error| nowhere(&error.to_string()))?;
     let groups = process.cgroups().map_err(|error| nowhere(&error.to_string()))?;
     let mounts = process.mountinfo().map_err(|error| nowhere(&error.to_string()))?;
     let inside = |mount_point: &Path, root: &str, path: &str| {
@@ -151,7 +156,8 @@ fn own_group() -> Result<(PathBuf, Version)> {
             if v1 {
                 return Ok((dir, Version::V1));
             }
-            let controllers = fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
+            let controllers =
+                fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
             if controllers.split_whitespace().any(|name| name == "memory") {
                 return Ok((dir, Version::V2));
             }
