@@ -24,7 +24,11 @@ fn bench_streams(criterion: &mut Criterion) {
         bench_stream(criterion, name, 100);
     }
     bench_stream(criterion, "ycsb-a", 1_000);
+    for name in ["multi-get", "session-churn", "session-expiry"] {
+        bench_stream(criterion, name, 100);
+    }
     bench_stream(criterion, "ts-mixed", 16);
+    bench_stream(criterion, "ts-retention", 16);
 }
 
 criterion_group!(benches, bench_streams);

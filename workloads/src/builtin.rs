@@ -1,11 +1,12 @@
 //! The workloads that need no file.
 
 use crate::operation::OperationKind::{
-    self, Insert, Latest, Read, ReadModifyWrite, Scan, Update, Window,
+    self, Delete, DeleteRange, Insert, InsertExpiring, Latest, MultiGet, Read, ReadModifyWrite,
+    Scan, Update, Window,
 };
 use crate::spec::{
-    DataSpec, KeySpec, LengthDistribution, RequestDistribution, SeriesSpec, ValueSpec,
-    WorkloadSpec, YcsbSpec,
+    DataSpec, InsertCounter, KeySpec, LengthDistribution, MULTI_GET_KEYS, RequestDistribution,
+    SeriesSpec, ValueSpec, WorkloadSpec, YcsbSpec,
 };
 
 /// Logical streams of a workload that does not say otherwise.
@@ -22,8 +23,8 @@ impl WorkloadSpec {
         Self::builtins().into_iter().find(|spec| spec.name == name)
     }
 
-    /// All built-in workloads: `ycsb-a` to `ycsb-f`, with opaque values of 1,000 bytes, and
-    /// `ts-mixed`; each of 1,000,000 records and as many operations.
+    /// All built-in workloads: `ycsb-a` to `ycsb-f`, `multi-get` and the sessions with opaque values of
+    /// 1,000 bytes, and time series; each of 1,000,000 records and as many operations.
     pub fn builtins() -> Vec<Self> {
         let zipfian = RequestDistribution::Zipfian;
         vec![
@@ -61,9 +62,19 @@ impl WorkloadSpec {
                 "ycsb-f",
                 "Half reads, half read-modify-writes: records that users edit.",
                 &[(Read, 0.5), (ReadModifyWrite, 0.5)],
-                zipfian,
+                zipfian.clone(),
             ),
             ts_mixed(),
+            ycsb(
+                "multi-get",
+                "Lookups of ten keys at a time, one single update to each 19: a page put together \
+                 from many objects.",
+                &[(MultiGet, 0.95), (Update, 0.05)],
+                zipfian.clone(),
+            ),
+            session_churn(),
+            session_expiry(),
+            ts_retention(),
         ]
     }
 }
@@ -89,6 +100,51 @@ fn ycsb(
         mix: mix.to_vec(),
         request_distribution,
         scan_length: LengthDistribution::Uniform { min: 1, max: 100 },
+        multi_get_keys: MULTI_GET_KEYS,
+        kept_inserts_share: 0.0,
+        ttl_ms: 0,
+        insert_counter: InsertCounter::PerStream,
+    }
+}
+
+/// Sessions end about as often as they begin, so that the store keeps its size.
+fn session_churn() -> WorkloadSpec {
+    WorkloadSpec {
+        kept_inserts_share: 0.01,
+        ..ycsb(
+            "session-churn",
+            "Sessions that begin and end: 6 reads to 2 inserts and 2 deletes of the oldest, the \
+             newest read most; steady size.",
+            &[(Read, 0.6), (Insert, 0.2), (Delete, 0.2)],
+            RequestDistribution::Latest,
+        )
+    }
+}
+
+fn session_expiry() -> WorkloadSpec {
+    WorkloadSpec {
+        // Short enough that sessions expire within a measured phase.
+        ttl_ms: 10_000,
+        ..ycsb(
+            "session-expiry",
+            "Long-lived sessions that are read, and one in ten operations begins one that expires \
+             after 10 seconds.",
+            &[(Read, 0.9), (InsertExpiring, 0.1)],
+            RequestDistribution::Zipfian,
+        )
+    }
+}
+
+/// `ts-mixed` with one range delete to about 200 ingested points.
+fn ts_retention() -> WorkloadSpec {
+    WorkloadSpec {
+        name: "ts-retention".into(),
+        description:
+            "As ts-mixed, and the oldest points of one series after another are dropped by \
+                      range deletes; steady size."
+                .into(),
+        mix: vec![(Insert, 0.60), (Latest, 0.25), (Window, 0.147), (DeleteRange, 0.003)],
+        ..ts_mixed()
     }
 }
 
@@ -110,9 +166,14 @@ fn ts_mixed() -> WorkloadSpec {
             late_steps_max: 20,
             window_points: LengthDistribution::Uniform { min: 10, max: 200 },
             window_recent_share: 0.8,
+            retention_points: None,
         }),
         mix: vec![(Insert, 0.60), (Latest, 0.25), (Window, 0.15)],
         request_distribution: RequestDistribution::Uniform,
         scan_length: LengthDistribution::Constant { value: 1 },
+        multi_get_keys: MULTI_GET_KEYS,
+        kept_inserts_share: 0.0,
+        ttl_ms: 0,
+        insert_counter: InsertCounter::PerStream,
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Defaults for absent properties are those of YCSB's code. Every key is either used, known to
 //! belong to another part of YCSB, or unknown; a key that has no effect here is never passed over in
-//! silence. One property is ours: `requestdistribution=zipf` with the exponent `zipf.theta`
-//! (0.99 unless said) is [`RequestDistribution::Zipf`].
+//! silence. Two properties are ours: `requestdistribution=zipf` with the exponent `zipf.theta`
+//! (0.99 unless said) is [`RequestDistribution::Zipf`], and `insertcounter=shared` (`stream` unless
+//! said) lets all streams insert from one counter, as YCSB's threads do: [`InsertCounter::Shared`].
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,8 +15,8 @@ use crate::operation::OperationKind;
 use crate::properties::{Property, parse};
 use crate::property_keys::{USED, why_unused};
 use crate::spec::{
-    DataSpec, KeyOrder, KeySpec, LengthDistribution, RequestDistribution, VALUE_BYTES_MAX,
-    ValueSpec, WorkloadSpec, YcsbSpec,
+    DataSpec, InsertCounter, KeyOrder, KeySpec, LengthDistribution, MULTI_GET_KEYS,
+    RequestDistribution, VALUE_BYTES_MAX, ValueSpec, WorkloadSpec, YcsbSpec,
 };
 use crate::validate::{FIELDS_MAX, RECORDS_MAX, ZERO_PADDING_MAX};
 
@@ -160,6 +161,7 @@ impl<'a> Properties<'a> {
                 "{file}: operationcount is missing: taken to be the number of records, {records}"
             ));
         }
+        let counters = [("stream", InsertCounter::PerStream), ("shared", InsertCounter::Shared)];
         let mut spec = WorkloadSpec {
             name: name.into(),
             description: String::new(),
@@ -175,6 +177,10 @@ impl<'a> Properties<'a> {
             mix: self.mix()?,
             request_distribution: self.request_distribution()?,
             scan_length: self.scan_length()?,
+            multi_get_keys: MULTI_GET_KEYS,
+            kept_inserts_share: 0.0,
+            ttl_ms: 0,
+            insert_counter: self.word("insertcounter", &counters, InsertCounter::PerStream)?,
         };
         let shares: Vec<_> = spec
             .normalised_mix()

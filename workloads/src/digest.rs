@@ -6,7 +6,9 @@ use serde::Serialize;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::operation::{Change, Operation};
-use crate::spec::{DataSpec, KeySpec, LengthDistribution, SeriesSpec, WorkloadSpec, YcsbSpec};
+use crate::spec::{
+    DataSpec, InsertCounter, KeySpec, LengthDistribution, SeriesSpec, WorkloadSpec, YcsbSpec,
+};
 use crate::workload::Workload;
 
 impl WorkloadSpec {
@@ -37,6 +39,7 @@ impl WorkloadSpec {
                 late_steps_max: 0,
                 window_points: LengthDistribution::Constant { value: 0 },
                 window_recent_share: 0.0,
+                retention_points: None,
                 ..series.clone()
             }),
         };
@@ -51,8 +54,12 @@ fn digest_of(purpose: &str, content: &impl Serialize) -> String {
     format!("{:032x}", xxh3_128(json.as_bytes()))
 }
 
-/// A hash over the first `operations` operations of each stream, stream after stream.
-pub(crate) fn digest_streams(workload: &Workload, operations: u64) -> String {
+/// A hash over the first `operations` operations of each stream, stream after stream; `None` when the
+/// operations depend on timing.
+pub(crate) fn digest_streams(workload: &Workload, operations: u64) -> Option<String> {
+    if workload.spec().insert_counter == InsertCounter::Shared {
+        return None;
+    }
     let mut hash = Xxh3::new();
     hash.update(b"kvdyno-operations/1");
     for index in 0..workload.spec().streams {
@@ -62,14 +69,25 @@ pub(crate) fn digest_streams(workload: &Workload, operations: u64) -> String {
             add_operation(&mut hash, &stream.next());
         }
     }
-    format!("{:032x}", hash.digest128())
+    Some(format!("{:032x}", hash.digest128()))
 }
 
 /// Each part goes in behind its length, so that no two operations give the same bytes.
 fn add_operation(hash: &mut Xxh3, operation: &Operation<'_>) {
     add(hash, operation.kind().name().as_bytes());
     match *operation {
-        Operation::Read { key } => add(hash, key),
+        Operation::Read { key } | Operation::Delete { key } => add(hash, key),
+        Operation::MultiGet { keys } => {
+            add(hash, &(keys.len() as u64).to_le_bytes());
+            for key in keys.iter() {
+                add(hash, key);
+            }
+        }
+        Operation::InsertExpiring { key, value, ttl } => {
+            add(hash, key);
+            add(hash, value);
+            add(hash, &ttl.as_nanos().to_le_bytes());
+        }
         Operation::Insert { key, value } => {
             add(hash, key);
             add(hash, value);
@@ -92,7 +110,7 @@ fn add_operation(hash: &mut Xxh3, operation: &Operation<'_>) {
             add(hash, first);
             add(hash, start);
         }
-        Operation::Window { start, end } => {
+        Operation::Window { start, end } | Operation::DeleteRange { start, end } => {
             add(hash, start);
             add(hash, end);
         }

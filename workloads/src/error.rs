@@ -136,6 +136,19 @@ pub enum ValueFault {
         /// Why it should not be there.
         reason: &'static str,
     },
+    /// The value is one that had been replaced before the read began.
+    #[error(
+        "value of key {key} has version {found}, although version {expected} was acknowledged before \
+         the read began"
+    )]
+    Stale {
+        /// The key, escaped.
+        key: String,
+        /// The version found.
+        found: u64,
+        /// A version that was acknowledged before the read began.
+        expected: u64,
+    },
     /// The check does not apply: the stream has no time series.
     #[error("the workload has no time series to check against")]
     NotTimeSeries,

@@ -53,12 +53,14 @@
 //! - W. Hörmann and G. Derflinger, "Rejection-inversion to generate variates from monotone discrete
 //!   distributions", TOMACS 1996.
 
+mod batch;
 mod builtin;
 mod chooser;
 mod core_properties;
 mod digest;
 mod error;
 mod hash;
+mod inserts;
 mod keys;
 mod lengths;
 mod loader;
@@ -69,22 +71,27 @@ mod property_keys;
 mod random;
 mod series;
 mod series_stream;
+mod shared_counter;
 mod skew;
 mod spec;
 mod stream;
 mod validate;
 mod values;
+mod versions;
 mod workload;
 mod ycsb_stream;
 
+pub use batch::{KeyBatch, KeySlices};
 pub use error::{Error, Result, ValueFault};
+pub use inserts::Fate;
 pub use loader::Loader;
 pub use operation::{Change, Operation, OperationKind};
 pub use skew::Skew;
 pub use spec::{
-    DataSpec, KeyOrder, KeySpec, LengthDistribution, RequestDistribution, SeriesSpec, ValueSpec,
-    WorkloadSpec, YcsbSpec,
+    DataSpec, InsertCounter, KeyOrder, KeySpec, LengthDistribution, RequestDistribution,
+    SeriesSpec, ValueSpec, WorkloadSpec, YcsbSpec,
 };
 pub use stream::OperationStream;
 pub use values::Stamp;
+pub use versions::{LastWrites, Seen};
 pub use workload::Workload;

@@ -1,7 +1,10 @@
 //! The operations that a stream hands to its driver.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
+use crate::batch::KeyBatch;
 use crate::error::ValueFault;
 use crate::values::replace_field;
 
@@ -23,11 +26,19 @@ pub enum OperationKind {
     Latest,
     /// Read a time range of a series.
     Window,
+    /// Get several records at once.
+    MultiGet,
+    /// Remove one record.
+    Delete,
+    /// Remove all points of a series that are older than a time.
+    DeleteRange,
+    /// Write a record that is new and expires.
+    InsertExpiring,
 }
 
 impl OperationKind {
     /// All kinds, in their order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::Read,
         Self::Update,
         Self::Insert,
@@ -35,6 +46,10 @@ impl OperationKind {
         Self::ReadModifyWrite,
         Self::Latest,
         Self::Window,
+        Self::MultiGet,
+        Self::Delete,
+        Self::DeleteRange,
+        Self::InsertExpiring,
     ];
 
     /// The name in results: `read`, `read_modify_write`, …
@@ -47,12 +62,21 @@ impl OperationKind {
             Self::ReadModifyWrite => "read_modify_write",
             Self::Latest => "latest",
             Self::Window => "window",
+            Self::MultiGet => "multi_get",
+            Self::Delete => "delete",
+            Self::DeleteRange => "delete_range",
+            Self::InsertExpiring => "insert_expiring",
         }
     }
 
-    /// Whether it writes.
+    /// Whether it changes what is stored.
     pub fn writes(self) -> bool {
-        matches!(self, Self::Update | Self::Insert | Self::ReadModifyWrite)
+        !matches!(self, Self::Read | Self::Scan | Self::Latest | Self::Window | Self::MultiGet)
+    }
+
+    /// Whether it returns a number of items that varies: a scan, a window, a multi-get.
+    pub fn returns_items(self) -> bool {
+        matches!(self, Self::Scan | Self::Window | Self::MultiGet)
     }
 }
 
@@ -106,6 +130,32 @@ pub enum Operation<'a> {
         /// The last key, left out.
         end: &'a [u8],
     },
+    /// Get all of these records.
+    MultiGet {
+        /// Their keys.
+        keys: KeyBatch<'a>,
+    },
+    /// Remove a record that is there.
+    Delete {
+        /// Its key.
+        key: &'a [u8],
+    },
+    /// Remove all points of one series with `start` ≤ key < `end`; at least one is there.
+    DeleteRange {
+        /// The first key, included: the least key of the series.
+        start: &'a [u8],
+        /// The last key, left out.
+        end: &'a [u8],
+    },
+    /// Write a record that is new and is gone after a time. No other operation touches it.
+    InsertExpiring {
+        /// Its key.
+        key: &'a [u8],
+        /// Its value.
+        value: &'a [u8],
+        /// How long it lives, from its acknowledgement.
+        ttl: Duration,
+    },
 }
 
 impl Operation<'_> {
@@ -119,6 +169,10 @@ impl Operation<'_> {
             Self::ReadModifyWrite { .. } => OperationKind::ReadModifyWrite,
             Self::Latest { .. } => OperationKind::Latest,
             Self::Window { .. } => OperationKind::Window,
+            Self::MultiGet { .. } => OperationKind::MultiGet,
+            Self::Delete { .. } => OperationKind::Delete,
+            Self::DeleteRange { .. } => OperationKind::DeleteRange,
+            Self::InsertExpiring { .. } => OperationKind::InsertExpiring,
         }
     }
 }

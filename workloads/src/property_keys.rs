@@ -26,6 +26,7 @@ pub(crate) const USED: &[&str] = &[
     "maxscanlength",
     "scanlengthdistribution",
     "insertorder",
+    "insertcounter",
     "zeropadding",
     "hotspotdatafraction",
     "hotspotopnfraction",

@@ -85,6 +85,11 @@ impl SeriesCodec {
         point.step * self.series + u64::from(point.series)
     }
 
+    /// Key and value bytes of a point.
+    pub(crate) fn record_bytes(&self) -> u64 {
+        (KEY_BYTES + self.value_bytes) as u64
+    }
+
     /// Steps of a series that are loaded.
     pub(crate) fn loaded_steps(&self, series: u32) -> u64 {
         let rest = u64::from(u64::from(series) < self.records % self.series);

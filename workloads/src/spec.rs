@@ -33,6 +33,66 @@ pub struct WorkloadSpec {
     pub request_distribution: RequestDistribution,
     /// How many records a scan asks for.
     pub scan_length: LengthDistribution,
+    // What follows is left out of the JSON form where it is the default, so that digests of specs
+    // that do without are those of before it was there.
+    /// How many keys a multi-get asks for.
+    #[serde(default = "default_multi_get_keys", skip_serializing_if = "is_default_multi_get_keys")]
+    pub multi_get_keys: LengthDistribution,
+    /// Own inserts that the streams together keep, as a share of `records`, 0 or more: a delete that
+    /// would leave a stream with less than its part is turned into an insert. So a deleted record is
+    /// as old as it takes to insert that many.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub kept_inserts_share: f64,
+    /// How long records of [`OperationKind::InsertExpiring`] live, in milliseconds; 0 in specs without.
+    #[serde(default, skip_serializing_if = "is_none_ms")]
+    pub ttl_ms: u64,
+    /// Where the numbers of inserted records come from.
+    #[serde(default, skip_serializing_if = "InsertCounter::is_default")]
+    pub insert_counter: InsertCounter,
+}
+
+fn default_multi_get_keys() -> LengthDistribution {
+    MULTI_GET_KEYS
+}
+
+// The signatures of the three are those that serde asks for.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_default_multi_get_keys(keys: &LengthDistribution) -> bool {
+    *keys == MULTI_GET_KEYS
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(share: &f64) -> bool {
+    share.total_cmp(&0.0).is_eq()
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_none_ms(ttl_ms: &u64) -> bool {
+    *ttl_ms == 0
+}
+
+/// Keys of a multi-get where a spec does not say.
+pub(crate) const MULTI_GET_KEYS: LengthDistribution = LengthDistribution::Constant { value: 10 };
+
+/// Where the numbers of inserted records come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InsertCounter {
+    /// Each stream inserts into its own share of the key space and picks only among the loaded records
+    /// and its own inserts: its operations depend on spec and seed alone.
+    #[default]
+    PerStream,
+    /// All streams take the next number from one counter and pick among everything that is
+    /// acknowledged, as YCSB does: `latest` is the latest of all streams. What is picked depends on
+    /// timing, so that such a workload has no digest.
+    Shared,
+}
+
+impl InsertCounter {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::PerStream
+    }
 }
 
 /// Keys and values of a workload.
@@ -129,6 +189,19 @@ pub struct SeriesSpec {
     pub window_points: LengthDistribution,
     /// Share of the windows that end at the newest point; the others end anywhere in the series.
     pub window_recent_share: f64,
+    /// How many points of a series a [`OperationKind::DeleteRange`] leaves, the newest ones: more than
+    /// `late_steps_max`. Where it is absent, as many as are loaded, so that the size of the store stays
+    /// about the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_points: Option<u64>,
+}
+
+impl SeriesSpec {
+    /// The points that a range delete leaves of each series, when `records` points are loaded.
+    pub(crate) fn retention_points(&self, records: u64) -> u64 {
+        let loaded = records / u64::from(self.series.max(1));
+        self.retention_points.unwrap_or(loaded).max(u64::from(self.late_steps_max) + 1)
+    }
 }
 
 /// Which records the operations pick. `n` is the number of records that the stream can see.
@@ -210,9 +283,24 @@ impl LengthDistribution {
 }
 
 impl WorkloadSpec {
-    /// The kinds of operation that its mix can issue, in the order of [`OperationKind`].
+    /// The kinds of operation that its mix can issue, in the order of [`OperationKind`]. Where there are
+    /// deletes there are inserts, because a delete that finds nothing to remove is turned into one.
     pub fn operation_kinds(&self) -> Vec<OperationKind> {
-        self.normalised_mix().into_iter().map(|(kind, _)| kind).collect()
+        let mut kinds: Vec<_> = self.normalised_mix().into_iter().map(|(kind, _)| kind).collect();
+        let deletes = |kind: &OperationKind| {
+            matches!(kind, OperationKind::Delete | OperationKind::DeleteRange)
+        };
+        if kinds.iter().any(deletes) && !kinds.contains(&OperationKind::Insert) {
+            kinds.push(OperationKind::Insert);
+            kinds.sort();
+        }
+        kinds
+    }
+
+    /// Own inserts that each stream keeps.
+    pub(crate) fn kept_inserts_per_stream(&self) -> u64 {
+        let kept = (self.records as f64 * self.kept_inserts_share) as u64;
+        kept / u64::from(self.streams.max(1))
     }
 
     /// The mix with one entry for each kind that can occur, in the order of [`OperationKind`], and

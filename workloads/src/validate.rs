@@ -4,8 +4,8 @@ use crate::error::{Error, Result};
 use crate::operation::OperationKind;
 use crate::series::late_block;
 use crate::spec::{
-    DataSpec, LengthDistribution, RequestDistribution, SeriesSpec, VALUE_BYTES_MAX, ValueSpec,
-    WorkloadSpec, YcsbSpec,
+    DataSpec, InsertCounter, LengthDistribution, RequestDistribution, SeriesSpec, VALUE_BYTES_MAX,
+    ValueSpec, WorkloadSpec, YcsbSpec,
 };
 
 /// The most records, and the highest key number: far from where arithmetic on them could overflow.
@@ -16,6 +16,12 @@ const STREAMS_MAX: u32 = 1 << 20;
 pub(crate) const ZERO_PADDING_MAX: u32 = 4_096;
 /// The most fields of a value.
 pub(crate) const FIELDS_MAX: u32 = 65_536;
+/// The most keys of a multi-get.
+const MULTI_GET_KEYS_MAX: u64 = 65_536;
+/// The most own inserts that are kept, as a share of the loaded records.
+const KEPT_INSERTS_SHARE_MAX: f64 = 1000.0;
+/// The longest time that a record lives before it expires: a hundred years, in milliseconds.
+const TTL_MS_MAX: u64 = 3_155_760_000_000;
 /// A year, and the year 10,000, in milliseconds.
 const INTERVAL_MS_MAX: u64 = 31_536_000_000;
 const START_MS_MAX: u64 = 253_402_300_800_000;
@@ -46,16 +52,40 @@ impl WorkloadSpec {
             DataSpec::Ycsb(ycsb) => {
                 ycsb_fault(ycsb)?;
                 distribution_fault(&self.request_distribution)?;
-                length_fault("scan_length", self.scan_length, 1, u64::from(u32::MAX))
+                length_fault("scan_length", self.scan_length, 1, u64::from(u32::MAX))?;
+                length_fault("multi_get_keys", self.multi_get_keys, 1, MULTI_GET_KEYS_MAX)?;
+                self.find_lifetime_fault()
             }
             DataSpec::TimeSeries(series) => {
                 if self.request_distribution != RequestDistribution::Uniform {
                     let reason = "time series are picked alike: expected uniform".into();
                     return Err(("request_distribution", reason));
                 }
+                if self.insert_counter != InsertCounter::PerStream {
+                    let reason = "a series belongs to one stream: expected per_stream".into();
+                    return Err(("insert_counter", reason));
+                }
                 series_fault(series, self.streams)
             }
         }
+    }
+
+    /// Whether records that are deleted or expire can be told apart from those that may be read.
+    fn find_lifetime_fault(&self) -> Result<(), Fault> {
+        share("kept_inserts_share", self.kept_inserts_share, KEPT_INSERTS_SHARE_MAX)?;
+        let kinds = self.operation_kinds();
+        for kind in [OperationKind::Delete, OperationKind::InsertExpiring] {
+            if self.insert_counter == InsertCounter::Shared && kinds.contains(&kind) {
+                let name = kind.name();
+                let reason =
+                    format!("shared does not go with {name}: other streams read the record");
+                return Err(("insert_counter", reason));
+            }
+        }
+        if kinds.contains(&OperationKind::InsertExpiring) || self.ttl_ms > 0 {
+            within("ttl_ms", self.ttl_ms, 1, TTL_MS_MAX)?;
+        }
+        Ok(())
     }
 
     fn find_mix_fault(&self) -> Result<(), Fault> {
@@ -66,7 +96,10 @@ impl WorkloadSpec {
                 let reason = format!("the weight of {name} is {weight}, expected 0 or more");
                 return Err(("mix", reason));
             }
-            let of_series = matches!(kind, OperationKind::Latest | OperationKind::Window);
+            let of_series = matches!(
+                kind,
+                OperationKind::Latest | OperationKind::Window | OperationKind::DeleteRange
+            );
             let fits = match self.data {
                 DataSpec::Ycsb(_) => !of_series,
                 DataSpec::TimeSeries(_) => of_series || kind == OperationKind::Insert,
@@ -174,6 +207,11 @@ fn series_fault(series: &SeriesSpec, streams: u32) -> Result<(), Fault> {
         let longest = late_block(series.late_share) - 1;
         within("data.late_steps_max", u64::from(series.late_steps_max), 1, longest)?;
     }
+    if let Some(points) = series.retention_points {
+        // A point that comes late must not arrive behind the cut.
+        let least = u64::from(series.late_steps_max) + 1;
+        within("data.retention_points", points, least, RECORDS_MAX)?;
+    }
     length_fault("data.window_points", series.window_points, 1, u64::from(u32::MAX))?;
     share("data.window_recent_share", series.window_recent_share, 1.0)
 }
@@ -181,6 +219,7 @@ fn series_fault(series: &SeriesSpec, streams: u32) -> Result<(), Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operation::OperationKind::{Delete, DeleteRange, MultiGet};
 
     fn refused(name: &str, change: impl FnOnce(&mut WorkloadSpec), expected: &str) {
         let mut spec = WorkloadSpec::builtin(name).unwrap();
@@ -228,6 +267,28 @@ mod tests {
         refused("ycsb-e", |spec| spec.scan_length = empty, "scan_length: 0 is out of range");
         let reversed = LengthDistribution::Zipfian { min: 6, max: 5 };
         refused("ycsb-e", |spec| spec.scan_length = reversed, "scan_length: the shortest, 6");
+        refused(
+            "multi-get",
+            |spec| spec.multi_get_keys = empty,
+            "multi_get_keys: 0 is out of range",
+        );
+        refused("session-churn", |spec| spec.kept_inserts_share = -0.1, "kept_inserts_share: -0.1");
+        refused("session-expiry", |spec| spec.ttl_ms = 0, "ttl_ms: 0 is out of range, expected 1");
+        refused("ycsb-a", |spec| spec.mix[0].0 = DeleteRange, "mix: delete_range does not go");
+        for (kind, name) in [(Delete, "delete"), (MultiGet, "multi_get")] {
+            let expected = format!("mix: {name} does not go");
+            refused("ts-mixed", |spec| spec.mix[0].0 = kind, &expected);
+        }
+        let shared = InsertCounter::Shared;
+        for (name, kind) in [("session-churn", "delete"), ("session-expiry", "insert_expiring")] {
+            let expected = format!("insert_counter: shared does not go with {kind}");
+            refused(name, |spec| spec.insert_counter = shared, &expected);
+        }
+        refused(
+            "ts-mixed",
+            |spec| spec.insert_counter = shared,
+            "insert_counter: a series belongs",
+        );
         refused("ts-mixed", |spec| spec.streams = 1_001, "data.series: 1000 series, expected");
         let zipfian = RequestDistribution::Zipfian;
         refused("ts-mixed", |spec| spec.request_distribution = zipfian, "request_distribution: ");
@@ -262,6 +323,10 @@ mod tests {
         refused_series(|series| series.interval_ms = 0, "data.interval_ms: ");
         refused_series(|series| series.late_share = 0.6, "data.late_share: ");
         refused_series(|series| series.late_steps_max = 33, "data.late_steps_max: 33 is out");
+        refused_series(
+            |series| series.retention_points = Some(20),
+            "data.retention_points: 20 is out of range, expected 21",
+        );
         refused_series(|series| series.window_recent_share = 2.0, "data.window_recent_share: ");
     }
 }

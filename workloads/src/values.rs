@@ -39,8 +39,8 @@ pub struct Stamp {
     pub version: Option<u64>,
 }
 
-const STAMP_BYTES: usize = 24;
-const SHORT_STAMP_BYTES: usize = 8;
+pub(crate) const STAMP_BYTES: usize = 24;
+pub(crate) const SHORT_STAMP_BYTES: usize = 8;
 const PREFIX_BYTES: usize = 4;
 
 /// Bytes of one piece, as a function of who writes it.
@@ -234,6 +234,20 @@ impl ValueCodec {
         if let Form::Fields { lengths, .. } = &self.form {
             bytes.resize(self.field_length(lengths, owner.number, owner.field, version), 0);
             self.pieces.write(owner, version, bytes);
+        }
+    }
+
+    /// The length of a whole value in bytes, as [`write`](Self::write) writes it. Linear in the number
+    /// of fields where their lengths vary.
+    pub(crate) fn length(&self, number: u64, version: u64) -> usize {
+        match &self.form {
+            Form::Blob { bytes } => *bytes,
+            Form::Fields { count, lengths: Lengths::Constant(length), .. } => {
+                *count as usize * (PREFIX_BYTES + *length as usize)
+            }
+            Form::Fields { count, lengths, .. } => (0..*count)
+                .map(|field| PREFIX_BYTES + self.field_length(lengths, number, field, version))
+                .sum(),
         }
     }
 

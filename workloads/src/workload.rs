@@ -1,6 +1,7 @@
 //! A workload, resolved: a spec and a seed turned into keys, values and streams.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::chooser::Chooser;
 use crate::digest::digest_streams;
@@ -9,9 +10,11 @@ use crate::keys::KeyCodec;
 use crate::lengths::Lengths;
 use crate::loader::Loader;
 use crate::mix::Mix;
+use crate::operation::OperationKind;
 use crate::series::SeriesCodec;
+use crate::shared_counter::SharedCounter;
 use crate::skew::Skew;
-use crate::spec::{DataSpec, WorkloadSpec};
+use crate::spec::{DataSpec, InsertCounter, WorkloadSpec};
 use crate::stream::OperationStream;
 use crate::values::{Stamp, ValueCodec};
 
@@ -42,7 +45,14 @@ pub(crate) struct YcsbData {
     pub(crate) values: ValueCodec,
     pub(crate) chooser: Chooser,
     pub(crate) scan_length: Lengths,
+    pub(crate) multi_get_keys: Lengths,
     pub(crate) write_all_fields: bool,
+    /// How long records live that are inserted with expiry.
+    pub(crate) ttl: Duration,
+    /// Whether any are.
+    pub(crate) expires: bool,
+    /// Where all streams take the numbers of their inserts from; none: each has its own share.
+    pub(crate) shared_counter: Option<Arc<SharedCounter>>,
 }
 
 #[derive(Debug)]
@@ -50,6 +60,8 @@ pub(crate) struct SeriesData {
     pub(crate) codec: SeriesCodec,
     pub(crate) window_points: Lengths,
     pub(crate) window_recent_share: f64,
+    /// Points that a range delete leaves of each series; `None` without range deletes.
+    pub(crate) retention_points: Option<u64>,
 }
 
 impl Workload {
@@ -65,18 +77,26 @@ impl Workload {
             field: "mix",
             reason: "no kind of operation has a weight above 0".into(),
         })?;
+        let issues = |kind| spec.operation_kinds().contains(&kind);
         let data = match &spec.data {
             DataSpec::Ycsb(ycsb) => Data::Ycsb(YcsbData {
                 keys: KeyCodec::new(&ycsb.key, spec.records),
                 values: ValueCodec::new(ycsb, seed),
                 chooser: Chooser::new(&spec, seed),
                 scan_length: Lengths::new(spec.scan_length),
+                multi_get_keys: Lengths::new(spec.multi_get_keys),
                 write_all_fields: ycsb.write_all_fields,
+                ttl: Duration::from_millis(spec.ttl_ms),
+                expires: issues(OperationKind::InsertExpiring),
+                shared_counter: (spec.insert_counter == InsertCounter::Shared)
+                    .then(|| Arc::new(SharedCounter::new(spec.records))),
             }),
             DataSpec::TimeSeries(series) => Data::Series(SeriesData {
                 codec: SeriesCodec::new(series, spec.records, seed),
                 window_points: Lengths::new(series.window_points),
                 window_recent_share: series.window_recent_share,
+                retention_points: issues(OperationKind::DeleteRange)
+                    .then(|| series.retention_points(spec.records)),
             }),
         };
         Ok(Self { resolved: Arc::new(Resolved { spec, mix, data }), seed })
@@ -103,7 +123,8 @@ impl Workload {
         Loader::new(self.clone(), part, parts)
     }
 
-    /// The operations of one logical stream.
+    /// The operations of one logical stream. With [`InsertCounter::Shared`] all streams of this workload
+    /// and its clones take from one counter; make the workload anew for another run.
     ///
     /// # Panics
     ///
@@ -162,9 +183,23 @@ impl Workload {
 
     /// A hash over the first `operations_per_stream` operations of every stream, each acknowledged:
     /// kinds, keys, values, changed fields, lengths of scans. 32 hex digits. Two runs with the same
-    /// digest issued the same operations.
-    pub fn digest(&self, operations_per_stream: u64) -> String {
+    /// digest issued the same operations. `None` with [`InsertCounter::Shared`], where the operations
+    /// depend on timing.
+    pub fn digest(&self, operations_per_stream: u64) -> Option<String> {
         digest_streams(self, operations_per_stream)
+    }
+
+    /// The stream that may remove this loaded record and can tell whether it has
+    /// ([`OperationStream::fate`]); `None` when nobody removes it.
+    pub fn owner_of_loaded(&self, record: u64) -> Option<u32> {
+        let streams = u64::from(self.spec().streams);
+        match &self.resolved.data {
+            Data::Series(data) => {
+                let series = u64::from(data.codec.point_of(record).series);
+                data.retention_points.map(|_| (series % streams) as u32)
+            }
+            Data::Ycsb(_) => None,
+        }
     }
 
     /// How unevenly the loaded records are picked before anything is inserted. Takes less than

@@ -1,13 +1,14 @@
 //! The stream of a YCSB workload.
 //!
-//! Stream *s* of *S* streams sees the loaded records and its own acknowledged inserts; its *i*-th
-//! insert is record `records` + *i*·*S* + *s*. An insert carries version 0, a change the version
-//! 1 + *c*·*S* + *s* for the stream's *c*-th change, so that a version names its write. An insert that
-//! was not acknowledged is tried again with the same record when the next insert is due.
+//! What a stream inserts, deletes and picks among is decided by its [`Inserts`]. An insert carries
+//! version 0; of *S* streams, stream *s* gives its *c*-th change the version 1 + *c*·*S* + *s*, so that
+//! a version names its write.
 
 use std::sync::Arc;
 
+use crate::batch::KeyBatchBuffer;
 use crate::chooser::Chooser;
+use crate::inserts::Inserts;
 use crate::keys::KeyBuffer;
 use crate::operation::{Change, Operation, OperationKind};
 use crate::random::Random;
@@ -15,35 +16,54 @@ use crate::values::Owner;
 use crate::workload::{Resolved, YcsbData};
 
 #[derive(Debug, Clone)]
-pub(crate) struct YcsbStream {
+pub(crate) struct YcsbStream<I> {
     resolved: Arc<Resolved>,
     random: Random,
     chooser: Chooser,
     index: u64,
     streams: u64,
-    records: u64,
-    inserted: u64,
-    insert_pending: bool,
+    inserts: I,
     changes: u64,
+    last: Last,
     key: KeyBuffer,
     value: Vec<u8>,
+    batch: KeyBatchBuffer,
     record: u64,
     version: u64,
 }
 
-impl YcsbStream {
-    pub(crate) fn new(resolved: Arc<Resolved>, data: &YcsbData, seed: u64, index: u32) -> Self {
+/// What the last operation is; its key and value are in the buffers.
+#[derive(Debug, Clone, Copy)]
+enum Last {
+    Read,
+    Update { field: Option<u32> },
+    ReadModifyWrite { field: Option<u32> },
+    Insert,
+    InsertExpiring,
+    Scan { limit: usize },
+    MultiGet,
+    Delete,
+}
+
+impl<I: Inserts> YcsbStream<I> {
+    pub(crate) fn new(
+        resolved: Arc<Resolved>,
+        data: &YcsbData,
+        seed: u64,
+        index: u32,
+        inserts: I,
+    ) -> Self {
         Self {
             random: Random::new(seed, "operations", u64::from(index)),
             chooser: data.chooser.clone().for_stream(index),
             index: u64::from(index),
             streams: u64::from(resolved.spec.streams),
-            records: resolved.spec.records,
-            inserted: 0,
-            insert_pending: false,
+            inserts,
             changes: 0,
+            last: Last::Read,
             key: data.keys.buffer(),
             value: Vec::with_capacity(resolved.spec.value_bytes_max() as usize),
+            batch: KeyBatchBuffer::default(),
             record: 0,
             version: 0,
             resolved,
@@ -51,81 +71,121 @@ impl YcsbStream {
     }
 
     #[inline]
-    pub(crate) fn next(&mut self, data: &YcsbData) -> Operation<'_> {
-        self.inserted += u64::from(self.insert_pending);
-        self.insert_pending = false;
-        match self.resolved.mix.draw(&mut self.random) {
-            OperationKind::Update => {
-                let (key, change) = self.change(data);
-                Operation::Update { key, change }
-            }
-            OperationKind::ReadModifyWrite => {
-                let (key, change) = self.change(data);
-                Operation::ReadModifyWrite { key, change }
-            }
+    pub(crate) fn advance(&mut self, data: &YcsbData) {
+        self.inserts.acknowledge();
+        self.last = match self.resolved.mix.draw(&mut self.random) {
+            OperationKind::Update => Last::Update { field: self.change(data) },
+            OperationKind::ReadModifyWrite => Last::ReadModifyWrite { field: self.change(data) },
             OperationKind::Insert => self.insert(data),
             OperationKind::Scan => {
                 self.pick(data);
-                let limit = data.scan_length.draw(self.random.bits()) as usize;
-                Operation::Scan { start: self.key.as_slice(), limit }
+                Last::Scan { limit: data.scan_length.draw(self.random.bits()) as usize }
             }
+            OperationKind::MultiGet => self.multi_get(data),
+            OperationKind::Delete => self.delete(data),
+            OperationKind::InsertExpiring => self.insert_expiring(data),
             _ => {
                 self.pick(data);
-                Operation::Read { key: self.key.as_slice() }
+                Last::Read
             }
+        };
+    }
+
+    #[inline]
+    pub(crate) fn operation(&self, data: &YcsbData) -> Operation<'_> {
+        let (key, value) = (self.key.as_slice(), self.value.as_slice());
+        match self.last {
+            Last::Read => Operation::Read { key },
+            Last::Update { field } => Operation::Update { key, change: change_of(field, value) },
+            Last::ReadModifyWrite { field } => {
+                Operation::ReadModifyWrite { key, change: change_of(field, value) }
+            }
+            Last::Insert => Operation::Insert { key, value },
+            Last::InsertExpiring => Operation::InsertExpiring { key, value, ttl: data.ttl },
+            Last::Scan { limit } => Operation::Scan { start: key, limit },
+            Last::MultiGet => Operation::MultiGet { keys: self.batch.lend() },
+            Last::Delete => Operation::Delete { key },
         }
     }
 
     /// Picks a record and builds its key; returns the number in the key.
     #[inline]
     fn pick(&mut self, data: &YcsbData) -> u64 {
-        let item = self.chooser.pick(&mut self.random, self.records + self.inserted);
-        self.record = if item < self.records { item } else { self.insert_of(item - self.records) };
+        let item = self.chooser.pick(&mut self.random, self.inserts.visible());
+        self.record = self.inserts.record_of_item(item);
+        self.write_key(data)
+    }
+
+    /// Builds the key of the record; returns the number in it.
+    #[inline]
+    fn write_key(&mut self, data: &YcsbData) -> u64 {
         let number = data.keys.number_of(self.record);
         data.keys.write(number, &mut self.key);
         number
     }
 
+    /// Picks a record and writes its change into `value`; returns the field, unless all is changed.
     #[inline]
-    fn change(&mut self, data: &YcsbData) -> (&[u8], Change<'_>) {
+    fn change(&mut self, data: &YcsbData) -> Option<u32> {
         let number = self.pick(data);
         self.version = 1 + self.changes * self.streams + self.index;
         self.changes += 1;
         let fields = if data.write_all_fields { 0 } else { data.values.fields() };
-        let change = if fields == 0 {
+        if fields == 0 {
             data.values.write(self.record, number, self.version, &mut self.value);
-            Change::Whole(&self.value)
-        } else {
-            let field = self.random.below(u64::from(fields)) as u32;
-            let owner = Owner { record: self.record, number, field };
-            data.values.write_field(owner, self.version, &mut self.value);
-            Change::Field { index: field, bytes: &self.value }
-        };
-        (self.key.as_slice(), change)
+            return None;
+        }
+        let field = self.random.below(u64::from(fields)) as u32;
+        let owner = Owner { record: self.record, number, field };
+        data.values.write_field(owner, self.version, &mut self.value);
+        Some(field)
     }
 
-    fn insert(&mut self, data: &YcsbData) -> Operation<'_> {
-        self.insert_pending = true;
-        self.record = self.insert_of(self.inserted);
+    fn insert(&mut self, data: &YcsbData) -> Last {
+        self.record = self.inserts.insert();
+        self.write_record(data);
+        Last::Insert
+    }
+
+    fn insert_expiring(&mut self, data: &YcsbData) -> Last {
+        self.record = self.inserts.insert_expiring();
+        self.write_record(data);
+        Last::InsertExpiring
+    }
+
+    fn write_record(&mut self, data: &YcsbData) {
         self.version = 0;
-        let number = data.keys.number_of(self.record);
-        data.keys.write(number, &mut self.key);
+        let number = self.write_key(data);
         data.values.write(self.record, number, 0, &mut self.value);
-        Operation::Insert { key: self.key.as_slice(), value: &self.value }
     }
 
-    /// The record of the stream's `i`-th insert.
-    #[inline]
-    pub(crate) fn insert_of(&self, i: u64) -> u64 {
-        self.records + i * self.streams + self.index
+    fn multi_get(&mut self, data: &YcsbData) -> Last {
+        self.batch.clear();
+        for _ in 0..data.multi_get_keys.draw(self.random.bits()) {
+            self.pick(data);
+            self.batch.push(self.record, self.key.as_slice());
+        }
+        Last::MultiGet
+    }
+
+    /// A delete, or an insert when there is nothing to delete.
+    fn delete(&mut self, data: &YcsbData) -> Last {
+        let Some(record) = self.inserts.delete() else { return self.insert(data) };
+        self.record = record;
+        self.write_key(data);
+        Last::Delete
+    }
+
+    pub(crate) fn acknowledge(&mut self) {
+        self.inserts.acknowledge();
     }
 
     pub(crate) fn failed(&mut self) {
-        self.insert_pending = false;
+        self.inserts.fail();
     }
 
-    pub(crate) fn inserted(&self) -> u64 {
-        self.inserted + u64::from(self.insert_pending)
+    pub(crate) fn inserts(&self) -> &I {
+        &self.inserts
     }
 
     pub(crate) fn record(&self) -> u64 {
@@ -134,5 +194,20 @@ impl YcsbStream {
 
     pub(crate) fn version(&self) -> u64 {
         self.version
+    }
+
+    /// Key and value bytes of the record that the last operation removed, as it was inserted.
+    pub(crate) fn removed_bytes(&self, data: &YcsbData) -> u64 {
+        let Last::Delete = self.last else { return 0 };
+        let value = data.values.length(data.keys.number_of(self.record), 0);
+        (self.key.as_slice().len() + value) as u64
+    }
+}
+
+#[inline]
+fn change_of(field: Option<u32>, bytes: &[u8]) -> Change<'_> {
+    match field {
+        None => Change::Whole(bytes),
+        Some(index) => Change::Field { index, bytes },
     }
 }

@@ -1,7 +1,7 @@
 //! Choosers: which record an operation picks.
 //!
 //! A stream sees *n* items: the loaded records, 0 to `loaded` − 1, and behind them its own
-//! acknowledged inserts in their order. A chooser draws one of these item numbers; the stream turns
+//! acknowledged inserts that are not deleted, in their order. A chooser draws one of these item numbers; the stream turns
 //! it into a record number. Nothing that has not been acknowledged can be drawn: where YCSB's
 //! generators would give such an item, the draw is repeated, as YCSB does.
 
@@ -15,7 +15,7 @@ pub(crate) use zipfian::{GrowingZipfian, ScrambledZipfian, Zipfian, harmonic};
 
 use crate::operation::OperationKind;
 use crate::random::{Random, derive_seed};
-use crate::spec::{RequestDistribution, WorkloadSpec};
+use crate::spec::{InsertCounter, RequestDistribution, WorkloadSpec};
 
 /// A chooser of one stream.
 #[derive(Debug, Clone)]
@@ -76,7 +76,13 @@ impl Chooser {
             Self::Zipf { ranks, items } => items.apply(ranks.rank(random)),
             Self::Latest(zipfian) => {
                 zipfian.grow_to(visible);
-                visible - 1 - zipfian.rank(random.unit())
+                // After deletes there are fewer items than there were at most.
+                loop {
+                    let rank = zipfian.rank(random.unit());
+                    if rank < visible {
+                        return visible - 1 - rank;
+                    }
+                }
             }
             Self::Hotspot(hotspot) => hotspot.item(random),
             Self::Exponential(ages) => visible - 1 - ages.age(random.unit(), visible),
@@ -90,7 +96,8 @@ impl Chooser {
 }
 
 /// How many items YCSB's scrambled generator is told of: the loaded records, the inserts that YCSB
-/// expects (twice the share of the operations, rounded down), here those of one stream, and one more.
+/// expects (twice the share of the operations, rounded down), here those of one stream unless the
+/// counter is shared, and one more.
 ///
 /// Deviation: no more inserts are expected than records are loaded. A long run over few records would
 /// else draw for ever among items that are not there yet; so at least half of the draws count.
@@ -98,8 +105,11 @@ pub(crate) fn scrambled_items(spec: &WorkloadSpec) -> u64 {
     let mix = spec.normalised_mix();
     let share = mix.iter().find(|(kind, _)| *kind == OperationKind::Insert);
     let expected = (spec.operations as f64 * share.map_or(0.0, |(_, share)| *share) * 2.0) as u64;
-    let of_stream = expected.div_ceil(u64::from(spec.streams.max(1)));
-    spec.records + of_stream.min(spec.records) + 1
+    let seen = match spec.insert_counter {
+        InsertCounter::PerStream => expected.div_ceil(u64::from(spec.streams.max(1))),
+        InsertCounter::Shared => expected,
+    };
+    spec.records + seen.min(spec.records) + 1
 }
 
 /// YCSB's exponential distribution of ages: how far behind the newest item a pick lies.

@@ -133,7 +133,9 @@ fn latest_follows_the_own_inserts() {
 
 #[test]
 fn kinds_follow_the_mix() {
-    for spec in WorkloadSpec::builtins() {
+    for mut spec in WorkloadSpec::builtins() {
+        // A delete that finds nothing becomes an insert: without that, for once.
+        spec.kept_inserts_share = 0.0;
         let workload = Workload::new(spec, 3).unwrap();
         let mut counts = HashMap::<OperationKind, f64>::new();
         for index in 0..64 {
@@ -145,7 +147,8 @@ fn kinds_follow_the_mix() {
         let mix = workload.spec().normalised_mix();
         assert_eq!(counts.len(), mix.len());
         for (kind, share) in mix {
-            close(counts[&kind], share, 0.01, &format!("{} {kind:?}", workload.spec().name));
+            let tolerance = if kind == OperationKind::DeleteRange { 0.002 } else { 0.02 };
+            close(counts[&kind], share, tolerance, &format!("{} {kind:?}", workload.spec().name));
         }
     }
 }

@@ -5,6 +5,8 @@
 mod content;
 mod determinism;
 mod distribution;
+mod lifetimes;
 mod property_file;
+mod shared_counter;
 mod support;
 mod time_series;

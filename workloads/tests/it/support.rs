@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kvdyno_workloads::{Operation, Workload, WorkloadSpec};
+use kvdyno_workloads::{Fate, Operation, OperationStream, Workload, WorkloadSpec};
 
 pub(crate) type Store = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -41,6 +41,53 @@ pub(crate) fn apply(store: &mut Store, workload: &Workload, operation: Operation
             assert!(store.contains_key(start), "a scan starts at a record");
             assert!((1..=1000).contains(&limit));
         }
+        Operation::MultiGet { keys } => {
+            assert!(!keys.is_empty());
+            for (key, &record) in keys.iter().zip(keys.records()) {
+                let stamp = workload.check_value(key, &store[key]).unwrap();
+                assert!(stamp.record.is_none_or(|found| found == record));
+            }
+        }
+        Operation::Delete { key } => {
+            assert!(store.remove(key).is_some(), "what is deleted was there");
+        }
+        Operation::InsertExpiring { key, value, .. } => {
+            assert!(store.insert(key.to_vec(), value.to_vec()).is_none(), "inserted twice");
+        }
         other => panic!("not a YCSB operation: {other:?}"),
     }
+}
+
+/// All records that the streams have inserted, and what they say became of them.
+pub(crate) fn own_records(streams: &[OperationStream]) -> Vec<(u64, Fate)> {
+    let of_stream = |stream: &OperationStream| {
+        let inserts = (0..stream.inserted()).map(|i| stream.inserted_record(i));
+        let expiring = (0..stream.inserted_expiring()).filter_map(|i| stream.expiring_record(i));
+        inserts.chain(expiring).map(|record| (record, stream.fate(record))).collect::<Vec<_>>()
+    };
+    streams.iter().flat_map(of_stream).collect()
+}
+
+/// The store holds the records that must be there, none that must not, and no others.
+pub(crate) fn check_fates(
+    store: &Store,
+    workload: &Workload,
+    records: impl IntoIterator<Item = (u64, Fate)>,
+) {
+    let mut key = Vec::new();
+    let mut found = 0;
+    for (record, fate) in records {
+        workload.key_of(record, &mut key);
+        let value = store.get(&key);
+        found += usize::from(value.is_some());
+        match fate {
+            Fate::Present => assert!(value.is_some(), "record {record} is missing"),
+            Fate::Absent => assert!(value.is_none(), "record {record} is still there"),
+            Fate::Unknown => {}
+        }
+        if let Some(value) = value {
+            workload.check_value(&key, value).unwrap();
+        }
+    }
+    assert_eq!(found, store.len(), "each record of the store is somebody's");
 }

@@ -42,6 +42,14 @@ fn step(stream: &mut OperationStream, store: &mut Store) {
             let (start, end) = (start.to_vec(), end.to_vec());
             stream.check_window(&start, &end, items(store, &start, &end)).unwrap();
         }
+        Operation::DeleteRange { start, end } => {
+            let (start, end) = (start.to_vec(), end.to_vec());
+            let dropped = items(store, &start, &end);
+            assert!(!dropped.is_empty(), "a range delete removes something");
+            let bytes: usize = dropped.iter().map(|(key, value)| key.len() + value.len()).sum();
+            assert_eq!(stream.removed_bytes(), bytes as u64);
+            store.retain(|key, _| *key < start || *key >= end);
+        }
         other => panic!("not a time-series operation: {other:?}"),
     }
 }
