@@ -34,6 +34,7 @@ pub(crate) struct Resolved {
 }
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a workload has one of it, behind a pointer already")]
 pub(crate) enum Data {
     Ycsb(YcsbData),
     Series(SeriesData),

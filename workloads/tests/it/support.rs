@@ -29,7 +29,7 @@ pub(crate) fn apply(store: &mut Store, workload: &Workload, operation: Operation
         Operation::Read { key } => {
             workload.check_value(key, &store[key]).unwrap();
         }
-        Operation::Insert { key, value } => {
+        Operation::Insert { key, value } | Operation::InsertExpiring { key, value, .. } => {
             assert!(store.insert(key.to_vec(), value.to_vec()).is_none(), "inserted twice");
         }
         Operation::Update { key, change } | Operation::ReadModifyWrite { key, change } => {
@@ -50,9 +50,6 @@ pub(crate) fn apply(store: &mut Store, workload: &Workload, operation: Operation
         }
         Operation::Delete { key } => {
             assert!(store.remove(key).is_some(), "what is deleted was there");
-        }
-        Operation::InsertExpiring { key, value, .. } => {
-            assert!(store.insert(key.to_vec(), value.to_vec()).is_none(), "inserted twice");
         }
         other => panic!("not a YCSB operation: {other:?}"),
     }
