@@ -226,7 +226,7 @@ pub struct WorkloadInfo {
     pub mix: BTreeMap<String, f64>,
     /// Logical streams that the operations come from.
     pub streams: u32,
-    /// Digest over the first `digest_operations` operations of every stream, hexadecimal.
+    /// Digest over the first `digest_operations` operations of every stream, hexadecimal; or `none` and why, where they depend on timing.
     pub stream_digest: String,
     /// Operations of each stream that the digest covers.
     pub digest_operations: u64,
@@ -679,6 +679,9 @@ pub struct DataCheck {
     pub records_missing: u64,
     /// Records whose value was not theirs or not whole.
     pub records_wrong: u64,
+    /// Records that were found although their removal had been acknowledged.
+    #[serde(default)]
+    pub records_resurrected: u64,
     /// Reads checked during the timed phase (outside the timed section).
     pub reads_checked: u64,
     /// Time spent on those checks ÷ operations of the phase: what the level of verification costs a thread.

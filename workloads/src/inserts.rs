@@ -47,6 +47,10 @@ pub(crate) trait Inserts: Clone + Debug {
     /// The record of a delete that is issued now; `None` when there is none to delete.
     fn delete(&mut self) -> Option<u64>;
 
+    /// The records that this stream has inserted and not deleted, those with expiry apart; what is under
+    /// way counts as done.
+    fn live(&self) -> impl Iterator<Item = u64>;
+
     /// What was issued last is acknowledged. Does nothing when nothing is under way.
     fn acknowledge(&mut self);
 
@@ -180,6 +184,10 @@ impl Inserts for OwnInserts {
         Some(self.record_of(self.deleted))
     }
 
+    fn live(&self) -> impl Iterator<Item = u64> {
+        (self.deleted()..self.inserted()).map(|i| self.record_of(i))
+    }
+
     #[inline]
     fn acknowledge(&mut self) {
         match self.pending {
@@ -260,6 +268,10 @@ impl Inserts for SharedInserts {
 
     fn delete(&mut self) -> Option<u64> {
         unreachable!("a spec with a shared counter and deletes is refused")
+    }
+
+    fn live(&self) -> impl Iterator<Item = u64> {
+        (0..self.inserted()).map(|i| self.record_of(i))
     }
 
     fn acknowledge(&mut self) {

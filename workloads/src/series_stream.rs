@@ -247,6 +247,13 @@ impl SeriesStream {
         self.dropped * data.codec.record_bytes()
     }
 
+    /// Key and value bytes that this stream has added to those of the loaded points; negative when it has
+    /// dropped more than it has ingested. Linear in the number of its series.
+    pub(crate) fn added_bytes(&self, data: &SeriesData) -> i64 {
+        let dropped: u64 = self.cuts.iter().map(|cut| cut.kept).sum();
+        (self.inserted() as i64 - dropped as i64) * data.codec.record_bytes() as i64
+    }
+
     /// What became of a point of this stream's series.
     pub(crate) fn fate(&self, codec: &SeriesCodec, record: u64) -> Fate {
         let point = codec.point_of(record);

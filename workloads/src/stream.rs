@@ -165,6 +165,18 @@ impl OperationStream {
         }
     }
 
+    /// Key and value bytes that this stream has added to those of the loaded records: what it has
+    /// inserted, less what it has removed (so that it can be negative). Records with expiry do not count.
+    /// Linear in the inserts that live, or in the series.
+    pub fn added_bytes(&self) -> i64 {
+        match (&self.source, &self.resolved.data) {
+            (Source::Series(stream), Data::Series(data)) => stream.added_bytes(data),
+            (Source::Ycsb(stream), Data::Ycsb(data)) => stream.live_bytes(data) as i64,
+            (Source::YcsbShared(stream), Data::Ycsb(data)) => stream.live_bytes(data) as i64,
+            _ => unreachable!("a stream is made for the data of its workload"),
+        }
+    }
+
     /// The record number of the last operation; of a scan, that of its start key; of a multi-get, that of
     /// its last key. Of a time series, the last insert's.
     pub fn last_record(&self) -> u64 {

@@ -202,6 +202,18 @@ impl<I: Inserts> YcsbStream<I> {
         let value = data.values.length(data.keys.number_of(self.record), 0);
         (self.key.as_slice().len() + value) as u64
     }
+
+    /// Key and value bytes of the records that this stream has inserted and not deleted, as they were
+    /// inserted. Linear in their number.
+    pub(crate) fn live_bytes(&self, data: &YcsbData) -> u64 {
+        let mut key = data.keys.buffer();
+        let bytes_of = |record| {
+            let number = data.keys.number_of(record);
+            data.keys.write(number, &mut key);
+            (key.as_slice().len() + data.values.length(number, 0)) as u64
+        };
+        self.inserts.live().map(bytes_of).sum()
+    }
 }
 
 #[inline]

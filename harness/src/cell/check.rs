@@ -1,38 +1,77 @@
-//! The untimed check of the data after a phase: records are looked up, and each value must belong to its key and be whole.
+//! The untimed check of the data after a phase: records are looked up. What must be there must belong to its key and be whole; what was removed must be
+//! gone.
 
 use kvdyno_engines::Engine;
 use kvdyno_reports::DataCheck;
-use kvdyno_workloads::Workload;
+use kvdyno_workloads::{Fate, OperationStream, Workload};
 
 use crate::failure::Result;
 
 /// Up to this many records all are looked up; of more, about as many, evenly spread.
 const RECORDS_MAX: u64 = 100_000;
 
-/// Looks up loaded records, and those of `inserted` (record numbers).
+/// Looks up loaded records, and those that the streams have inserted. `streams` are all streams of the workload in their order, or none after a load.
 pub(crate) fn check(
     engine: &dyn Engine,
     workload: &Workload,
-    inserted: impl ExactSizeIterator<Item = u64>,
+    streams: &[&OperationStream],
 ) -> Result<DataCheck> {
     let loaded = workload.record_count();
+    let inserted: u64 =
+        streams.iter().map(|stream| stream.inserted() + stream.inserted_expiring()).sum();
     let step = loaded.div_ceil(RECORDS_MAX).max(1);
-    let inserted_step = (inserted.len() as u64).div_ceil(RECORDS_MAX).max(1);
+    let inserted_step = inserted.div_ceil(RECORDS_MAX).max(1);
     let all = step == 1 && inserted_step == 1;
     let mut check =
         DataCheck { scope: if all { "all" } else { "sample" }.into(), ..DataCheck::default() };
     let mut session = engine.session()?;
     let (mut key, mut value) = (Vec::new(), Vec::new());
-    let records =
-        (0..loaded).step_by(step as usize).chain(inserted.step_by(inserted_step as usize));
-    for record in records {
+    let fates = loaded_fates(workload, streams, step)
+        .chain(inserted_fates(streams).step_by(inserted_step as usize));
+    for (record, fate) in fates {
         workload.key_of(record, &mut key);
         check.records_checked += 1;
-        if !session.get(&key, &mut value)? {
-            check.records_missing += 1;
-        } else if workload.check_value(&key, &value).is_err() {
-            check.records_wrong += 1;
+        let found = session.get(&key, &mut value)?;
+        match fate {
+            Fate::Present if !found => check.records_missing += 1,
+            Fate::Absent if found => check.records_resurrected += 1,
+            _ if found && workload.check_value(&key, &value).is_err() => check.records_wrong += 1,
+            _ => {}
         }
     }
     Ok(check)
+}
+
+/// What is wrong with the data, if anything is.
+pub(crate) fn complaint(check: &DataCheck) -> Option<String> {
+    let DataCheck { records_checked, records_missing, records_wrong, records_resurrected, .. } =
+        check;
+    (records_missing + records_wrong + records_resurrected > 0).then(|| {
+        format!(
+            "of {records_checked} records looked up after the phase, {records_missing} were missing, {records_wrong} had a wrong value \
+             and {records_resurrected} were there although they had been removed"
+        )
+    })
+}
+
+/// Each `step`-th loaded record, and what became of it.
+fn loaded_fates<'a>(
+    workload: &'a Workload,
+    streams: &'a [&OperationStream],
+    step: u64,
+) -> impl Iterator<Item = (u64, Fate)> + 'a {
+    (0..workload.record_count()).step_by(step as usize).map(|record| {
+        let owner = workload.owner_of_loaded(record).and_then(|index| streams.get(index as usize));
+        (record, owner.map_or(Fate::Present, |stream| stream.fate(record)))
+    })
+}
+
+/// The records that the streams have inserted, and what became of them.
+fn inserted_fates<'a>(streams: &'a [&OperationStream]) -> impl Iterator<Item = (u64, Fate)> + 'a {
+    streams.iter().flat_map(|stream| {
+        let lasting = (0..stream.inserted()).map(|index| stream.inserted_record(index));
+        let expiring =
+            (0..stream.inserted_expiring()).filter_map(|index| stream.expiring_record(index));
+        lasting.chain(expiring).map(|record| (record, stream.fate(record)))
+    })
 }

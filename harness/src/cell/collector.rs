@@ -198,9 +198,7 @@ impl Collector {
                 None => by_kind.push((kind, part.clone())),
             }
         }
-        let many =
-            |kind: OperationKind| matches!(kind, OperationKind::Scan | OperationKind::Window);
-        let scanning = by_kind.iter().filter(|(kind, _)| many(*kind)).count();
+        let scanning = by_kind.iter().filter(|(kind, _)| kind.returns_items()).count();
         let stats = |kind: &str,
                      histogram: &Histogram<u64>,
                      response: Option<&Histogram<u64>>,
@@ -217,7 +215,8 @@ impl Collector {
             .iter()
             .filter(|(_, histogram)| !histogram.is_empty())
             .map(|(kind, histogram)| {
-                let items = (many(*kind) && scanning == 1).then_some(self.total.counts.items);
+                let items =
+                    (kind.returns_items() && scanning == 1).then_some(self.total.counts.items);
                 // The halves of a read-modify-write have no due time of their own.
                 let response = self.total.responses.iter().find(|(known, _)| known == kind);
                 stats(kind.name(), histogram, response.map(|(_, histogram)| histogram), items, 0)

@@ -190,7 +190,7 @@ impl Phase<'_> {
             next_second += second;
             collector.collect();
             let sample = sampler.sample();
-            let live = drive.live_bytes + collector.counts().inserted_bytes;
+            let live = collector.counts().live_bytes(drive.live_bytes);
             if let Some(allocated) = sample.allocated_bytes.filter(|_| live > 0) {
                 watched.space_peak = watched.space_peak.max(allocated as f64 / live as f64);
             }

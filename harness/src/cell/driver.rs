@@ -5,16 +5,21 @@
 //!
 //! Streams take turns in bursts, so that a stream's state stays in the processor's cache for a while.
 
+mod lifetimes;
+
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kvdyno_engines::{Direction, Error, Session};
-use kvdyno_workloads::{Change, Loader, Operation, OperationKind, OperationStream, Workload};
+use kvdyno_workloads::{
+    Change, KeySlices, Loader, Operation, OperationKind, OperationStream, Workload,
+};
 
 use super::clock::{Clock, Ticks};
 use super::job::Verify;
 use super::pace::{self, Pace};
 use super::recorder::{Recorder, Slot};
+use lifetimes::Expiring;
 
 /// Operations of one stream before the next has its turn.
 const BURST: u64 = 32;
@@ -76,6 +81,10 @@ pub(crate) struct Driver<'a> {
     value: Vec<u8>,
     items: Items,
     bounds: (Vec<u8>, Vec<u8>),
+    /// Room for the keys of a multi-get, and which of them were found.
+    slices: KeySlices,
+    found: Vec<usize>,
+    expiring: Expiring,
 }
 
 impl<'a> Driver<'a> {
@@ -101,6 +110,9 @@ impl<'a> Driver<'a> {
             value: Vec::with_capacity(64 << 10),
             items: Items::default(),
             bounds: (Vec::new(), Vec::new()),
+            slices: KeySlices::default(),
+            found: Vec::new(),
+            expiring: Expiring::default(),
         }
     }
 
@@ -195,7 +207,8 @@ impl<'a> Driver<'a> {
     /// One operation; returns when it ended.
     #[inline]
     fn operation(&mut self, stream: &mut OperationStream) -> Result<Ticks, Fault> {
-        match stream.next() {
+        stream.advance();
+        match stream.operation() {
             Operation::Read { key } => {
                 let begin = self.clock.now();
                 let found = self.session.get(key, &mut self.value)?;
@@ -212,6 +225,7 @@ impl<'a> Driver<'a> {
                 let bytes = (key.len() + value.len()) as u64;
                 self.recorder.counts.user_bytes_written += bytes;
                 self.recorder.counts.inserted_bytes += bytes;
+                stream.acknowledge();
                 Ok(end)
             }
             Operation::Update { key, change: Change::Whole(value) } => {
@@ -327,6 +341,12 @@ impl<'a> Driver<'a> {
                 self.took_items();
                 Ok(end)
             }
+            Operation::MultiGet { keys } => self.multi_get(keys),
+            Operation::Delete { key } => self.delete(key, stream.removed_bytes()),
+            Operation::DeleteRange { start, end } => {
+                self.delete_range(start, end, stream.removed_bytes())
+            }
+            Operation::InsertExpiring { key, value, ttl } => self.insert_expiring(key, value, ttl),
         }
     }
 

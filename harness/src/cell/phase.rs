@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use kvdyno_engines::{Engine, Error};
 use kvdyno_reports::{Amplification, CellStatus, Measurement};
-use kvdyno_workloads::{Loader, OperationKind, Workload};
+use kvdyno_workloads::{Loader, OperationKind, OperationStream, Workload};
 
 use super::check;
 use super::drive::{Drive, Driven};
@@ -119,7 +119,7 @@ impl Phase<'_> {
             limit,
             until_steady: false,
             pace,
-            live_bytes: self.job.loaded_bytes + self.inserted_bytes(&turns),
+            live_bytes: self.job.loaded_bytes.saturating_add_signed(added_bytes(&turns)),
         };
         share_out(&mut turns, limit);
         let mut outcome = self.measure(drive, &mut turns, run)?;
@@ -132,12 +132,8 @@ impl Phase<'_> {
                 outcome.error = ended.error;
             }
         }
-        let streams = turns.iter().flatten().map(|turn| &turn.stream);
-        let inserted: Vec<u64> = streams
-            .flat_map(|stream| (0..stream.inserted()).map(|index| stream.inserted_record(index)))
-            .collect();
         if matches!(outcome.status, CellStatus::Ok | CellStatus::Interrupted) {
-            self.check(&mut outcome, &inserted)?;
+            self.check(&mut outcome, &in_order(&turns))?;
         }
         Ok(outcome)
     }
@@ -183,21 +179,6 @@ impl Phase<'_> {
         }))
     }
 
-    /// Key and value bytes of what the streams have inserted so far.
-    fn inserted_bytes(&self, turns: &[Vec<Turn>]) -> u64 {
-        let (mut key, mut value) = (Vec::new(), Vec::new());
-        let mut bytes = 0;
-        for stream in turns.iter().flatten().map(|turn| &turn.stream) {
-            for index in 0..stream.inserted() {
-                let record = stream.inserted_record(index);
-                self.workload.key_of(record, &mut key);
-                self.workload.value_of(record, 0, &mut value);
-                bytes += (key.len() + value.len()) as u64;
-            }
-        }
-        bytes
-    }
-
     /// Drives the threads with all counters read before and after, then settles.
     fn measure<P: Send>(
         &self,
@@ -231,7 +212,7 @@ impl Phase<'_> {
         let collector = &driven.collector;
         let counts = collector.counts();
         let operations = collector.operations();
-        let live_bytes = drive.live_bytes + counts.inserted_bytes;
+        let live_bytes = counts.live_bytes(drive.live_bytes);
         let io = io_between(
             &before,
             &end,
@@ -318,26 +299,22 @@ impl Phase<'_> {
     }
 
     /// Looks the data up and puts the result into the outcome.
-    fn check(&self, outcome: &mut Outcome, inserted: &[u64]) -> Result<()> {
+    fn check(&self, outcome: &mut Outcome, streams: &[&OperationStream]) -> Result<()> {
         let Some(measurement) = &mut outcome.measurement else { return Ok(()) };
         if !self.engine.capabilities().stores_data {
             "none".clone_into(&mut measurement.check.scope);
             return Ok(());
         }
         self.progress("checking", None, None);
-        let found = check::check(self.engine, self.workload, inserted.iter().copied())?;
+        let found = check::check(self.engine, self.workload, streams)?;
         measurement.check = kvdyno_reports::DataCheck {
             reads_checked: measurement.check.reads_checked,
             check_ns_per_operation: measurement.check.check_ns_per_operation,
             ..found
         };
-        let (missing, wrong) = (measurement.check.records_missing, measurement.check.records_wrong);
-        if missing + wrong > 0 {
-            let checked = measurement.check.records_checked;
+        if let Some(error) = check::complaint(&measurement.check) {
             outcome.status = CellStatus::WrongData;
-            outcome.error = Some(format!(
-                "of {checked} records looked up after the phase, {missing} were missing and {wrong} had a wrong value"
-            ));
+            outcome.error = Some(error);
         }
         Ok(())
     }
@@ -355,6 +332,18 @@ fn slots_of(workload: &Workload) -> Vec<Slot> {
         slots.extend([Slot::InnerRead, Slot::InnerUpdate]);
     }
     slots
+}
+
+/// All streams in the order of their numbers.
+fn in_order(turns: &[Vec<Turn>]) -> Vec<&OperationStream> {
+    let mut turns: Vec<_> = turns.iter().flatten().collect();
+    turns.sort_unstable_by_key(|turn| turn.index);
+    turns.into_iter().map(|turn| &turn.stream).collect()
+}
+
+/// Key and value bytes of what the streams have inserted so far, less what they have removed.
+fn added_bytes(turns: &[Vec<Turn>]) -> i64 {
+    turns.iter().flatten().map(|turn| turn.stream.added_bytes()).sum()
 }
 
 /// Gives each stream its part of the operations, whichever thread has it; under a time limit, as many as it likes.

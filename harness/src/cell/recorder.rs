@@ -64,9 +64,11 @@ pub(crate) struct Counts {
     pub(crate) user_bytes_written: u64,
     /// Key and value bytes of new records.
     pub(crate) inserted_bytes: u64,
+    /// Key and value bytes of records that were deleted or have expired.
+    pub(crate) removed_bytes: u64,
     /// Key and value bytes that reads returned.
     pub(crate) user_bytes_read: u64,
-    /// Items that scans and windows returned.
+    /// Items that scans, windows and multi-gets returned.
     pub(crate) items: u64,
     /// Values and windows that were checked.
     pub(crate) checked: u64,
@@ -77,9 +79,15 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    /// Key and value bytes of live records, of which there were `before` at the beginning.
+    pub(crate) fn live_bytes(&self, before: u64) -> u64 {
+        (before + self.inserted_bytes).saturating_sub(self.removed_bytes)
+    }
+
     pub(crate) fn add(&mut self, other: &Self) {
         self.user_bytes_written += other.user_bytes_written;
         self.inserted_bytes += other.inserted_bytes;
+        self.removed_bytes += other.removed_bytes;
         self.user_bytes_read += other.user_bytes_read;
         self.items += other.items;
         self.checked += other.checked;

@@ -158,7 +158,9 @@ fn workload_info(spec: &WorkloadSpec, seed: u64) -> Result<WorkloadInfo> {
         value_bytes: spec.value_bytes(),
         mix: spec.mix.iter().map(|(kind, share)| (kind.name().to_owned(), *share)).collect(),
         streams: spec.streams,
-        stream_digest: workload.digest(DIGEST_OPERATIONS),
+        stream_digest: workload
+            .digest(DIGEST_OPERATIONS)
+            .unwrap_or_else(|| "none (shared insert counter)".into()),
         digest_operations: DIGEST_OPERATIONS,
         spec_digest: spec.digest(),
         spec: serde_json::to_value(spec).map_err(|error| {

@@ -376,6 +376,10 @@ pub(crate) fn lacking(capabilities: &Capabilities, spec: &WorkloadSpec) -> Optio
         OperationKind::Latest => EngineOperation::ScanReverse,
         OperationKind::Insert | OperationKind::Update => EngineOperation::Put,
         OperationKind::Read | OperationKind::ReadModifyWrite => EngineOperation::Get,
+        OperationKind::MultiGet => EngineOperation::MultiGet,
+        OperationKind::Delete => EngineOperation::Delete,
+        OperationKind::DeleteRange => EngineOperation::DeleteRange,
+        OperationKind::InsertExpiring => EngineOperation::PutExpiring,
     });
     needs.into_iter().find(|operation| !capabilities.supports(*operation))
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use kvdyno_engines::OperationKind as EngineOperation;
 use kvdyno_reports::{Cell, CellStatus, Durability, NoopCost, Phase, ResultFile, RunStatus};
-use kvdyno_workloads::{OperationKind, WorkloadSpec};
+use kvdyno_workloads::WorkloadSpec;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -224,15 +224,7 @@ impl Schedule<'_> {
             warm_up: settings.warm_up_of(spec),
             pacing: settings.pacing.clone(),
         };
-        let only_reads = spec.operation_kinds().iter().all(|kind| {
-            matches!(
-                kind,
-                OperationKind::Read
-                    | OperationKind::Scan
-                    | OperationKind::Latest
-                    | OperationKind::Window
-            )
-        });
+        let only_reads = spec.operation_kinds().iter().all(|kind| !kind.writes());
         let store = if only_reads {
             template.store.clone()
         } else {

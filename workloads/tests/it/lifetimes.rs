@@ -8,7 +8,7 @@ use kvdyno_workloads::{
     RequestDistribution, SeriesSpec, ValueFault, Workload,
 };
 
-use crate::support::{Store, apply, builtin, check_fates, load, own_records};
+use crate::support::{Store, apply, builtin, bytes_of, check_fates, load, own_records};
 
 fn churn(records: u64, kept_inserts_share: f64) -> Workload {
     let mut spec = builtin("session-churn", records);
@@ -39,6 +39,7 @@ fn deletes_take_the_oldest_insert_and_leave_the_kept_ones() {
     assert!(oldest > 500, "{oldest} deletes");
     let live = stream.inserted() - oldest;
     assert!(live < 200, "the size is about steady: {live} live inserts");
+    assert_eq!(bytes_of(&load(&workload)) + stream.added_bytes(), bytes_of(&store));
     check_fates(
         &store,
         &workload,
@@ -272,6 +273,8 @@ fn range_deletes_keep_the_newest_points_and_every_check_knows_it() {
             }
         }
         assert!(deletes > 100, "{deletes}");
+        let added: i64 = streams.iter().map(OperationStream::added_bytes).sum();
+        assert_eq!(bytes_of(&load(&workload)) + added, bytes_of(&store));
         check_fates(&store, &workload, fates(&workload, &streams));
         for series in 0..5u32 {
             let key = series.to_be_bytes();

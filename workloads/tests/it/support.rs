@@ -88,3 +88,8 @@ pub(crate) fn check_fates(
     }
     assert_eq!(found, store.len(), "each record of the store is somebody's");
 }
+
+/// Key and value bytes of a store.
+pub(crate) fn bytes_of(store: &Store) -> i64 {
+    store.iter().map(|(key, value)| (key.len() + value.len()) as i64).sum()
+}
