@@ -33,6 +33,39 @@
 //! once, and once more when it did not return what it expected: some tens of nanoseconds each, outside of
 //! what is timed.
 //!
+//! ```
+//! use kvdyno_workloads::{Change, LastWrites, Operation, Workload, WorkloadSpec};
+//!
+//! # let mut spec = WorkloadSpec::builtin("ycsb-a").expect("a built-in name");
+//! # spec.records = 100;
+//! # let workload = Workload::new(spec, 1).expect("a valid spec");
+//! # let mut store = std::collections::BTreeMap::new();
+//! # let mut loader = workload.loader(0, 1);
+//! # while let Some((key, value)) = loader.next() {
+//! #     store.insert(key.to_vec(), value.to_vec());
+//! # }
+//! # let mut stream = workload.stream(0);
+//! let writes = LastWrites::new(&workload).expect("values with versions");
+//! for _ in 0..100 {
+//!     stream.advance();
+//!     let (record, version) = (stream.last_record(), stream.last_version());
+//!     match stream.operation() {
+//!         Operation::Read { key } => {
+//!             let seen = writes.before_read(record);
+//!             let value = &store[key];
+//!             let stamp = workload.check_value(key, value).expect("whole");
+//!             writes.check_read(record, &seen, key, stamp).expect("not replaced before");
+//!         }
+//!         Operation::Update { key, change: Change::Whole(value) } => {
+//!             writes.before_write(record, version);
+//!             store.insert(key.to_vec(), value.to_vec());
+//!             writes.after_write(record, version);
+//!         }
+//!         other => unreachable!("not in this mix: {other:?}"),
+//!     }
+//! }
+//! ```
+//!
 //! Source: L. Lamport, "On interprocess communication", 1986, for the notion; the algorithm is our own.
 
 use std::collections::HashMap;

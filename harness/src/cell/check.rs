@@ -75,3 +75,60 @@ fn inserted_fates<'a>(streams: &'a [&OperationStream]) -> impl Iterator<Item = (
         lasting.chain(expiring).map(|record| (record, stream.fate(record)))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use kvdyno_engines::memory::Memory;
+    use kvdyno_workloads::{Operation, WorkloadSpec};
+
+    use super::*;
+
+    /// A store after some operations of a workload with deletes, the stream, and the key of a record that was deleted.
+    fn churned() -> (Memory, Workload, OperationStream, Vec<u8>) {
+        let mut spec = WorkloadSpec::builtin("session-churn").unwrap();
+        (spec.records, spec.streams, spec.kept_inserts_share) = (50, 1, 0.0);
+        let workload = Workload::new(spec, 1).unwrap();
+        let engine = Memory::new();
+        let mut session = engine.session().unwrap();
+        let mut loader = workload.loader(0, 1);
+        while let Some((key, value)) = loader.next() {
+            session.put(key, value).unwrap();
+        }
+        let (mut stream, mut deleted) = (workload.stream(0), Vec::new());
+        for _ in 0..500 {
+            match stream.next() {
+                Operation::Insert { key, value } => session.put(key, value).unwrap(),
+                Operation::Delete { key } => {
+                    session.delete(key).unwrap();
+                    deleted = key.to_vec();
+                }
+                _ => {}
+            }
+        }
+        drop(session);
+        (engine, workload, stream, deleted)
+    }
+
+    #[test]
+    fn deleted_records_must_be_gone_and_all_others_there() {
+        let (engine, workload, stream, deleted) = churned();
+        let found = check(&engine, &workload, &[&stream]).unwrap();
+        assert_eq!(complaint(&found), None);
+        assert_eq!(found.records_checked, 50 + stream.inserted());
+
+        let mut session = engine.session().unwrap();
+        session.put(&deleted, b"back again").unwrap();
+        let found = check(&engine, &workload, &[&stream]).unwrap();
+        assert_eq!((found.records_missing, found.records_wrong), (0, 0));
+        assert_eq!(found.records_resurrected, 1);
+        let text = complaint(&found).unwrap();
+        assert!(text.ends_with("1 were there although they had been removed"), "{text}");
+
+        session.delete(&deleted).unwrap();
+        let mut key = Vec::new();
+        workload.key_of(7, &mut key);
+        session.delete(&key).unwrap();
+        let found = check(&engine, &workload, &[&stream]).unwrap();
+        assert_eq!((found.records_missing, found.records_resurrected), (1, 0));
+    }
+}
