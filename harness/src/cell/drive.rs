@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use kvdyno_reports::{Arrivals, MachineNoise, OpenLoop};
+use kvdyno_workloads::LastWrites;
 
 use super::clock::{Clock, Ticks};
 use super::collector::Collector;
@@ -43,6 +44,8 @@ pub(crate) struct Drive<'a> {
     pub(crate) pace: Option<(f64, Arrivals)>,
     /// Key and value bytes of live records at the start.
     pub(crate) live_bytes: u64,
+    /// What reads may return, where that is checked.
+    pub(crate) versions: Option<&'a LastWrites>,
 }
 
 /// What threads did together.
@@ -142,7 +145,11 @@ impl Phase<'_> {
     }
 
     /// A driver for each thread, and the collector of what they record.
-    fn drivers(&self, drive: &Drive<'_>, clock: &Clock) -> Result<(Collector, Vec<Driver<'_>>)> {
+    fn drivers<'b>(
+        &'b self,
+        drive: &Drive<'b>,
+        clock: &Clock,
+    ) -> Result<(Collector, Vec<Driver<'b>>)> {
         let threads = self.job.threads;
         let (collector, recorders) =
             Collector::new(clock, drive.slots, threads, drive.pace.is_some());
@@ -160,7 +167,7 @@ impl Phase<'_> {
                 });
                 let verify = self.job.verify;
                 Ok(Driver::new(session, self.workload, clock, recorder, verify, stores_data)
-                    .with_pace(pace))
+                    .with(pace, drive.versions))
             })
             .collect::<Result<_>>()?;
         Ok((collector, drivers))

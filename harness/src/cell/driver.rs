@@ -12,10 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use kvdyno_engines::{Direction, Error, Session};
 use kvdyno_workloads::{
-    Change, KeySlices, Loader, Operation, OperationKind, OperationStream, Workload,
+    Change, KeySlices, LastWrites, Loader, Operation, OperationKind, OperationStream, Seen,
+    Workload,
 };
 
 use super::clock::{Clock, Ticks};
+use super::items::Items;
 use super::job::Verify;
 use super::pace::{self, Pace};
 use super::recorder::{Recorder, Slot};
@@ -75,6 +77,8 @@ pub(crate) struct Driver<'a> {
     verify: Verify,
     /// When operations are due; none in a closed loop.
     pace: Option<Pace>,
+    /// What reads may return, at [`Verify::Versions`].
+    versions: Option<&'a LastWrites>,
     /// Reads and scans so far.
     reads: u64,
     stores_data: bool,
@@ -105,6 +109,7 @@ impl<'a> Driver<'a> {
             // What is not stored cannot be checked.
             verify: if stores_data { verify } else { Verify::None },
             pace: None,
+            versions: None,
             reads: 0,
             stores_data,
             value: Vec::with_capacity(64 << 10),
@@ -116,9 +121,10 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// The same driver, which begins each operation when it is due.
-    pub(crate) fn with_pace(mut self, pace: Option<Pace>) -> Self {
+    /// The same driver, which begins each operation when it is due, and checks what reads return against the last writes.
+    pub(crate) fn with(mut self, pace: Option<Pace>, versions: Option<&'a LastWrites>) -> Self {
         self.pace = pace;
+        self.versions = versions;
         self
     }
 
@@ -210,11 +216,12 @@ impl<'a> Driver<'a> {
         stream.advance();
         match stream.operation() {
             Operation::Read { key } => {
+                let seen = self.before_read(stream);
                 let begin = self.clock.now();
                 let found = self.session.get(key, &mut self.value)?;
                 let end = self.clock.now();
                 self.record(OperationKind::Read, begin, end);
-                self.took_value(key, found)?;
+                self.took_value(key, found, seen)?;
                 Ok(end)
             }
             Operation::Insert { key, value } => {
@@ -229,9 +236,11 @@ impl<'a> Driver<'a> {
                 Ok(end)
             }
             Operation::Update { key, change: Change::Whole(value) } => {
+                self.before_write(stream);
                 let begin = self.clock.now();
                 self.session.put(key, value)?;
                 let end = self.clock.now();
+                self.after_write(stream);
                 self.record(OperationKind::Update, begin, end);
                 self.recorder.counts.user_bytes_written += (key.len() + value.len()) as u64;
                 Ok(end)
@@ -251,18 +260,21 @@ impl<'a> Driver<'a> {
                 Ok(end)
             }
             Operation::ReadModifyWrite { key, change } => {
+                let seen = self.before_read(stream);
                 let begin = self.clock.now();
                 let found = self.session.get(key, &mut self.value)?;
                 let read = self.clock.now();
-                self.took_value(key, found)?;
+                self.took_value(key, found, seen)?;
                 if self.stores_data {
                     change
                         .apply(&mut self.value)
                         .map_err(|fault| wrong(key, found, &fault.to_string()))?;
                 }
+                self.before_write(stream);
                 let write = self.clock.now();
                 self.session.put(key, &self.value)?;
                 let end = self.clock.now();
+                self.after_write(stream);
                 self.recorder.record(Slot::InnerRead, begin, read);
                 self.recorder.record(Slot::InnerUpdate, write, end);
                 self.record(OperationKind::ReadModifyWrite, begin, end);
@@ -352,7 +364,7 @@ impl<'a> Driver<'a> {
 
     /// Counts a value that was read, and checks it: streams only read keys that are there.
     #[inline]
-    fn took_value(&mut self, key: &[u8], found: bool) -> Result<(), Fault> {
+    fn took_value(&mut self, key: &[u8], found: bool, seen: Option<Before>) -> Result<(), Fault> {
         if found {
             self.recorder.counts.user_bytes_read += (key.len() + self.value.len()) as u64;
         } else if self.verify != Verify::None {
@@ -360,12 +372,38 @@ impl<'a> Driver<'a> {
         }
         if self.check_is_due() {
             let began = self.clock.now();
-            self.workload
-                .check_value(key, &self.value)
-                .map_err(|fault| wrong(key, true, &fault.to_string()))?;
+            let newest = self.workload.check_value(key, &self.value).and_then(|stamp| {
+                let (Some(versions), Some(before)) = (self.versions, seen) else { return Ok(()) };
+                versions.check_read(before.record, &before.seen, key, stamp)
+            });
+            newest.map_err(|fault| wrong(key, true, &fault.to_string()))?;
             self.checked_since(began);
         }
         Ok(())
+    }
+
+    /// Notes what a read that is about to begin may return.
+    #[inline]
+    fn before_read(&self, stream: &OperationStream) -> Option<Before> {
+        let versions = self.versions?;
+        let record = stream.last_record();
+        Some(Before { record, seen: versions.before_read(record) })
+    }
+
+    /// A write is about to begin.
+    #[inline]
+    fn before_write(&self, stream: &OperationStream) {
+        if let Some(versions) = self.versions {
+            versions.before_write(stream.last_record(), stream.last_version());
+        }
+    }
+
+    /// The write has been acknowledged.
+    #[inline]
+    fn after_write(&self, stream: &OperationStream) {
+        if let Some(versions) = self.versions {
+            versions.after_write(stream.last_record(), stream.last_version());
+        }
     }
 
     /// Counts the time that a check took.
@@ -392,6 +430,12 @@ impl<'a> Driver<'a> {
     }
 }
 
+/// A record that is read, and what had been written to it when the read began.
+struct Before {
+    record: u64,
+    seen: Seen,
+}
+
 /// The fault of a value that is missing or not what was written.
 pub(crate) fn wrong(key: &[u8], found: bool, fault: &str) -> Fault {
     let key = key.escape_ascii();
@@ -400,67 +444,4 @@ pub(crate) fn wrong(key: &[u8], found: bool, fault: &str) -> Fault {
     } else {
         format!("key {key} was written and acknowledged, but the engine does not find it")
     })
-}
-
-/// What a scan returned, kept for checking after its time has been taken.
-#[derive(Default)]
-struct Items {
-    bytes: Vec<u8>,
-    lengths: Vec<(usize, usize)>,
-    seen: u64,
-    bytes_seen: u64,
-}
-
-impl Items {
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.lengths.clear();
-        self.seen = 0;
-        self.bytes_seen = 0;
-    }
-
-    #[inline]
-    fn take(&mut self, key: &[u8], value: &[u8], keep: bool) {
-        self.seen += 1;
-        self.bytes_seen += (key.len() + value.len()) as u64;
-        if keep {
-            self.bytes.extend_from_slice(key);
-            self.bytes.extend_from_slice(value);
-            self.lengths.push((key.len(), value.len()));
-        } else {
-            // Whoever scans looks at what is found: an engine that postpones reading must not gain by it.
-            std::hint::black_box((key.first(), value.first(), value.last()));
-        }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let mut rest = self.bytes.as_slice();
-        self.lengths.iter().map(move |(key, value)| {
-            let (head, tail) = rest.split_at(key + value);
-            rest = tail;
-            head.split_at(*key)
-        })
-    }
-
-    /// Keys begin with the start itself, which exists, and ascend; each value belongs to its key.
-    fn check_scan(&self, workload: &Workload, start: &[u8], limit: usize) -> Result<(), Fault> {
-        let mut last: Option<&[u8]> = None;
-        for (key, value) in self.iter() {
-            let ascends = last.map_or(key == start, |last| key > last);
-            if !ascends {
-                let (key, start) = (key.escape_ascii(), start.escape_ascii());
-                return Err(Fault::WrongData(format!(
-                    "a scan from {start} returned {key} out of order"
-                )));
-            }
-            workload
-                .check_value(key, value)
-                .map_err(|fault| wrong(key, true, &fault.to_string()))?;
-            last = Some(key);
-        }
-        if last.is_none() && limit > 0 {
-            return Err(wrong(start, false, ""));
-        }
-        Ok(())
-    }
 }

@@ -21,6 +21,7 @@ mod collector;
 mod drive;
 pub(crate) mod driver;
 pub(crate) mod figures;
+mod items;
 pub(crate) mod job;
 pub(crate) mod observe;
 mod pace;

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use kvdyno_engines::{Engine, Error};
 use kvdyno_reports::{Amplification, CellStatus, Measurement};
-use kvdyno_workloads::{Loader, OperationKind, OperationStream, Workload};
+use kvdyno_workloads::{LastWrites, Loader, OperationKind, OperationStream, Workload};
 
 use super::check;
 use super::drive::{Drive, Driven};
@@ -22,7 +22,7 @@ use super::figures::{
     Snapshot, counters, events_since, io_between, per_second, ratio, resources_between,
     stalls_between,
 };
-use super::job::{Job, Limit, Message, Outcome, WarmUp};
+use super::job::{Job, Limit, Message, Outcome, Verify, WarmUp};
 use super::observe::{Device, allocated_bytes};
 use super::pacing::Pacing;
 use super::recorder::Slot;
@@ -49,6 +49,7 @@ fn load_drive(limit: Limit) -> Drive<'static> {
         until_steady: false,
         pace: None,
         live_bytes: 0,
+        versions: None,
     }
 }
 
@@ -103,7 +104,11 @@ impl Phase<'_> {
                 return Ok(outcome);
             }
         }
-        let warm_up = match self.warm_up(warm_up, &slots, &mut turns)? {
+        let versions = (self.job.verify == Verify::Versions && capabilities.stores_data)
+            .then(|| LastWrites::new(self.workload))
+            .flatten();
+        let versions = versions.as_ref();
+        let warm_up = match self.warm_up(warm_up, &slots, versions, &mut turns)? {
             Ok(rule) => rule,
             Err(outcome) => return Ok(*outcome),
         };
@@ -120,6 +125,7 @@ impl Phase<'_> {
             until_steady: false,
             pace,
             live_bytes: self.job.loaded_bytes.saturating_add_signed(added_bytes(&turns)),
+            versions,
         };
         share_out(&mut turns, limit);
         let mut outcome = self.measure(drive, &mut turns, run)?;
@@ -156,6 +162,7 @@ impl Phase<'_> {
         &self,
         warm_up: WarmUp,
         slots: &[Slot],
+        versions: Option<&LastWrites>,
         turns: &mut [Vec<Turn>],
     ) -> Result<std::result::Result<String, Box<Outcome>>> {
         let (limit, until_steady) = match warm_up {
@@ -166,8 +173,15 @@ impl Phase<'_> {
             return Ok(Ok("none".into()));
         }
         share_out(turns, limit);
-        let drive =
-            Drive { stage: "warming up", slots, limit, until_steady, pace: None, live_bytes: 0 };
+        let drive = Drive {
+            stage: "warming up",
+            slots,
+            limit,
+            until_steady,
+            pace: None,
+            live_bytes: 0,
+            versions,
+        };
         let driven = self.drive(drive, turns, run)?;
         if let Some(outcome) = self.early_end(driven.fault) {
             return Ok(Err(Box::new(outcome)));
@@ -369,27 +383,28 @@ mod tests {
     use kvdyno_reports::{Arrivals, PageCache, decode_histogram};
     use kvdyno_workloads::WorkloadSpec;
 
-    use super::super::job::{Task, Verify};
+    use super::super::job::Task;
     use super::*;
 
     const STALL: Duration = Duration::from_secs(1);
     const RATE_OPS_PER_S: f64 = 2_000.0;
 
-    /// The memory engine, which stands still once, when so many operations have been done.
-    struct Stalling {
+    /// The memory engine, which stands still once, when so many operations have been done; and which may keep to the first value of each key.
+    struct Mock {
         inner: Box<dyn Engine>,
+        forgets_updates: bool,
         stall_at: u64,
         operations: AtomicU64,
     }
 
-    struct StallingSession<'a>(Box<dyn Session + 'a>, &'a Stalling);
+    struct MockSession<'a>(Box<dyn Session + 'a>, &'a Mock);
 
-    impl Engine for Stalling {
+    impl Engine for Mock {
         fn capabilities(&self) -> &Capabilities {
             self.inner.capabilities()
         }
         fn session(&self) -> kvdyno_engines::Result<Box<dyn Session + '_>> {
-            Ok(Box::new(StallingSession(self.inner.session()?, self)))
+            Ok(Box::new(MockSession(self.inner.session()?, self)))
         }
         fn sync(&self) -> kvdyno_engines::Result<()> {
             self.inner.sync()
@@ -405,7 +420,7 @@ mod tests {
         }
     }
 
-    impl Session for StallingSession<'_> {
+    impl Session for MockSession<'_> {
         fn get(&mut self, key: &[u8], value: &mut Vec<u8>) -> kvdyno_engines::Result<bool> {
             if self.1.operations.fetch_add(1, Ordering::Relaxed) == self.1.stall_at {
                 std::thread::sleep(STALL);
@@ -413,6 +428,9 @@ mod tests {
             self.0.get(key, value)
         }
         fn put(&mut self, key: &[u8], value: &[u8]) -> kvdyno_engines::Result<()> {
+            if self.1.forgets_updates && self.0.get(key, &mut Vec::new())? {
+                return Ok(());
+            }
             self.0.put(key, value)
         }
         fn delete(&mut self, key: &[u8]) -> kvdyno_engines::Result<()> {
@@ -420,9 +438,26 @@ mod tests {
         }
     }
 
+    fn mock(stall_at: u64) -> Mock {
+        let inner = Box::new(memory::Memory::new());
+        Mock { inner, forgets_updates: false, stall_at, operations: AtomicU64::new(0) }
+    }
+
     /// Runs YCSB C on an engine that stalls at its `stall_at`-th read.
     fn measured(stall_at: u64, limit: Limit, pacing: Pacing) -> Measurement {
-        let mut spec = WorkloadSpec::builtin("ycsb-c").unwrap();
+        let outcome = outcome(&mock(stall_at), "ycsb-c", Verify::Content, limit, pacing);
+        assert_eq!(outcome.status, CellStatus::Ok, "{:?}", outcome.error);
+        outcome.measurement.unwrap()
+    }
+
+    fn outcome(
+        engine: &Mock,
+        workload: &str,
+        verify: Verify,
+        limit: Limit,
+        pacing: Pacing,
+    ) -> Outcome {
+        let mut spec = WorkloadSpec::builtin(workload).unwrap();
         spec.records = 1_000;
         spec.set_value_bytes(16).unwrap();
         let workload = Workload::new(spec.clone(), 1).unwrap();
@@ -438,25 +473,21 @@ mod tests {
             spec,
             store: dir.path().to_owned(),
             loaded_bytes: 0,
-            verify: Verify::Content,
+            verify,
             page_cache: PageCache::Warm,
             memory_limit_bytes: None,
             task,
         };
         let Task::Run { limit, warm_up, pacing } = &job.task else { unreachable!() };
-        let inner = Box::new(memory::Memory::new());
-        let engine = Stalling { inner, stall_at, operations: AtomicU64::new(0) };
         let interrupted = AtomicBool::new(false);
         let phase = Phase {
             job: &job,
-            engine: &engine,
+            engine,
             workload: &workload,
             interrupted: &interrupted,
             tell: &|_| {},
         };
-        let outcome = phase.run(*limit, *warm_up, pacing).unwrap();
-        assert_eq!(outcome.status, CellStatus::Ok, "{:?}", outcome.error);
-        outcome.measurement.unwrap()
+        phase.run(*limit, *warm_up, pacing).unwrap()
     }
 
     fn above(latency: &kvdyno_reports::Latency, least: Duration) -> u64 {
@@ -522,6 +553,20 @@ mod tests {
         let rates: Vec<f64> = measurement.rates.iter().map(|p| p.offered_ops_per_s).collect();
         assert!(rates.len() > 1 && rates.is_sorted(), "{rates:?}");
         assert!(measurement.rates.iter().rev().skip(1).all(|point| point.reached));
+    }
+
+    #[test]
+    fn a_read_that_is_older_than_the_last_acknowledged_write_is_found_at_level_versions() {
+        for workload in ["ycsb-a", "ycsb-f"] {
+            let run = |verify, forgets_updates| {
+                let engine = Mock { forgets_updates, ..mock(u64::MAX) };
+                outcome(&engine, workload, verify, Limit::Operations(20_000), Pacing::Closed)
+            };
+            assert_eq!(run(Verify::Versions, false).status, CellStatus::Ok);
+            assert_eq!(run(Verify::Content, true).status, CellStatus::Ok, "each value is whole");
+            let found = run(Verify::Versions, true);
+            assert_eq!(found.status, CellStatus::WrongData, "{workload}");
+        }
     }
 
     #[test]
