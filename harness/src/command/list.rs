@@ -11,6 +11,16 @@ use crate::failure::{ExitStatus, Failure, Result};
 use crate::registry::Registry;
 use crate::run::suite::{RECOVERY, SUITES};
 
+/// Operations that some engines lack.
+const OPERATIONS: [OperationKind; 6] = [
+    OperationKind::ScanForward,
+    OperationKind::ScanReverse,
+    OperationKind::Write,
+    OperationKind::MultiGet,
+    OperationKind::DeleteRange,
+    OperationKind::PutExpiring,
+];
+
 /// What is measured, by the name that tables and files use.
 const METRICS: &[(&str, &str)] = &[
     ("throughput_ops_per_s", "operations per second, until the last acknowledgement"),
@@ -93,27 +103,34 @@ fn engines(out: &mut impl Write, registry: &Registry) -> io::Result<()> {
             }
         }
         let capabilities = adapter.capabilities();
-        let lacks: Vec<_> =
-            [OperationKind::ScanForward, OperationKind::ScanReverse, OperationKind::Write]
-                .into_iter()
-                .filter(|operation| !capabilities.supports(*operation))
-                .map(OperationKind::name)
-                .collect();
+        let lacks: Vec<_> = OPERATIONS
+            .into_iter()
+            .filter(|operation| !capabilities.supports(*operation))
+            .map(OperationKind::name)
+            .collect();
         if !lacks.is_empty() {
             writeln!(out, "{:16}not supported: {}", "", lacks.join(", "))?;
         }
         for option in adapter.options() {
-            let name = format!("{}.{}={}", adapter.name(), option.name, option.default);
-            writeln!(
-                out,
-                "{:16}--set {name}  {} ({} to {})",
-                "", option.help, option.min, option.max
-            )?;
+            let setting = format!("{}={}", option.name, option.show(option.default));
+            writeln!(out, "{:16}{setting:24}  {} ({})", "", option.help, option.possible())?;
+        }
+        for variant in adapter.variants() {
+            entry(out, &format!("{}@{}", adapter.name(), variant.name), variant.help)?;
+            let set: Vec<_> =
+                variant.set.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            writeln!(out, "{:16}{}", "", set.join(", "))?;
         }
     }
     for (name, feature, description) in LEFT_OUT {
         entry(out, name, &format!("{description}; not in this build: add --features {feature}"))?;
     }
+    writeln!(
+        out,
+        "\nOptions are set by --set rocksdb.cache_mib=256 for an engine and its variants, or --set rocksdb@mmap.… for one variant; \n\
+         write_buffer_mib and cache_mib of all engines at once by --write-buffer and --cache. The last of these wins: defaults, \n\
+         budgets for all engines, the variant's values, --set."
+    )?;
     Ok(())
 }
 

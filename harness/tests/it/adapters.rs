@@ -2,15 +2,19 @@
 
 use kvdyno_engines::conformance::{self, Plan};
 use kvdyno_engines::{Engine, Result};
-use kvdyno_harness::{Adapter, OpenRequest, Options, registry};
+use kvdyno_harness::{Assignment, EngineSettings, OpenRequest, Options, ResolvedEngine, registry};
 
 /// Opens stores of one engine in folders of their own, with small buffers, so that flushes and compactions happen.
 fn check(name: &str, set: &[(&str, &str)], plan: Plan) {
     let registry = registry();
-    let adapter: &dyn Adapter = registry.find(name).unwrap();
-    let set: Vec<_> =
-        set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let options = Options::resolve(adapter, &set).unwrap();
+    let assign = |(option, value): &(&str, &str)| Assignment {
+        engine: name.into(),
+        option: (*option).into(),
+        value: (*value).into(),
+    };
+    let typed =
+        EngineSettings { set: set.iter().map(assign).collect(), ..EngineSettings::default() };
+    let ResolvedEngine { adapter, options, .. } = registry.resolve(name, &typed).unwrap();
     let outcome = conformance::run(&plan, || {
         let folder = tempfile::tempdir().unwrap();
         let options = options.clone();
@@ -23,7 +27,13 @@ fn check(name: &str, set: &[(&str, &str)], plan: Plan) {
                 });
             }
             let dir = folder.path();
-            adapter.open(&OpenRequest { dir, durability, options: &options, data_bytes: 64 << 20 })
+            adapter.open(&OpenRequest {
+                dir,
+                durability,
+                options: &options,
+                data_bytes: 64 << 20,
+                threads: 2,
+            })
         }
     });
     if let Err(failure) = outcome {
@@ -38,7 +48,7 @@ fn bitcask_conforms() {
 
 #[test]
 fn lsm_conforms() {
-    check("lsm", &[("memtable_mib", "1")], Plan::default());
+    check("lsm", &[("write_buffer_mib", "2")], Plan::default());
 }
 
 #[test]
@@ -49,7 +59,7 @@ fn memory_conforms() {
 #[cfg(feature = "fjall")]
 #[test]
 fn fjall_conforms() {
-    check("fjall", &[("memtable_mib", "1"), ("cache_mib", "8")], Plan::default());
+    check("fjall", &[("write_buffer_mib", "2"), ("cache_mib", "8")], Plan::default());
 }
 
 /// A reader of LMDB learns the number of the last commit first and takes that commit's root from one of two pages second. If two more commits
@@ -58,6 +68,37 @@ fn fjall_conforms() {
 #[test]
 fn lmdb_conforms_but_for_glimpses_of_commits_under_way() {
     check("lmdb", &[], Plan { monotonic_reads: false, ..Plan::default() });
+}
+
+#[cfg(feature = "rocksdb")]
+#[test]
+fn rocksdb_conforms() {
+    check("rocksdb", &[("write_buffer_mib", "1"), ("cache_mib", "8")], Plan::default());
+}
+
+#[cfg(feature = "rocksdb")]
+#[test]
+fn rocksdb_conforms_when_it_reads_mapped_files() {
+    check("rocksdb@mmap", &[("write_buffer_mib", "1")], Plan::default());
+}
+
+#[cfg(feature = "redb")]
+#[test]
+fn redb_conforms() {
+    check("redb", &[], Plan::default());
+}
+
+#[cfg(feature = "sled")]
+#[test]
+fn sled_conforms() {
+    check("sled", &[], Plan::default());
+}
+
+#[cfg(feature = "sqlite")]
+#[test]
+fn sqlite_conforms_with_rows_in_either_place() {
+    check("sqlite", &[("wal_mib", "1")], Plan::default());
+    check("sqlite@rowid", &[("wal_mib", "1")], Plan::default());
 }
 
 #[test]
@@ -78,6 +119,7 @@ fn what_an_adapter_declares_is_what_its_engine_declares() {
                 durability: *durability,
                 options: &options,
                 data_bytes: 1 << 20,
+                threads: 1,
             };
             let engine = adapter.open(&request).unwrap();
             assert_eq!(*engine.capabilities(), capabilities, "{}", adapter.name());
