@@ -11,7 +11,7 @@ use kvdyno_engines::storage::Disk;
 use kvdyno_engines::{Capabilities, Durability, Engine, Result};
 
 use crate::options::{OptionInfo, WRITE_BUFFER};
-use crate::registry::OpenRequest;
+use crate::registry::{OpenRequest, Variant};
 
 /// The adapter.
 pub(crate) struct Adapter;
@@ -44,6 +44,14 @@ impl crate::registry::Adapter for Adapter {
                 ),
             ]
         }
+    }
+
+    fn variants(&self) -> &'static [Variant] {
+        &[Variant {
+            name: "nofilter",
+            help: "without Bloom filters: what they bring",
+            set: &[("filter_bits_per_key", "0")],
+        }]
     }
 
     fn durability_call(&self, durability: Durability) -> Option<&'static str> {

@@ -57,6 +57,15 @@ fn unknown_names_are_refused_with_the_nearest_known_one() {
         2,
         &["fjall", "does not take part"],
     );
+    refuses(&["run", "--engine", "lsm@nofliter"], 2, &["'lsm'", "did you mean 'nofilter'"]);
+    refuses(&["run", "--engine", "bitcask@fast"], 2, &["'bitcask'", "it has none"]);
+    refuses(&["run", "--engine", "lsm,lsm@nofilter,lsm"], 2, &["'lsm' twice"]);
+    refuses(
+        &["run", "--engine", "lsm", "--set", "lsm@nofilter.level_ratio=5"],
+        2,
+        &["'lsm@nofilter' does not take part"],
+    );
+    refuses(&["run", "--write-buffer", "9999"], 2, &["--write-buffer 9999 for lsm", "1 to 4096"]);
 }
 
 #[test]
