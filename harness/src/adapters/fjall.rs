@@ -52,7 +52,9 @@ impl crate::registry::Adapter for Adapter {
     fn options(&self) -> &'static [OptionInfo] {
         const {
             &[
-                OptionInfo::write_buffer("memtables: half is filled while the other is flushed"),
+                OptionInfo::write_buffer(
+                    "memtables: half is the size of one; fjall lets up to four wait for their flush",
+                ),
                 OptionInfo::cache("block cache"),
                 threads::OPTION,
             ]

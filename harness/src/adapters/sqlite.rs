@@ -132,6 +132,7 @@ impl crate::registry::Adapter for Adapter {
             writer,
             path,
             pragmas,
+            put: if rowid { UPSERT } else { REPLACE },
             files,
             capabilities: capabilities(),
         }))
@@ -168,6 +169,8 @@ struct Sqlite {
     writer: Mutex<()>,
     path: PathBuf,
     pragmas: String,
+    /// The statement that stores a value.
+    put: &'static str,
     /// The log and the tree, in the order in which they must be synced.
     files: Vec<File>,
     capabilities: Capabilities,
@@ -235,7 +238,11 @@ struct SqliteSession<'a> {
 }
 
 const GET: &str = "SELECT v FROM kv WHERE k = ?1";
-const PUT: &str = "INSERT OR REPLACE INTO kv (k, v) VALUES (?1, ?2)";
+/// Overwrites a row of a table without row ids in its place.
+const REPLACE: &str = "REPLACE INTO kv (k, v) VALUES (?1, ?2)";
+/// Lets a row keep its id, and so leaves the index of the keys as it is.
+const UPSERT: &str =
+    "INSERT INTO kv (k, v) VALUES (?1, ?2) ON CONFLICT (k) DO UPDATE SET v = excluded.v";
 const DELETE: &str = "DELETE FROM kv WHERE k = ?1";
 const DELETE_RANGE: &str = "DELETE FROM kv WHERE k >= ?1 AND k < ?2";
 const SCAN_FORWARD: &str = "SELECT k, v FROM kv WHERE k >= ?1 ORDER BY k LIMIT ?2";
@@ -295,7 +302,7 @@ impl Session for SqliteSession<'_> {
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         self.engine.capabilities.check_sizes(key, value)?;
         let _alone = lock(&self.engine.writer);
-        self.execute(PUT, [key, value])
+        self.execute(self.engine.put, [key, value])
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<()> {
@@ -317,7 +324,7 @@ impl Session for SqliteSession<'_> {
             match operation {
                 WriteOperation::Put { key, value } => {
                     self.engine.capabilities.check_sizes(key, value)?;
-                    self.execute(PUT, [key, value])?;
+                    self.execute(self.engine.put, [key, value])?;
                 }
                 WriteOperation::Delete { key } => {
                     self.engine.capabilities.check_sizes(key, &[])?;
