@@ -111,9 +111,9 @@ pub(crate) struct RunArguments {
     #[arg(long, value_parser = positive_count, value_name = "MIB", allow_hyphen_values = true)]
     pub(crate) write_buffer: Option<u64>,
 
-    /// Block or page cache in MiB, of every engine that has one [default: 64].
+    /// Block or page cache of its own in MiB, of every engine that has one [default: 64].
     #[arg(long, value_parser = positive_count, value_name = "MIB", allow_hyphen_values = true)]
-    pub(crate) cache: Option<u64>,
+    pub(crate) engine_cache: Option<u64>,
 
     /// Set an option of an engine and its variants, or of one variant (rocksdb@mmap.OPTION); 'kvdyno list engines' shows them.
     #[arg(long, value_name = "ENGINE.OPTION=VALUE")]

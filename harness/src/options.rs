@@ -3,7 +3,7 @@
 //! An engine's values are laid over one another in this order, the later winning:
 //!
 //! 1. the adapter's defaults,
-//! 2. the budgets for all engines (`--write-buffer`, `--cache`),
+//! 2. the budgets for all engines (`--write-buffer`, `--engine-cache`),
 //! 3. the variant's values (`rocksdb@mmap`),
 //! 4. `--set rocksdb.option=value`, for the engine and all of its variants,
 //! 5. `--set rocksdb@mmap.option=value`, for that variant alone.
@@ -126,7 +126,7 @@ impl Options {
         let mut options = Self::defaults(adapter);
         let budgets = [
             (WRITE_BUFFER, typed.write_buffer_mib, "--write-buffer"),
-            (CACHE, typed.cache_mib, "--cache"),
+            (CACHE, typed.cache_mib, "--engine-cache"),
         ];
         for (name, value, flag) in budgets {
             if let Some(value) = value.map(|value| value.to_string())
@@ -198,7 +198,7 @@ impl Options {
 pub struct EngineSettings {
     /// `--write-buffer`: memory for writes that are not in tables yet, in MiB, for all engines that have such a thing.
     pub write_buffer_mib: Option<u64>,
-    /// `--cache`: block or page cache in MiB, for all engines that have one.
+    /// `--engine-cache`: block or page cache in MiB, for all engines that have one.
     pub cache_mib: Option<u64>,
     /// `--set`, in the order in which they were typed.
     pub set: Vec<Assignment>,

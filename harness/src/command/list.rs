@@ -11,6 +11,11 @@ use crate::failure::{ExitStatus, Failure, Result};
 use crate::registry::Registry;
 use crate::run::suite::{RECOVERY, SUITES};
 
+const HOW_TO_SET: &str = "
+  --set rocksdb.cache_mib=256        an option of an engine and of all its variants
+  --set rocksdb@mmap.block_kib=16    an option of one variant
+  --write-buffer 256 --engine-cache 512   write_buffer_mib and cache_mib of all engines; what a variant or --set says wins over these";
+
 /// Operations that some engines lack.
 const OPERATIONS: [OperationKind; 6] = [
     OperationKind::ScanForward,
@@ -96,7 +101,8 @@ pub(crate) fn main(arguments: &ListArguments, registry: &Registry) -> Result<Exi
 
 fn engines(out: &mut impl Write, registry: &Registry) -> io::Result<()> {
     for adapter in registry.adapters() {
-        entry(out, adapter.name(), &format!("{} ({})", adapter.description(), adapter.version()))?;
+        let about = format!("{}, {}", adapter.version(), adapter.description());
+        entry(out, adapter.name(), &about)?;
         for durability in Durability::ALL {
             if let Some(call) = adapter.durability_call(durability) {
                 writeln!(out, "{:16}{:8}  {call}", "", durability.name())?;
@@ -119,19 +125,14 @@ fn engines(out: &mut impl Write, registry: &Registry) -> io::Result<()> {
             entry(out, &format!("{}@{}", adapter.name(), variant.name), variant.help)?;
             let set: Vec<_> =
                 variant.set.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            writeln!(out, "{:16}{}", "", set.join(", "))?;
+            writeln!(out, "{:16}{}", "", set.join(" "))?;
         }
+        writeln!(out)?;
     }
     for (name, feature, description) in LEFT_OUT {
         entry(out, name, &format!("{description}; not in this build: add --features {feature}"))?;
     }
-    writeln!(
-        out,
-        "\nOptions are set by --set rocksdb.cache_mib=256 for an engine and its variants, or --set rocksdb@mmap.… for one variant; \n\
-         write_buffer_mib and cache_mib of all engines at once by --write-buffer and --cache. The last of these wins: defaults, \n\
-         budgets for all engines, the variant's values, --set."
-    )?;
-    Ok(())
+    writeln!(out, "{HOW_TO_SET}")
 }
 
 fn heading(out: &mut impl Write, text: &str) -> io::Result<()> {

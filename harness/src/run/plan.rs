@@ -286,7 +286,7 @@ fn engines<'a>(
     };
     let typed = EngineSettings {
         write_buffer_mib: arguments.write_buffer,
-        cache_mib: arguments.cache,
+        cache_mib: arguments.engine_cache,
         set: arguments.set.iter().map(|text| text.parse()).collect::<Result<_>>()?,
     };
     registry.resolve_all(&names, &typed)
