@@ -22,8 +22,8 @@ use kvdyno_engines::{
 };
 use rocksdb::statistics::{StatsLevel, Ticker};
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, DataBlockIndexType, ReadOptions,
-    WaitForCompactOptions, WriteOptions,
+    BlockBasedOptions, Cache, DB, DBCompressionType, DEFAULT_COLUMN_FAMILY_NAME,
+    DataBlockIndexType, ReadOptions, WaitForCompactOptions, WriteOptions,
 };
 
 use super::threads;
@@ -115,7 +115,9 @@ impl crate::registry::Adapter for Adapter {
 
     fn open(&self, request: &OpenRequest<'_>) -> Result<Box<dyn Engine>> {
         let options = database_options(request);
-        let database = DB::open(&options, request.dir).map_err(other)?;
+        // Opened by name, the family can be named in a multi-get.
+        let families = [(DEFAULT_COLUMN_FAMILY_NAME, options.clone())];
+        let database = DB::open_cf_with_opts(&options, request.dir, families).map_err(other)?;
         Ok(Box::new(RocksDb {
             database,
             statistics: request.options.is_on("statistics").then_some(options),
@@ -309,7 +311,9 @@ impl Session for RocksDbSession<'_> {
         visit: &mut dyn FnMut(usize, Option<&[u8]>),
     ) -> Result<()> {
         let database = &self.engine.database;
-        let Some(family) = database.cf_handle("default") else { return Ok(()) };
+        let family = database
+            .cf_handle(DEFAULT_COLUMN_FAMILY_NAME)
+            .ok_or_else(|| Error::Other("the default column family is not open".into()))?;
         let keys = keys.iter().copied();
         let found = database.batched_multi_get_cf_opt(family, keys, false, &self.read_options);
         for (index, value) in found.into_iter().enumerate() {
