@@ -10,10 +10,23 @@ fn main() {
     println!("cargo::rerun-if-changed=../.git/HEAD");
     println!("cargo::rerun-if-changed=../.git/logs/HEAD");
     let lock = std::fs::read_to_string(&lockfile).unwrap_or_default();
-    for package in ["fjall", "heed", "lmdb-master-sys"] {
+    let packages = [
+        "fjall",
+        "heed",
+        "lmdb-master-sys",
+        "redb",
+        "rocksdb",
+        "librocksdb-sys",
+        "rusqlite",
+        "sled",
+    ];
+    for package in packages {
         let version = version_in(&lock, package).unwrap_or_else(|| "unknown".into());
         let variable = package.to_uppercase().replace('-', "_");
         println!("cargo::rustc-env=KVDYNO_VERSION_{variable}={version}");
+        // What stands behind a '+' is the version of the C or C++ library inside.
+        let inside = version.split_once('+').map_or("unknown", |(_, inside)| inside);
+        println!("cargo::rustc-env=KVDYNO_VERSION_INSIDE_{variable}={inside}");
     }
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
     println!(

@@ -105,6 +105,31 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// Those of a persistent, ordered store: get, put, delete, atomic batch, scans in both directions, and `more`.
+    pub fn ordered_store(
+        more: &[OperationKind],
+        durability: &[Durability],
+        key_bytes_max: usize,
+        value_bytes_max: usize,
+    ) -> Self {
+        let operations = [
+            OperationKind::Get,
+            OperationKind::Put,
+            OperationKind::Delete,
+            OperationKind::Write,
+            OperationKind::ScanForward,
+            OperationKind::ScanReverse,
+        ];
+        Self {
+            operations: [&operations, more].concat(),
+            durability: durability.to_vec(),
+            key_bytes_max,
+            value_bytes_max,
+            persistent: true,
+            stores_data: true,
+        }
+    }
+
     /// Whether `kind` works.
     pub fn supports(&self, kind: OperationKind) -> bool {
         self.operations.contains(&kind)

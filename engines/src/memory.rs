@@ -1,10 +1,11 @@
 //! An ordered map in memory: the oracle of the tests and the upper bound of the charts.
 //!
-//! [`Memory`] does every operation of the interface but expiry, holds everything behind one lock that readers share, and
+//! [`Memory`] does every operation of the interface, holds everything behind one lock that readers share, and
 //! survives nothing. What an engine with files reaches, it reaches below this.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 
@@ -19,7 +20,22 @@ pub const KEY_BYTES_MAX: usize = 64 << 10;
 /// Longest value in bytes, the same as for the engines with files.
 pub const VALUE_BYTES_MAX: usize = 16 << 20;
 
-type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+type Map = BTreeMap<Vec<u8>, Entry>;
+
+#[derive(Debug)]
+struct Entry {
+    value: Vec<u8>,
+    /// When it is gone; none: never.
+    expires: Option<Instant>,
+}
+
+impl Entry {
+    /// The value, unless it has expired. The clock is read only for entries that can.
+    fn alive(&self) -> Option<&[u8]> {
+        let alive = self.expires.is_none_or(|expires| Instant::now() < expires);
+        alive.then_some(self.value.as_slice())
+    }
+}
 
 /// A `BTreeMap` as an engine.
 ///
@@ -38,6 +54,7 @@ impl Memory {
                 OperationKind::Get,
                 OperationKind::MultiGet,
                 OperationKind::Put,
+                OperationKind::PutExpiring,
                 OperationKind::Delete,
                 OperationKind::DeleteRange,
                 OperationKind::Write,
@@ -73,7 +90,9 @@ impl Engine for Memory {
         Ok(())
     }
 
+    /// Drops what has expired.
     fn settle(&self) -> Result<()> {
+        self.map.write().retain(|_, entry| entry.alive().is_some());
         Ok(())
     }
 
@@ -92,8 +111,8 @@ impl Session for MemorySession<'_> {
     fn get(&mut self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
         value.clear();
         let map = self.0.read();
-        let found = map.get(key);
-        value.extend_from_slice(found.map_or(&[], Vec::as_slice));
+        let found = map.get(key).and_then(Entry::alive);
+        value.extend_from_slice(found.unwrap_or_default());
         Ok(found.is_some())
     }
 
@@ -104,14 +123,22 @@ impl Session for MemorySession<'_> {
     ) -> Result<()> {
         let map = self.0.read();
         for (index, key) in keys.iter().enumerate() {
-            visit(index, map.get(*key).map(Vec::as_slice));
+            visit(index, map.get(*key).and_then(Entry::alive));
         }
         Ok(())
     }
 
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         check_sizes(key, value, KEY_BYTES_MAX, VALUE_BYTES_MAX)?;
-        put(&mut self.0.write(), key, value);
+        put(&mut self.0.write(), key, value, None);
+        Ok(())
+    }
+
+    fn put_expiring(&mut self, key: &[u8], value: &[u8], ttl: Duration) -> Result<()> {
+        check_sizes(key, value, KEY_BYTES_MAX, VALUE_BYTES_MAX)?;
+        // A time beyond what the clock can tell is never.
+        let expires = Instant::now().checked_add(ttl);
+        put(&mut self.0.write(), key, value, expires);
         Ok(())
     }
 
@@ -139,7 +166,7 @@ impl Session for MemorySession<'_> {
         let mut map = self.0.write();
         for operation in &batch.operations {
             match operation {
-                WriteOperation::Put { key, value } => put(&mut map, key, value),
+                WriteOperation::Put { key, value } => put(&mut map, key, value, None),
                 WriteOperation::Delete { key } => drop(map.remove(key)),
             }
         }
@@ -168,23 +195,25 @@ impl Session for MemorySession<'_> {
 }
 
 /// Stores a value, in the room of the earlier one where there is one.
-fn put(map: &mut Map, key: &[u8], value: &[u8]) {
+fn put(map: &mut Map, key: &[u8], value: &[u8], expires: Option<Instant>) {
     if let Some(present) = map.get_mut(key) {
-        present.clear();
-        present.extend_from_slice(value);
+        present.value.clear();
+        present.value.extend_from_slice(value);
+        present.expires = expires;
     } else {
-        map.insert(key.to_vec(), value.to_vec());
+        map.insert(key.to_vec(), Entry { value: value.to_vec(), expires });
     }
 }
 
-/// Visits at most `limit` entries until `visit` breaks, and returns how many.
+/// Visits at most `limit` living entries until `visit` breaks, and returns how many.
 fn visit_each<'a>(
-    entries: impl Iterator<Item = (&'a Vec<u8>, &'a Vec<u8>)>,
+    entries: impl Iterator<Item = (&'a Vec<u8>, &'a Entry)>,
     limit: usize,
     visit: &mut Visit<'_>,
 ) -> usize {
     let mut visited = 0;
-    for (key, value) in entries.take(limit) {
+    let alive = entries.filter_map(|(key, entry)| Some((key, entry.alive()?)));
+    for (key, value) in alive.take(limit) {
         visited += 1;
         if let ControlFlow::Break(()) = visit(key, value) {
             break;

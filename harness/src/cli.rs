@@ -43,7 +43,7 @@ pub(crate) struct RunArguments {
     #[arg(value_name = "SUITE, WORKLOAD or FILE")]
     pub(crate) names: Vec<String>,
 
-    /// Engines, separated by commas [default: the suite's, or bitcask,lsm,fjall,lmdb].
+    /// Engines or variants of them (rocksdb@mmap), separated by commas [default: the suite's, or bitcask,lsm,fjall,lmdb].
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     pub(crate) engine: Vec<String>,
 
@@ -107,7 +107,15 @@ pub(crate) struct RunArguments {
     #[arg(long, value_enum, default_value = "sample")]
     pub(crate) verify: Verify,
 
-    /// Set an option of an engine; 'kvdyno list engines' shows them.
+    /// Memory for writes that are not in tables yet, in MiB, of every engine that has such a thing [default: 128].
+    #[arg(long, value_parser = positive_count, value_name = "MIB", allow_hyphen_values = true)]
+    pub(crate) write_buffer: Option<u64>,
+
+    /// Block or page cache of its own in MiB, of every engine that has one [default: 64].
+    #[arg(long, value_parser = positive_count, value_name = "MIB", allow_hyphen_values = true)]
+    pub(crate) engine_cache: Option<u64>,
+
+    /// Set an option of an engine and its variants, or of one variant (rocksdb@mmap.OPTION); 'kvdyno list engines' shows them.
     #[arg(long, value_name = "ENGINE.OPTION=VALUE")]
     pub(crate) set: Vec<String>,
 

@@ -20,6 +20,7 @@ mod cell;
 mod cli;
 mod command;
 mod failure;
+mod options;
 mod registry;
 mod run;
 
@@ -31,7 +32,8 @@ use clap::error::ErrorKind;
 
 pub use adapters::registry;
 pub use failure::{ExitStatus, Failure};
-pub use registry::{Adapter, OpenRequest, OptionInfo, Options, Registry};
+pub use options::{Assignment, EngineSettings, OptionInfo, Options};
+pub use registry::{Adapter, OpenRequest, Registry, ResolvedEngine, Variant};
 
 use cli::{Arguments, Command};
 use failure::Result;

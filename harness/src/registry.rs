@@ -3,12 +3,12 @@
 //! An [`Adapter`] stands between an engine's own interface and [`kvdyno_engines::Engine`]. The [`Registry`] is the list of them; a program
 //! of one's own adds an adapter to it and calls [`crate::main`].
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use kvdyno_engines::{Capabilities, Durability, Engine};
 
 use crate::failure::{Failure, Result, nearest};
+use crate::options::{EngineSettings, OptionInfo, Options};
 
 /// An engine, as the harness knows it before it is opened.
 pub trait Adapter: Send + Sync {
@@ -26,6 +26,11 @@ pub trait Adapter: Send + Sync {
         &[]
     }
 
+    /// Named sets of options, usable wherever the engine is named: `rocksdb@mmap`.
+    fn variants(&self) -> &'static [Variant] {
+        &[]
+    }
+
     /// The call that gives a durability class; none if the engine does not offer the class.
     fn durability_call(&self, durability: Durability) -> Option<&'static str>;
 
@@ -36,19 +41,15 @@ pub trait Adapter: Send + Sync {
     fn open(&self, request: &OpenRequest<'_>) -> kvdyno_engines::Result<Box<dyn Engine>>;
 }
 
-/// An option of an engine.
+/// A named set of options of an engine: `rocksdb@mmap`.
 #[derive(Clone, Copy, Debug)]
-pub struct OptionInfo {
-    /// Name, with its unit last.
+pub struct Variant {
+    /// Name, which stands behind the engine's name and an `@`.
     pub name: &'static str,
-    /// Value unless set; a whole number.
-    pub default: u64,
-    /// Smallest value that makes sense.
-    pub min: u64,
-    /// Largest value that makes sense.
-    pub max: u64,
-    /// What it does, for people.
+    /// What it is for, for people.
     pub help: &'static str,
+    /// The options that differ from their defaults, with their values as a user would write them.
+    pub set: &'static [(&'static str, &'static str)],
 }
 
 /// What an adapter is given to open a store.
@@ -62,56 +63,19 @@ pub struct OpenRequest<'a> {
     pub options: &'a Options,
     /// Key and value bytes that the store may come to hold, for engines that reserve address space.
     pub data_bytes: u64,
+    /// Client threads, which have a session each, for engines whose cache belongs to a session.
+    pub threads: u32,
 }
 
-/// Values of an engine's options, complete and checked.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Options(BTreeMap<String, u64>);
-
-impl Options {
-    /// The defaults of an adapter, with `set` laid over them.
-    ///
-    /// # Errors
-    /// If a name is not one of the adapter's options, or a value is no whole number.
-    pub fn resolve(adapter: &dyn Adapter, set: &[(String, String)]) -> Result<Self> {
-        let known = adapter.options();
-        let mut values: BTreeMap<String, u64> =
-            known.iter().map(|option| (option.name.to_owned(), option.default)).collect();
-        for (name, value) in set {
-            let Some(slot) = values.get_mut(name) else {
-                let hint = nearest(name, known.iter().map(|option| option.name));
-                let engine = adapter.name();
-                return Err(Failure::usage(format!(
-                    "--set {engine}.{name}: {engine} has no such option{hint} ('kvdyno list engines' shows them)"
-                )));
-            };
-            let range = known
-                .iter()
-                .find(|option| option.name == name)
-                .map_or(0..=u64::MAX, |option| option.min..=option.max);
-            *slot =
-                value.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| {
-                    Failure::usage(format!(
-                        "--set {}.{name}={value}: expected a whole number from {} to {}",
-                        adapter.name(),
-                        range.start(),
-                        range.end()
-                    ))
-                })?;
-        }
-        Ok(Self(values))
-    }
-
-    /// The value of an option that the adapter declares. Asking for one that it does not declare is an error of the adapter.
-    pub fn get(&self, name: &str) -> u64 {
-        debug_assert!(self.0.contains_key(name), "the adapter does not declare the option {name}");
-        self.0.get(name).copied().unwrap_or_default()
-    }
-
-    /// All options as text.
-    pub fn to_text(&self) -> BTreeMap<String, String> {
-        self.0.iter().map(|(name, value)| (name.clone(), value.to_string())).collect()
-    }
+/// An engine that takes part in a run.
+#[derive(Clone)]
+pub struct ResolvedEngine<'a> {
+    /// Its full name, with the variant.
+    pub label: String,
+    /// Its adapter.
+    pub adapter: &'a dyn Adapter,
+    /// Its options, complete.
+    pub options: Options,
 }
 
 /// The engines that a program can measure, by name.
@@ -142,24 +106,87 @@ impl Registry {
         self.adapters.iter().map(AsRef::as_ref)
     }
 
-    /// The engine of that name, if there is one.
+    /// The engine of that name, without a variant, if there is one.
     pub fn find(&self, name: &str) -> Option<&dyn Adapter> {
         self.adapters().find(|adapter| adapter.name() == name)
     }
 
-    /// The engine of that name.
+    /// The engine of that name, which may be that of a variant (`rocksdb@mmap`).
     ///
     /// # Errors
     /// If there is none, with the nearest name, or the feature that adds it.
     pub fn get(&self, name: &str) -> Result<&dyn Adapter> {
-        self.find(name).ok_or_else(|| {
-            if let Some((_, feature, _)) = crate::adapters::LEFT_OUT.iter().find(|(left_out, ..)| *left_out == name) {
-                return Failure::usage(format!(
-                    "engine '{name}' is not in this build: build with --features {feature} to add it"
-                ));
-            }
-            let hint = nearest(name, self.adapters().map(Adapter::name));
-            Failure::usage(format!("unknown engine '{name}'{hint} ('kvdyno list engines' shows all)"))
+        self.with_variant(name).map(|(adapter, _)| adapter)
+    }
+
+    fn with_variant(&self, name: &str) -> Result<(&dyn Adapter, Option<&'static Variant>)> {
+        let (base, wanted) = match name.split_once('@') {
+            Some((base, wanted)) => (base, Some(wanted)),
+            None => (name, None),
+        };
+        let adapter = self.find(base).ok_or_else(|| self.unknown(base))?;
+        let Some(wanted) = wanted else { return Ok((adapter, None)) };
+        let variants = adapter.variants();
+        let found = variants.iter().find(|variant| variant.name == wanted);
+        found.map(|variant| (adapter, Some(variant))).ok_or_else(|| {
+            let hint = match nearest(wanted, variants.iter().map(|variant| variant.name)) {
+                hint if hint.is_empty() && variants.is_empty() => ": it has none".into(),
+                hint => hint,
+            };
+            Failure::usage(format!(
+                "engine '{base}' has no variant '{wanted}'{hint} ('kvdyno list engines' shows all)"
+            ))
         })
+    }
+
+    fn unknown(&self, name: &str) -> Failure {
+        let left_out = crate::adapters::LEFT_OUT.iter().find(|(left_out, ..)| *left_out == name);
+        if let Some((_, feature, _)) = left_out {
+            return Failure::usage(format!(
+                "engine '{name}' is not in this build: build with --features {feature} to add it"
+            ));
+        }
+        let hint = nearest(name, self.adapters().map(Adapter::name));
+        Failure::usage(format!("unknown engine '{name}'{hint} ('kvdyno list engines' shows all)"))
+    }
+
+    /// An engine by its full name, with the options that it runs with.
+    ///
+    /// # Errors
+    /// If there is no such engine, variant or option, or a value is not possible.
+    pub fn resolve(&self, name: &str, typed: &EngineSettings) -> Result<ResolvedEngine<'_>> {
+        let (adapter, variant) = self.with_variant(name)?;
+        let options = Options::layered(adapter, name, variant, typed)?;
+        Ok(ResolvedEngine { label: name.to_owned(), adapter, options })
+    }
+
+    /// The engines of a run, by their full names.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve); and if a name comes twice, or something is set for an engine that is not among them.
+    pub fn resolve_all(
+        &self,
+        names: &[&str],
+        typed: &EngineSettings,
+    ) -> Result<Vec<ResolvedEngine<'_>>> {
+        for (index, name) in names.iter().enumerate() {
+            self.get(name)?;
+            if names[..index].contains(name) {
+                return Err(Failure::usage(format!("--engine names '{name}' twice")));
+            }
+        }
+        for assignment in &typed.set {
+            let engine = &assignment.engine;
+            self.get(engine)?;
+            let takes_part = |name: &&str| {
+                *name == engine || name.split_once('@').is_some_and(|(base, _)| base == engine)
+            };
+            if !names.iter().any(takes_part) {
+                return Err(Failure::usage(format!(
+                    "{assignment}: '{engine}' does not take part in this run"
+                )));
+            }
+        }
+        names.iter().map(|name| self.resolve(name, typed)).collect()
     }
 }

@@ -8,6 +8,7 @@
 //! | `model` | random operations, maintenance, closing and reopening give what a `BTreeMap` gives; a failure is shrunk before it is told |
 //! | `limits` | keys and values up to the declared limits are taken, one byte more and empty keys are refused by the right error, and change nothing |
 //! | `operations` | what is not supported says so, and does not panic |
+//! | `expiry` | what was put with a time to live is there before and gone soon after it, in every kind of read, and later writes to the key lift it |
 //! | `threads` | sessions of several threads neither lose, mix nor tear each other's writes, and a scan sees one point in time |
 //!
 //! # Using it
@@ -32,6 +33,7 @@
 //!
 //! Give the engine small segments, memtables and tables, so that rotation, flush, compaction and merge really happen.
 
+mod expiry;
 mod limits;
 mod model;
 mod operations;
@@ -116,10 +118,11 @@ where
     }
 }
 
-const CHECKS: [(&str, Check); 4] = [
+const CHECKS: [(&str, Check); 5] = [
     ("operations", operations::check),
     ("limits", limits::check),
     ("model", model::check),
+    ("expiry", expiry::check),
     ("threads", threads::check),
 ];
 

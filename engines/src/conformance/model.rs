@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::{Bound, ControlFlow};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use super::steps::{Generator, Step, keys};
 use super::{Entries, Outcome, Plan, Subject, ensure, failed, get, scan, show};
@@ -12,6 +13,8 @@ use crate::{Direction, Engine, OperationKind, Session, WriteOperation};
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
+/// Longer than a history runs.
+const LONG: Duration = Duration::from_hours(1);
 /// Runs of the history that shrinking may cost.
 const SHRINKING_RUNS_MAX: u32 = 300;
 
@@ -124,6 +127,10 @@ impl History<'_, '_> {
         match step {
             Step::Put { key, value } => {
                 session.put(key, value).map_err(failed("put"))?;
+                self.map.insert(key.clone(), value.clone());
+            }
+            Step::PutExpiring { key, value } => {
+                session.put_expiring(key, value, LONG).map_err(failed("put_expiring"))?;
                 self.map.insert(key.clone(), value.clone());
             }
             Step::Delete { key } => {

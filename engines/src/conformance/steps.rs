@@ -13,6 +13,11 @@ pub(super) enum Step {
         key: Vec<u8>,
         value: Vec<u8>,
     },
+    /// A put that expires long after the history has ended.
+    PutExpiring {
+        key: Vec<u8>,
+        value: Vec<u8>,
+    },
     Delete {
         key: Vec<u8>,
     },
@@ -47,6 +52,9 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Put { key, value } => write!(f, "put {} = {}", show(key), show(value)),
+            Self::PutExpiring { key, value } => {
+                write!(f, "put {} = {}, expiring much later", show(key), show(value))
+            }
             Self::Delete { key } => write!(f, "delete {}", show(key)),
             Self::DeleteRange { start, end } => {
                 write!(f, "delete from {} up to {}", show(start), show(end))
@@ -97,7 +105,11 @@ impl<'a> Generator<'a> {
     pub(super) fn step(&mut self) -> Step {
         loop {
             let (kind, step) = match self.random.below(100) {
-                0..40 => (OperationKind::Put, Step::Put { key: self.key(), value: self.value() }),
+                0..34 => (OperationKind::Put, Step::Put { key: self.key(), value: self.value() }),
+                34..40 => (
+                    OperationKind::PutExpiring,
+                    Step::PutExpiring { key: self.key(), value: self.value() },
+                ),
                 40..50 => (OperationKind::Delete, Step::Delete { key: self.key() }),
                 50..65 => (OperationKind::Get, Step::Get { key: self.any_key() }),
                 65..79 => self.scan(),

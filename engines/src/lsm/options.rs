@@ -1,6 +1,6 @@
 //! What a store can be told when it is opened.
 
-use crate::{Capabilities, Durability, Error, OperationKind, Result};
+use crate::{Capabilities, Durability, Error, Result};
 
 /// Longest key in bytes.
 pub const KEY_BYTES_MAX: usize = 64 << 10;
@@ -109,19 +109,5 @@ impl Options {
 
 /// What the engine can do, however it is opened.
 pub fn capabilities() -> Capabilities {
-    Capabilities {
-        operations: vec![
-            OperationKind::Get,
-            OperationKind::Put,
-            OperationKind::Delete,
-            OperationKind::Write,
-            OperationKind::ScanForward,
-            OperationKind::ScanReverse,
-        ],
-        durability: Durability::ALL.to_vec(),
-        key_bytes_max: KEY_BYTES_MAX,
-        value_bytes_max: VALUE_BYTES_MAX,
-        persistent: true,
-        stores_data: true,
-    }
+    Capabilities::ordered_store(&[], &Durability::ALL, KEY_BYTES_MAX, VALUE_BYTES_MAX)
 }

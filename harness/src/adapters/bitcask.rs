@@ -10,7 +10,8 @@ use kvdyno_engines::bitcask::{self, Bitcask, Options};
 use kvdyno_engines::storage::Disk;
 use kvdyno_engines::{Capabilities, Durability, Engine, Result};
 
-use crate::registry::{OpenRequest, OptionInfo};
+use crate::options::OptionInfo;
+use crate::registry::OpenRequest;
 
 /// The adapter.
 pub(crate) struct Adapter;
@@ -25,17 +26,19 @@ impl crate::registry::Adapter for Adapter {
     }
 
     fn description(&self) -> &'static str {
-        "kvdyno's own hash index over an append-only log"
+        "kvdyno's own hash index over an append-only log; buffers and cache: page cache only"
     }
 
     fn options(&self) -> &'static [OptionInfo] {
-        &[OptionInfo {
-            name: "segment_mib",
-            default: 64,
-            min: 1,
-            max: 8_192,
-            help: "length at which the next data file begins",
-        }]
+        const {
+            &[OptionInfo::number(
+                "segment_mib",
+                64,
+                1,
+                8_192,
+                "length at which the next data file begins",
+            )]
+        }
     }
 
     fn durability_call(&self, durability: Durability) -> Option<&'static str> {
@@ -53,7 +56,7 @@ impl crate::registry::Adapter for Adapter {
     fn open(&self, request: &OpenRequest<'_>) -> Result<Box<dyn Engine>> {
         let options = Options {
             durability: request.durability,
-            segment_bytes: request.options.get("segment_mib") << 20,
+            segment_bytes: request.options.mib("segment_mib"),
             ..Options::default()
         };
         Ok(Box::new(Bitcask::open(Disk, request.dir, options)?))

@@ -8,17 +8,21 @@
 //!
 //! Settling: fjall tells how many flushes and compactions are under way, but not whether a compaction is due; it is taken to
 //! be idle when both counts have been zero for a tenth of a second.
+//!
+//! Filters (Bloom, 10 bits a key) and compression (LZ4 below level 1) are fjall's own defaults.
 
 use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use kvdyno_engines::{
-    Capabilities, Direction, Durability, Engine, Error, Metrics, OperationKind, Result, Session,
-    Visit, WriteBatch, WriteOperation,
+    Capabilities, Direction, Durability, Engine, Error, Metrics, Result, Session, Visit,
+    WriteBatch, WriteOperation,
 };
 
-use crate::registry::{OpenRequest, OptionInfo};
+use super::threads;
+use crate::options::{CACHE, OptionInfo, WRITE_BUFFER};
+use crate::registry::OpenRequest;
 
 const KEY_BYTES_MAX: usize = u16::MAX as usize;
 const VALUE_BYTES_MAX: usize = 16 << 20;
@@ -29,21 +33,7 @@ const IDLE_FOR: Duration = Duration::from_millis(100);
 pub(crate) struct Adapter;
 
 fn capabilities() -> Capabilities {
-    Capabilities {
-        operations: vec![
-            OperationKind::Get,
-            OperationKind::Put,
-            OperationKind::Delete,
-            OperationKind::Write,
-            OperationKind::ScanForward,
-            OperationKind::ScanReverse,
-        ],
-        durability: Durability::ALL.to_vec(),
-        key_bytes_max: KEY_BYTES_MAX,
-        value_bytes_max: VALUE_BYTES_MAX,
-        persistent: true,
-        stores_data: true,
-    }
+    Capabilities::ordered_store(&[], &Durability::ALL, KEY_BYTES_MAX, VALUE_BYTES_MAX)
 }
 
 impl crate::registry::Adapter for Adapter {
@@ -60,29 +50,15 @@ impl crate::registry::Adapter for Adapter {
     }
 
     fn options(&self) -> &'static [OptionInfo] {
-        &[
-            OptionInfo {
-                name: "cache_mib",
-                default: 64,
-                min: 1,
-                max: 1_048_576,
-                help: "block cache",
-            },
-            OptionInfo {
-                name: "memtable_mib",
-                default: 64,
-                min: 1,
-                max: 2_048,
-                help: "memtable size at which it is flushed",
-            },
-            OptionInfo {
-                name: "worker_threads",
-                default: 2,
-                min: 1,
-                max: 64,
-                help: "threads for flushes and compactions",
-            },
-        ]
+        const {
+            &[
+                OptionInfo::write_buffer(
+                    "memtables: half is the size of one; fjall lets up to four wait for their flush",
+                ),
+                OptionInfo::cache("block cache"),
+                threads::OPTION,
+            ]
+        }
     }
 
     fn durability_call(&self, durability: Durability) -> Option<&'static str> {
@@ -99,12 +75,12 @@ impl crate::registry::Adapter for Adapter {
 
     fn open(&self, request: &OpenRequest<'_>) -> Result<Box<dyn Engine>> {
         let database = Database::builder(request.dir)
-            .cache_size(request.options.get("cache_mib") << 20)
-            .worker_threads(request.options.get("worker_threads").max(1) as usize)
+            .cache_size(request.options.mib(CACHE))
+            .worker_threads(threads::wanted(request.options))
             .manual_journal_persist(request.durability == Durability::Buffered)
             .open()
             .map_err(other)?;
-        let memtable_bytes = request.options.get("memtable_mib").max(1) << 20;
+        let memtable_bytes = request.options.mib(WRITE_BUFFER) / 2;
         let keyspace = database
             .keyspace("kvdyno", || {
                 KeyspaceCreateOptions::default().max_memtable_size(memtable_bytes)

@@ -1,4 +1,5 @@
-//! `lmdb`: a memory-mapped, copy-on-write B+tree in C, through the crate heed. One transaction an operation.
+//! `lmdb`: a memory-mapped, copy-on-write B+tree in C, through the crate heed. One transaction an operation, also for a
+//! multi-get and a range delete.
 //!
 //! | class | call |
 //! |---|---|
@@ -22,7 +23,8 @@ use kvdyno_engines::{
     Visit, WriteBatch, WriteOperation,
 };
 
-use crate::registry::{OpenRequest, OptionInfo};
+use crate::options::OptionInfo;
+use crate::registry::OpenRequest;
 
 /// LMDB's compiled-in limit.
 const KEY_BYTES_MAX: usize = 511;
@@ -33,21 +35,12 @@ const MAP_BYTES_MIN: u64 = 1 << 30;
 pub(crate) struct Adapter;
 
 fn capabilities() -> Capabilities {
-    Capabilities {
-        operations: vec![
-            OperationKind::Get,
-            OperationKind::Put,
-            OperationKind::Delete,
-            OperationKind::Write,
-            OperationKind::ScanForward,
-            OperationKind::ScanReverse,
-        ],
-        durability: vec![Durability::Os, Durability::Sync],
-        key_bytes_max: KEY_BYTES_MAX,
-        value_bytes_max: VALUE_BYTES_MAX,
-        persistent: true,
-        stores_data: true,
-    }
+    Capabilities::ordered_store(
+        &[OperationKind::MultiGet, OperationKind::DeleteRange],
+        &[Durability::Os, Durability::Sync],
+        KEY_BYTES_MAX,
+        VALUE_BYTES_MAX,
+    )
 }
 
 impl crate::registry::Adapter for Adapter {
@@ -65,17 +58,19 @@ impl crate::registry::Adapter for Adapter {
     }
 
     fn description(&self) -> &'static str {
-        "memory-mapped B+tree in C"
+        "memory-mapped B+tree in C; buffers and cache: page cache only"
     }
 
     fn options(&self) -> &'static [OptionInfo] {
-        &[OptionInfo {
-            name: "map_mib",
-            default: 0,
-            min: 0,
-            max: 67_108_864,
-            help: "address space of the map; 0: four times the data, at least 1024",
-        }]
+        const {
+            &[OptionInfo::number(
+                "map_mib",
+                0,
+                0,
+                67_108_864,
+                "address space of the map; 0: four times the data, at least 1024",
+            )]
+        }
     }
 
     fn durability_call(&self, durability: Durability) -> Option<&'static str> {
@@ -189,6 +184,20 @@ impl Session for LmdbSession<'_> {
         Ok(true)
     }
 
+    fn multi_get(
+        &mut self,
+        keys: &[&[u8]],
+        visit: &mut dyn FnMut(usize, Option<&[u8]>),
+    ) -> Result<()> {
+        let txn = self.engine.env.read_txn().map_err(other)?;
+        for (index, key) in keys.iter().enumerate() {
+            let possible = !key.is_empty() && key.len() <= KEY_BYTES_MAX;
+            let found = possible.then(|| self.engine.database.get(&txn, key)).transpose();
+            visit(index, found.map_err(other)?.flatten());
+        }
+        Ok(())
+    }
+
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         self.engine.capabilities.check_sizes(key, value)?;
         let mut txn = self.engine.env.write_txn().map_err(other)?;
@@ -200,6 +209,25 @@ impl Session for LmdbSession<'_> {
         self.engine.capabilities.check_sizes(key, &[])?;
         let mut txn = self.engine.env.write_txn().map_err(other)?;
         self.engine.database.delete(&mut txn, key).map_err(other)?;
+        txn.commit().map_err(other)
+    }
+
+    fn delete_range(&mut self, start: &[u8], end: &[u8]) -> Result<()> {
+        if start >= end {
+            return Ok(());
+        }
+        // As in scans, what is longer than a key can be is stood for by its head: no stored key lies between the two.
+        let from = match start.get(..KEY_BYTES_MAX) {
+            _ if start.is_empty() => Bound::Unbounded,
+            Some(head) if head.len() < start.len() => Bound::Excluded(head),
+            _ => Bound::Included(start),
+        };
+        let to = match end.get(..KEY_BYTES_MAX) {
+            Some(head) if head.len() < end.len() => Bound::Included(head),
+            _ => Bound::Excluded(end),
+        };
+        let mut txn = self.engine.env.write_txn().map_err(other)?;
+        self.engine.database.delete_range(&mut txn, &(from, to)).map_err(other)?;
         txn.commit().map_err(other)
     }
 

@@ -10,7 +10,8 @@ use kvdyno_engines::lsm::{self, Lsm, Options};
 use kvdyno_engines::storage::Disk;
 use kvdyno_engines::{Capabilities, Durability, Engine, Result};
 
-use crate::registry::{OpenRequest, OptionInfo};
+use crate::options::{OptionInfo, WRITE_BUFFER};
+use crate::registry::{OpenRequest, Variant};
 
 /// The adapter.
 pub(crate) struct Adapter;
@@ -25,40 +26,32 @@ impl crate::registry::Adapter for Adapter {
     }
 
     fn description(&self) -> &'static str {
-        "kvdyno's own log-structured merge tree"
+        "kvdyno's own log-structured merge tree; cache: page cache only"
     }
 
     fn options(&self) -> &'static [OptionInfo] {
-        &[
-            OptionInfo {
-                name: "memtable_mib",
-                default: 64,
-                min: 1,
-                max: 2_048,
-                help: "log segment, and so memtable, that is then flushed",
-            },
-            OptionInfo {
-                name: "filter_bits_per_key",
-                default: 10,
-                min: 0,
-                max: 64,
-                help: "Bloom filter; 0 for none",
-            },
-            OptionInfo {
-                name: "level_base_mib",
-                default: 256,
-                min: 1,
-                max: 1_048_576,
-                help: "bytes of level 1",
-            },
-            OptionInfo {
-                name: "level_ratio",
-                default: 10,
-                min: 2,
-                max: 100,
-                help: "bytes of a level to those of the one above",
-            },
-        ]
+        const {
+            &[
+                OptionInfo::write_buffer("memtables: half is filled while the other is flushed"),
+                OptionInfo::number("filter_bits_per_key", 10, 0, 64, "Bloom filter; 0: none"),
+                OptionInfo::number("level_base_mib", 256, 1, 1_048_576, "bytes of level 1"),
+                OptionInfo::number(
+                    "level_ratio",
+                    10,
+                    2,
+                    100,
+                    "bytes of a level to those of the one above",
+                ),
+            ]
+        }
+    }
+
+    fn variants(&self) -> &'static [Variant] {
+        &[Variant {
+            name: "nofilter",
+            help: "without Bloom filters: what they bring",
+            set: &[("filter_bits_per_key", "0")],
+        }]
     }
 
     fn durability_call(&self, durability: Durability) -> Option<&'static str> {
@@ -76,9 +69,10 @@ impl crate::registry::Adapter for Adapter {
     fn open(&self, request: &OpenRequest<'_>) -> Result<Box<dyn Engine>> {
         let options = Options {
             durability: request.durability,
-            memtable_bytes: request.options.get("memtable_mib") << 20,
+            memtable_bytes: request.options.mib(WRITE_BUFFER) / 2,
+            memtables_waiting_max: 1,
             filter_bits_per_key: request.options.get("filter_bits_per_key") as usize,
-            level_base_bytes: request.options.get("level_base_mib") << 20,
+            level_base_bytes: request.options.mib("level_base_mib"),
             level_ratio: request.options.get("level_ratio"),
             ..Options::default()
         };

@@ -82,6 +82,7 @@ pub(crate) fn open(job: &Job, adapter: &dyn Adapter) -> Result<Box<dyn Engine>> 
         durability: job.durability,
         options: &job.options,
         data_bytes: data_bytes(job),
+        threads: job.threads,
     };
     adapter
         .open(&request)

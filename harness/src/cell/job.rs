@@ -9,7 +9,7 @@ use kvdyno_workloads::WorkloadSpec;
 use serde::{Deserialize, Serialize};
 
 use super::pacing::Pacing;
-use crate::registry::Options;
+use crate::options::Options;
 
 /// Everything that a child needs to know.
 #[derive(Clone, Debug, Serialize, Deserialize)]

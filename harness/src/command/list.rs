@@ -11,6 +11,21 @@ use crate::failure::{ExitStatus, Failure, Result};
 use crate::registry::Registry;
 use crate::run::suite::{RECOVERY, SUITES};
 
+const HOW_TO_SET: &str = "
+  --set rocksdb.cache_mib=256        an option of an engine and of all its variants
+  --set rocksdb@mmap.block_kib=16    an option of one variant
+  --write-buffer 256 --engine-cache 512   write_buffer_mib and cache_mib of all engines; what a variant or --set says wins over these";
+
+/// Operations that some engines lack.
+const OPERATIONS: [OperationKind; 6] = [
+    OperationKind::ScanForward,
+    OperationKind::ScanReverse,
+    OperationKind::Write,
+    OperationKind::MultiGet,
+    OperationKind::DeleteRange,
+    OperationKind::PutExpiring,
+];
+
 /// What is measured, by the name that tables and files use.
 const METRICS: &[(&str, &str)] = &[
     ("throughput_ops_per_s", "operations per second, until the last acknowledgement"),
@@ -86,35 +101,38 @@ pub(crate) fn main(arguments: &ListArguments, registry: &Registry) -> Result<Exi
 
 fn engines(out: &mut impl Write, registry: &Registry) -> io::Result<()> {
     for adapter in registry.adapters() {
-        entry(out, adapter.name(), &format!("{} ({})", adapter.description(), adapter.version()))?;
+        let about = format!("{}, {}", adapter.version(), adapter.description());
+        entry(out, adapter.name(), &about)?;
         for durability in Durability::ALL {
             if let Some(call) = adapter.durability_call(durability) {
                 writeln!(out, "{:16}{:8}  {call}", "", durability.name())?;
             }
         }
         let capabilities = adapter.capabilities();
-        let lacks: Vec<_> =
-            [OperationKind::ScanForward, OperationKind::ScanReverse, OperationKind::Write]
-                .into_iter()
-                .filter(|operation| !capabilities.supports(*operation))
-                .map(OperationKind::name)
-                .collect();
+        let lacks: Vec<_> = OPERATIONS
+            .into_iter()
+            .filter(|operation| !capabilities.supports(*operation))
+            .map(OperationKind::name)
+            .collect();
         if !lacks.is_empty() {
             writeln!(out, "{:16}not supported: {}", "", lacks.join(", "))?;
         }
         for option in adapter.options() {
-            let name = format!("{}.{}={}", adapter.name(), option.name, option.default);
-            writeln!(
-                out,
-                "{:16}--set {name}  {} ({} to {})",
-                "", option.help, option.min, option.max
-            )?;
+            let setting = format!("{}={}", option.name, option.show(option.default));
+            writeln!(out, "{:16}{setting:24}  {} ({})", "", option.help, option.possible())?;
         }
+        for variant in adapter.variants() {
+            entry(out, &format!("{}@{}", adapter.name(), variant.name), variant.help)?;
+            let set: Vec<_> =
+                variant.set.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            writeln!(out, "{:16}{}", "", set.join(" "))?;
+        }
+        writeln!(out)?;
     }
     for (name, feature, description) in LEFT_OUT {
         entry(out, name, &format!("{description}; not in this build: add --features {feature}"))?;
     }
-    Ok(())
+    writeln!(out, "{HOW_TO_SET}")
 }
 
 fn heading(out: &mut impl Write, text: &str) -> io::Result<()> {

@@ -12,11 +12,11 @@ use kvdyno_workloads::{Workload, WorkloadSpec};
 use crate::cell::clock::{self, Clock};
 use crate::cli::RunArguments;
 use crate::failure::{ExitStatus, Failure, Result};
-use crate::registry::Registry;
+use crate::registry::{Registry, ResolvedEngine};
 use crate::run::environment;
 use crate::run::interrupt::Interrupt;
 use crate::run::output::Output;
-use crate::run::plan::{Plan, PlannedEngine, lacking};
+use crate::run::plan::{Plan, lacking};
 use crate::run::progress::Progress;
 use crate::run::room::check_room;
 use crate::run::schedule::Schedule;
@@ -126,7 +126,7 @@ fn describe(
     })
 }
 
-fn engine_info(plan: &Plan<'_>, engine: &PlannedEngine<'_>) -> EngineInfo {
+fn engine_info(plan: &Plan<'_>, engine: &ResolvedEngine<'_>) -> EngineInfo {
     let capabilities = engine.adapter.capabilities();
     let mut unsupported: Vec<String> = plan
         .workloads()
@@ -137,10 +137,10 @@ fn engine_info(plan: &Plan<'_>, engine: &PlannedEngine<'_>) -> EngineInfo {
     unsupported.dedup();
     let call = engine.adapter.durability_call(plan.settings.durability);
     EngineInfo {
-        name: engine.adapter.name().into(),
+        name: engine.label.clone(),
         version: engine.adapter.version().into(),
         description: engine.adapter.description().into(),
-        options: engine.options.to_text(),
+        options: engine.options.to_text(engine.adapter),
         durability_call: call.unwrap_or("not supported in this class").into(),
         unsupported,
         durability_check: None,

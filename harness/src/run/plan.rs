@@ -13,7 +13,8 @@ use crate::cell::job::{Limit, Verify, WarmUp};
 use crate::cell::pacing::Pacing;
 use crate::cli::RunArguments;
 use crate::failure::{Failure, Result, nearest};
-use crate::registry::{Adapter, Options, Registry};
+use crate::options::EngineSettings;
+use crate::registry::{Adapter, Registry, ResolvedEngine};
 
 /// A larger file is none that somebody wrote by hand.
 const PROPERTY_FILE_BYTES_MAX: u64 = 1 << 20;
@@ -25,21 +26,13 @@ pub(crate) struct Plan<'a> {
     /// The suite's name, or `custom`.
     pub(crate) suite: String,
     /// Engines, in the order in which they were named.
-    pub(crate) engines: Vec<PlannedEngine<'a>>,
+    pub(crate) engines: Vec<ResolvedEngine<'a>>,
     /// Data sets, in the order of their first workload.
     pub(crate) data_sets: Vec<DataSet>,
     /// What all cells have in common.
     pub(crate) settings: Settings,
     /// What the user should know about the input.
     pub(crate) warnings: Vec<String>,
-}
-
-/// An engine with its options.
-pub(crate) struct PlannedEngine<'a> {
-    /// Its adapter.
-    pub(crate) adapter: &'a dyn Adapter,
-    /// Its options, complete.
-    pub(crate) options: Options,
 }
 
 /// Records to load, and the workloads that run on them.
@@ -205,7 +198,7 @@ impl<'a> Plan<'a> {
     pub(crate) fn cells(&self) -> u64 {
         let workloads = self.workloads().count();
         let recoveries = self.data_sets.iter().filter(|set| set.recovery).count();
-        let compared = self.engines.iter().filter(|engine| engine.adapter.name() != "noop").count();
+        let compared = self.engines.iter().filter(|engine| engine.label != "noop").count();
         let noop = self.engines.len() - compared;
         let per_trial =
             compared * (self.data_sets.len() + workloads + recoveries) + noop * workloads;
@@ -279,52 +272,24 @@ fn engines<'a>(
     arguments: &RunArguments,
     suite: Option<&Suite>,
     registry: &'a Registry,
-) -> Result<Vec<PlannedEngine<'a>>> {
-    let named: Vec<&str> = arguments.engine.iter().map(String::as_str).collect();
-    let adapters: Vec<&dyn Adapter> = if named.is_empty() {
+) -> Result<Vec<ResolvedEngine<'a>>> {
+    let names: Vec<&str> = if arguments.engine.is_empty() {
         let wanted = suite.map_or(DEFAULT_ENGINES, |suite| suite.engines);
         let all = wanted.is_empty();
         registry
             .adapters()
-            .filter(|adapter| all && adapter.name() != "noop" || wanted.contains(&adapter.name()))
+            .map(Adapter::name)
+            .filter(|name| all && *name != "noop" || wanted.contains(name))
             .collect()
     } else {
-        named.iter().map(|name| registry.get(name)).collect::<Result<_>>()?
+        arguments.engine.iter().map(String::as_str).collect()
     };
-    for (index, adapter) in adapters.iter().enumerate() {
-        if adapters[..index].iter().any(|earlier| earlier.name() == adapter.name()) {
-            return Err(Failure::usage(format!("--engine names '{}' twice", adapter.name())));
-        }
-    }
-    let mut set: Vec<(&str, (String, String))> = Vec::new();
-    for assignment in &arguments.set {
-        let parts = assignment
-            .split_once('=')
-            .and_then(|(name, value)| Some((name.split_once('.')?, value)));
-        let Some(((engine, option), value)) = parts else {
-            return Err(Failure::usage(format!(
-                "--set {assignment}: expected engine.option=value"
-            )));
-        };
-        registry.get(engine)?;
-        if !adapters.iter().any(|adapter| adapter.name() == engine) {
-            return Err(Failure::usage(format!(
-                "--set {assignment}: '{engine}' does not take part in this run"
-            )));
-        }
-        set.push((engine, (option.to_owned(), value.to_owned())));
-    }
-    adapters
-        .into_iter()
-        .map(|adapter| {
-            let own: Vec<_> = set
-                .iter()
-                .filter(|(engine, _)| *engine == adapter.name())
-                .map(|(_, pair)| pair.clone())
-                .collect();
-            Ok(PlannedEngine { adapter, options: Options::resolve(adapter, &own)? })
-        })
-        .collect()
+    let typed = EngineSettings {
+        write_buffer_mib: arguments.write_buffer,
+        cache_mib: arguments.engine_cache,
+        set: arguments.set.iter().map(|text| text.parse()).collect::<Result<_>>()?,
+    };
+    registry.resolve_all(&names, &typed)
 }
 
 /// Puts workloads that load the same bytes together.

@@ -21,7 +21,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use super::child_process::ChildProcess;
 use super::interrupt::Interrupt;
 use super::output::Output;
-use super::plan::{DataSet, Plan, PlannedEngine, lacking};
+use super::plan::{DataSet, Plan, lacking};
 use super::progress::Progress;
 use super::stores::Stores;
 use super::suite::RECOVERY;
@@ -29,7 +29,8 @@ use crate::cell::acknowledgements::Acknowledgements;
 use crate::cell::job::{Job, Limit, Outcome, Task};
 use crate::cell::pacing::Pacing;
 use crate::failure::Result;
-use crate::registry::{Adapter, Options, Registry};
+use crate::options::EngineSettings;
+use crate::registry::{Adapter, Registry, ResolvedEngine};
 
 /// A child that is to be killed writes for at least this long.
 const WRITES_BEFORE_KILL: Duration = Duration::from_secs(1);
@@ -101,20 +102,20 @@ impl Schedule<'_> {
                 self.noop(&spec.name, spec, Phase::Run)?;
             }
         }
-        let mut engines: Vec<&PlannedEngine<'_>> =
-            plan.engines.iter().filter(|engine| engine.adapter.name() != "noop").collect();
+        let mut engines: Vec<&ResolvedEngine<'_>> =
+            plan.engines.iter().filter(|engine| engine.label != "noop").collect();
         let mut templates: HashMap<&str, Template> = HashMap::new();
-        let mut shuffled = |engines: &mut Vec<&PlannedEngine<'_>>| engines.shuffle(random);
+        let mut shuffled = |engines: &mut Vec<&ResolvedEngine<'_>>| engines.shuffle(random);
         shuffled(&mut engines);
         for engine in &engines {
             if let Some(template) = self.load(engine, data_set, trial)? {
-                templates.insert(engine.adapter.name(), template);
+                templates.insert(&engine.label, template);
             }
         }
         for spec in workloads {
             shuffled(&mut engines);
             for engine in &engines {
-                self.workload(engine, spec, trial, templates.get(engine.adapter.name()))?;
+                self.workload(engine, spec, trial, templates.get(engine.label.as_str()))?;
             }
         }
         if data_set.recovery {
@@ -125,7 +126,7 @@ impl Schedule<'_> {
                     engine,
                     &data_set.workloads[0],
                     trial,
-                    templates.get(engine.adapter.name()),
+                    templates.get(engine.label.as_str()),
                     written,
                 )?;
             }
@@ -139,9 +140,8 @@ impl Schedule<'_> {
     /// Measures the harness itself on a load or a workload.
     fn noop(&mut self, name: &str, spec: &WorkloadSpec, phase: Phase) -> Result<()> {
         let settings = &self.plan.settings;
-        let engine =
-            PlannedEngine { adapter: self.registry.get("noop")?, options: Options::default() };
-        let named = self.plan.engines.iter().any(|engine| engine.adapter.name() == "noop");
+        let engine = self.registry.resolve("noop", &EngineSettings::default())?;
+        let named = self.plan.engines.iter().any(|engine| engine.label == "noop");
         let trials = if named && phase == Phase::Run { settings.trials } else { 1 };
         let limit = settings.limit_of(spec);
         let limit = if named { limit } else { shorter(limit) };
@@ -179,7 +179,7 @@ impl Schedule<'_> {
     /// Loads the data set into a template; none if that was not possible.
     fn load(
         &mut self,
-        engine: &PlannedEngine<'_>,
+        engine: &ResolvedEngine<'_>,
         data_set: &DataSet,
         trial: u32,
     ) -> Result<Option<Template>> {
@@ -189,9 +189,8 @@ impl Schedule<'_> {
             self.record_unsupported(cell, reason)?;
             return Ok(None);
         }
-        let Some(store) = self.prepare(&cell, |stores| {
-            stores.create(&format!("{}-template", engine.adapter.name()))
-        })?
+        let Some(store) =
+            self.prepare(&cell, |stores| stores.create(&format!("{}-template", engine.label)))?
         else {
             return Ok(None);
         };
@@ -208,7 +207,7 @@ impl Schedule<'_> {
 
     fn workload(
         &mut self,
-        engine: &PlannedEngine<'_>,
+        engine: &ResolvedEngine<'_>,
         spec: &WorkloadSpec,
         trial: u32,
         template: Option<&Template>,
@@ -228,7 +227,7 @@ impl Schedule<'_> {
         let store = if only_reads {
             template.store.clone()
         } else {
-            let name = format!("{}-run", engine.adapter.name());
+            let name = format!("{}-run", engine.label);
             let Some(store) = self.prepare(&cell, |stores| stores.copy(&template.store, &name))?
             else {
                 return Ok(());
@@ -245,7 +244,7 @@ impl Schedule<'_> {
 
     fn recovery(
         &mut self,
-        engine: &PlannedEngine<'_>,
+        engine: &ResolvedEngine<'_>,
         spec: &WorkloadSpec,
         trial: u32,
         template: Option<&Template>,
@@ -261,7 +260,7 @@ impl Schedule<'_> {
             return self.record_unsupported(cell, reason);
         }
         let Some(template) = template else { return self.record_unloaded(cell) };
-        let name = format!("{}-recovery", engine.adapter.name());
+        let name = format!("{}-recovery", engine.label);
         let Some(store) = self.prepare(&cell, |stores| stores.copy(&template.store, &name))? else {
             return Ok(());
         };
@@ -319,7 +318,7 @@ impl Schedule<'_> {
 
     fn job(
         &self,
-        engine: &PlannedEngine<'_>,
+        engine: &ResolvedEngine<'_>,
         spec: &WorkloadSpec,
         store: PathBuf,
         loaded_bytes: u64,
@@ -328,7 +327,7 @@ impl Schedule<'_> {
         let settings = &self.plan.settings;
         Job {
             parent: std::process::id(),
-            engine: engine.adapter.name().into(),
+            engine: engine.label.clone(),
             options: engine.options.clone(),
             durability: settings.durability,
             threads: settings.threads,
@@ -345,7 +344,7 @@ impl Schedule<'_> {
 
     fn cell(
         &self,
-        engine: &PlannedEngine<'_>,
+        engine: &ResolvedEngine<'_>,
         workload: &str,
         spec: &WorkloadSpec,
         trial: u32,
@@ -353,7 +352,7 @@ impl Schedule<'_> {
     ) -> Cell {
         let settings = &self.plan.settings;
         Cell {
-            engine: engine.adapter.name().into(),
+            engine: engine.label.clone(),
             workload: workload.into(),
             durability: reported(settings.durability),
             threads: settings.threads,
@@ -373,7 +372,7 @@ impl Schedule<'_> {
     /// Why the engine cannot do the workload, or one of the operations.
     fn not_supported(
         &self,
-        engine: &PlannedEngine<'_>,
+        engine: &ResolvedEngine<'_>,
         spec: &WorkloadSpec,
         operations: &[EngineOperation],
     ) -> Option<String> {

@@ -39,17 +39,17 @@ fn unknown_names_are_refused_with_the_nearest_known_one() {
     refuses(&["rnu"], 2, &["rnu"]);
     refuses(&["run", "ycsb-a", "--durability", "fsync"], 2, &["fsync", "buffered, os, sync"]);
     refuses(
-        &["run", "--set", "lsm.memtable_mb=1"],
+        &["run", "--set", "lsm.write_buffer_mb=1"],
         2,
-        &["lsm.memtable_mb", "did you mean 'memtable_mib'"],
+        &["lsm.write_buffer_mb", "did you mean 'write_buffer_mib'"],
     );
     refuses(
-        &["run", "--set", "lsm.memtable_mib=big"],
+        &["run", "--set", "lsm.write_buffer_mib=big"],
         2,
-        &["lsm.memtable_mib=big", "whole number"],
+        &["lsm.write_buffer_mib=big", "whole number"],
     );
-    refuses(&["run", "--set", "memtable_mib=1"], 2, &["engine.option=value"]);
-    refuses(&["run", "--set", "lsm.memtable_mib=17592186044417"], 2, &["from 1 to 2048"]);
+    refuses(&["run", "--set", "write_buffer_mib=1"], 2, &["engine.option=value"]);
+    refuses(&["run", "--set", "lsm.write_buffer_mib=17592186044417"], 2, &["from 1 to 4096"]);
     refuses(&["run", "--set", "bitcask.segment_mib=0"], 2, &["from 1 to 8192"]);
     refuses(&["run", "--duration", "2s", "--cell-timeout", "1s"], 2, &["--cell-timeout 1s"]);
     refuses(
@@ -57,6 +57,15 @@ fn unknown_names_are_refused_with_the_nearest_known_one() {
         2,
         &["fjall", "does not take part"],
     );
+    refuses(&["run", "--engine", "lsm@nofliter"], 2, &["'lsm'", "did you mean 'nofilter'"]);
+    refuses(&["run", "--engine", "bitcask@fast"], 2, &["'bitcask'", "it has none"]);
+    refuses(&["run", "--engine", "lsm,lsm@nofilter,lsm"], 2, &["'lsm' twice"]);
+    refuses(
+        &["run", "--engine", "lsm", "--set", "lsm@nofilter.level_ratio=5"],
+        2,
+        &["'lsm@nofilter' does not take part"],
+    );
+    refuses(&["run", "--write-buffer", "9999"], 2, &["--write-buffer 9999 for lsm", "1 to 4096"]);
 }
 
 #[test]

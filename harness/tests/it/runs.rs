@@ -84,6 +84,32 @@ fn the_same_seed_gives_the_same_operations_and_another_seed_others() {
 }
 
 #[test]
+fn variants_of_an_engine_run_side_by_side_under_their_full_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut arguments = vec!["run", "ycsb-a", "recovery", "--engine", "lsm,lsm@nofilter"];
+    arguments.extend(["--set", "lsm.level_ratio=5", "--write-buffer", "32", "--quiet"]);
+    arguments.extend(["--out", "out"]);
+    arguments.extend(SMALL);
+    expect_status(dir.path(), &arguments, 0);
+    let result = result_in(&dir.path().join("out"));
+    let names: Vec<_> = result.engines.iter().map(|engine| engine.name.as_str()).collect();
+    assert_eq!(names, ["lsm", "lsm@nofilter"]);
+    let options = |index: usize, name: &str| result.engines[index].options[name].as_str();
+    for (index, filter) in ["10", "0"].into_iter().enumerate() {
+        assert_eq!(options(index, "write_buffer_mib"), "32");
+        assert_eq!(options(index, "level_ratio"), "5");
+        assert_eq!(options(index, "filter_bits_per_key"), filter);
+    }
+    for name in names {
+        let cells = result.cells.iter().filter(|cell| cell.engine == name);
+        let ended: Vec<_> = cells.map(|cell| (cell.phase, cell.status)).collect();
+        let expected =
+            [Phase::Load, Phase::Run, Phase::Recover].map(|phase| (phase, CellStatus::Ok));
+        assert_eq!(ended, expected, "{name}");
+    }
+}
+
+#[test]
 fn a_read_modify_write_is_also_a_read_and_an_update() {
     let dir = tempfile::tempdir().unwrap();
     let mut arguments = vec!["run", "ycsb-f", "--engine", "lsm", "--quiet", "--out", "out"];
