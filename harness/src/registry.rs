@@ -32,6 +32,12 @@ pub trait Adapter: Send + Sync {
     /// What the engine can do.
     fn capabilities(&self) -> Capabilities;
 
+    /// How the names of files end that make recovery faster, and that it can do without (hints, checkpoints of an index); none by default. The recovery
+    /// experiment removes and damages them.
+    fn hint_files(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Opens the store in `request.dir`, creating it where it is not there.
     fn open(&self, request: &OpenRequest<'_>) -> kvdyno_engines::Result<Box<dyn Engine>>;
 }

@@ -724,4 +724,7 @@ pub struct Recovery {
     /// Bytes that were written since the load, which a log has to give back: key and value bytes of acknowledged writes.
     #[serde(default)]
     pub written_bytes: Option<u64>,
+    /// Share of the store's bytes that were in memory when it was reopened, where that was looked at.
+    #[serde(default)]
+    pub resident_share_before: Option<f64>,
 }

@@ -19,6 +19,8 @@ use crate::failure::{Failure, Result};
 
 /// How often the parent looks whether the user wants to stop.
 const POLL: Duration = Duration::from_millis(50);
+/// How often the parent looks whether a child is to be killed.
+const DUE_POLL: Duration = Duration::from_millis(2);
 /// How long a child that was asked to stop may take to settle and to tell.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -69,18 +71,17 @@ impl ChildProcess {
         Ok(Self { child, memory, messages, last_words })
     }
 
-    /// Waits until the child says that it has begun to write; then lets it go on for `duration`, and kills it. Returns an outcome if it ended by itself.
-    pub(crate) fn kill_after(
+    /// Waits until the child says that it has begun, and from then on until it is due; then kills it. Returns an outcome if it ended by itself.
+    pub(crate) fn kill_when(
         mut self,
-        duration: Duration,
+        mut due: impl FnMut() -> bool,
         interrupt: &Interrupt,
         timeout: Duration,
     ) -> Option<Outcome> {
         let started = Instant::now();
-        let mut deadline = None;
+        let mut begun = false;
         loop {
-            let now = Instant::now();
-            if deadline.is_some_and(|deadline| now >= deadline) {
+            if begun && due() {
                 self.kill();
                 return None;
             }
@@ -95,9 +96,8 @@ impl ChildProcess {
                 self.kill();
                 return Some(timed_out(timeout));
             }
-            let wait = deadline.map_or(POLL, |deadline| deadline - now).min(POLL);
-            match self.messages.recv_timeout(wait) {
-                Ok(Message::Progress { .. }) => deadline = Some(Instant::now() + duration),
+            match self.messages.recv_timeout(if begun { DUE_POLL } else { POLL }) {
+                Ok(Message::Progress { .. }) => begun = true,
                 Ok(Message::Ended(outcome)) => {
                     self.kill();
                     return Some(*outcome);

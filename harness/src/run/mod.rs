@@ -3,6 +3,7 @@
 //! - [`suite`]: the built-in suites.
 //! - [`plan`]: what was typed, resolved into engines × data sets × workloads.
 //! - [`schedule`]: goes through the cells of a plan, trial by trial, engines in random order.
+//! - [`recovery`]: one recovery experiment, from the copy of a store to the outcome.
 //! - [`child_process`]: one cell's process, seen from the parent.
 //! - [`stores`]: the folder in which stores live, templates and copies.
 //! - [`room`]: whether the device has enough of it.
@@ -17,6 +18,7 @@ pub(crate) mod memory_group;
 pub(crate) mod output;
 pub(crate) mod plan;
 pub(crate) mod progress;
+pub(crate) mod recovery;
 pub(crate) mod room;
 pub(crate) mod schedule;
 pub(crate) mod stores;
