@@ -160,7 +160,8 @@ fn work(
         }
         Task::Reopen { acknowledgements, written_s, scenario } => {
             let acknowledgements = &Acknowledgements::open(acknowledgements, job.threads)?;
-            let left = recovery::Left { acknowledgements, written_s: *written_s, scenario: *scenario };
+            let left =
+                recovery::Left { acknowledgements, written_s: *written_s, scenario: *scenario };
             recovery::reopen(job, adapter, &workload, &left, interrupted, tell)
         }
         Task::MarkedPuts { puts } => {

@@ -2,5 +2,6 @@
 
 pub(crate) mod compare;
 pub(crate) mod list;
+pub(crate) mod recover;
 pub(crate) mod report;
 pub(crate) mod run;

@@ -18,7 +18,7 @@ use crate::registry::{Adapter, Options, Registry};
 /// A larger file is none that somebody wrote by hand.
 const PROPERTY_FILE_BYTES_MAX: u64 = 1 << 20;
 /// More records or operations than this are taken for a slip of the finger.
-const COUNT_MAX: u64 = 1_000_000_000_000;
+pub(crate) const COUNT_MAX: u64 = 1_000_000_000_000;
 
 /// A run, resolved.
 pub(crate) struct Plan<'a> {
@@ -80,6 +80,27 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Those of recovery experiments, which run no operations of workloads.
+    pub(crate) fn of_recovery(
+        durability: Durability,
+        threads: u32,
+        trials: u32,
+        seed: u64,
+    ) -> Self {
+        Self {
+            durability,
+            threads,
+            trials,
+            seed,
+            verify: Verify::Content,
+            limit: None,
+            warm_up: None,
+            pacing: Pacing::Closed,
+            page_cache: PageCache::Warm,
+            memory_limit_bytes: None,
+        }
+    }
+
     /// Length of the measured phase of a workload.
     pub(crate) fn limit_of(&self, spec: &WorkloadSpec) -> Limit {
         self.limit.unwrap_or(Limit::Operations(spec.operations))
@@ -268,7 +289,7 @@ fn adjust(
     spec.validate().map_err(|error| Failure::usage(error.to_string()))
 }
 
-fn at_most(max: u64, flag: &str, value: u64) -> Result<u64> {
+pub(crate) fn at_most(max: u64, flag: &str, value: u64) -> Result<u64> {
     if value > max {
         return Err(Failure::usage(format!("{flag} {value}: at most {max} is possible")));
     }
@@ -291,13 +312,22 @@ fn engines<'a>(
     } else {
         named.iter().map(|name| registry.get(name)).collect::<Result<_>>()?
     };
+    with_options(adapters, &arguments.set, registry)
+}
+
+/// Engines with their options: the defaults, with the assignments of `--set` laid over them.
+pub(crate) fn with_options<'a>(
+    adapters: Vec<&'a dyn Adapter>,
+    assignments: &[String],
+    registry: &Registry,
+) -> Result<Vec<PlannedEngine<'a>>> {
     for (index, adapter) in adapters.iter().enumerate() {
         if adapters[..index].iter().any(|earlier| earlier.name() == adapter.name()) {
             return Err(Failure::usage(format!("--engine names '{}' twice", adapter.name())));
         }
     }
     let mut set: Vec<(&str, (String, String))> = Vec::new();
-    for assignment in &arguments.set {
+    for assignment in assignments {
         let parts = assignment
             .split_once('=')
             .and_then(|(name, value)| Some((name.split_once('.')?, value)));

@@ -116,9 +116,12 @@ fn in_short(cell: &Cell) -> String {
             .map_or_else(|| status.to_owned(), |error| format!("{status}: {error}"));
     }
     if let Some(recovery) = &cell.recovery {
+        let back = recovery
+            .to_90_percent_ms
+            .map_or_else(String::new, |ms| format!(", 90 % of the reads before after {ms:.0} ms"));
         return format!(
-            "open {:.1} ms after kill -9, {} records verified",
-            recovery.open_ms, recovery.records_verified
+            "open {:.1} ms after {}{back}, {} records verified",
+            recovery.open_ms, recovery.scenario, recovery.records_verified
         );
     }
     cell.measurement.as_ref().map_or_else(String::new, |figures| {

@@ -7,7 +7,7 @@
 //!
 //! Before the first engine loads or runs, `noop` does: what that costs is the harness's own.
 
-mod recovery;
+pub(crate) mod recovery;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -425,7 +425,10 @@ fn with_outcome(cell: Cell, outcome: Outcome) -> (Cell, Outcome) {
 
 /// A cell's name for people.
 fn label(cell: &Cell) -> String {
-    format!("{} · {} · trial {}", cell.workload, cell.engine, cell.trial)
+    let scenario = cell.scenario.map_or_else(String::new, |scenario| {
+        format!(" · {} records, {}", cell.records, recovery::in_short(scenario))
+    });
+    format!("{}{scenario} · {} · trial {}", cell.workload, cell.engine, cell.trial)
 }
 
 /// The class as the result file names it.

@@ -42,6 +42,21 @@ pub(crate) struct Scenes {
     pub(crate) writes: Vec<u64>,
 }
 
+/// A scenario in a few words.
+pub(super) fn in_short(scenario: RecoveryScenario) -> String {
+    let ending = match scenario.ending {
+        RecoveryEnding::CleanClose => "clean close",
+        RecoveryEnding::Kill => "kill -9",
+        RecoveryEnding::KillWithoutHints => "kill -9, hints missing",
+        RecoveryEnding::KillDamagedHints => "kill -9, hints damaged",
+    };
+    let cache = match scenario.page_cache {
+        PageCache::Warm => "warm",
+        PageCache::Cold => "cold",
+    };
+    format!("{ending}, {cache}")
+}
+
 impl Schedule<'_> {
     /// Loads every data set into every engine, and leaves and reopens copies of it by every scenario.
     ///
