@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Run(Box<RunArguments>),
     /// Leave stores by a clean close or kill -9, reopen them, take the times, and look for every acknowledged write.
     Recover(Box<RecoverArguments>),
+    /// Check, from outside the engines' processes, that their durability classes are what they say; exit status 4 if one is not.
+    Check(CheckArguments),
     /// Show what there is: engines, workloads, suites, metrics.
     List(ListArguments),
     /// Make the report anew from result files.
@@ -96,6 +98,10 @@ pub(crate) struct RunArguments {
     /// What an acknowledged write survives.
     #[arg(long, value_enum, default_value = "os", value_name = "CLASS")]
     pub(crate) durability: DurabilityClass,
+
+    /// Check first, from outside the engines' processes, that each keeps the durability class; exit status 4 if one does not.
+    #[arg(long)]
+    pub(crate) check_durability: bool,
 
     /// Trials of each cell; medians and their spread are reported [default: the suite's, or 1].
     #[arg(long, value_parser = positive_u32, value_name = "N", allow_hyphen_values = true)]
@@ -210,6 +216,34 @@ pub(crate) struct RecoverArguments {
     pub(crate) quiet: bool,
 
     /// Print the result file to standard output instead of the table.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What 'check' can be told.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArguments {
+    /// Engines, separated by commas [default: all of the build that store anything].
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
+    pub(crate) engine: Vec<String>,
+
+    /// Classes, separated by commas [default: all].
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "CLASS,…")]
+    pub(crate) durability: Vec<DurabilityClass>,
+
+    /// Set an option of an engine; 'kvdyno list engines' shows them.
+    #[arg(long, value_name = "ENGINE.OPTION=VALUE")]
+    pub(crate) set: Vec<String>,
+
+    /// Folder for the stores, new or empty [default: a fresh one under the system's temporary folder].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+
+    /// Longest time for one of a check's processes; then it is killed.
+    #[arg(long, value_parser = positive_duration, default_value = "5m", value_name = "TIME", allow_hyphen_values = true)]
+    pub(crate) cell_timeout: Duration,
+
+    /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -61,6 +61,7 @@ fn dispatch(
         Some(Command::Recover(arguments)) => {
             command::recover::main(&arguments, registry, command_line)
         }
+        Some(Command::Check(arguments)) => command::check::main(&arguments, registry),
         Some(Command::List(arguments)) => command::list::main(&arguments, registry),
         Some(Command::Report(arguments)) => command::report::main(&arguments),
         Some(Command::Compare(arguments)) => command::compare::main(&arguments),

@@ -52,7 +52,7 @@ pub(crate) fn main(
     }
     output.write(&result)?;
     let cell_timeout = arguments.cell_timeout;
-    let schedule = Schedule {
+    let mut schedule = Schedule {
         plan: &plan,
         registry,
         stores: &stores,
@@ -71,6 +71,9 @@ pub(crate) fn main(
         );
         Failure { message, ..failure }
     };
+    if arguments.check_durability {
+        schedule.check_durability()?;
+    }
     let result = schedule.run().map_err(kept)?;
     drop(stores);
     let report = write_report(std::slice::from_ref(&result), output.dir());
@@ -200,7 +203,10 @@ pub(super) fn print(
 /// Where several things went wrong, wrong data comes first, then failures.
 pub(super) fn status_of(result: &ResultFile) -> ExitStatus {
     let any = |wanted: &[CellStatus]| result.cells.iter().any(|cell| wanted.contains(&cell.status));
-    if any(&[CellStatus::WrongData, CellStatus::LostWrite]) {
+    let broken_class = result.engines.iter().any(|engine| {
+        engine.durability_check.as_ref().is_some_and(|check| check.kept == Some(false))
+    });
+    if broken_class || any(&[CellStatus::WrongData, CellStatus::LostWrite]) {
         ExitStatus::WrongData
     } else if result.run.status == RunStatus::Interrupted {
         ExitStatus::Interrupted

@@ -36,11 +36,15 @@ pub(crate) struct ChildProcess {
 impl ChildProcess {
     /// Starts a child on a job.
     pub(crate) fn start(job: &Job) -> Result<Self> {
-        let line = serde_json::to_string(job).map_err(|error| {
-            Failure::failed(format!("cannot describe the cell to its process: {error}"))
-        })?;
+        let mut process = Self::spawn(job.memory_limit_bytes)?;
+        process.send(job)?;
+        Ok(process)
+    }
+
+    /// Starts a child that waits for its job, which has this much memory.
+    pub(crate) fn spawn(memory_limit_bytes: Option<u64>) -> Result<Self> {
         let failed = |error| Failure::failed(format!("cannot start the cell's process: {error}"));
-        let memory = job.memory_limit_bytes.map(MemoryGroup::create).transpose()?;
+        let memory = memory_limit_bytes.map(MemoryGroup::create).transpose()?;
         // Also right when the program's file has been replaced since it was started.
         let mut child = Command::new("/proc/self/exe")
             .arg0("kvdyno")
@@ -64,11 +68,24 @@ impl ChildProcess {
         }
         let stderr = child.stderr.take();
         let last_words = std::thread::spawn(move || stderr.map(last_line).unwrap_or_default());
-        // If the child is dead already, its end is noticed below.
-        if let Some(stdin) = &mut child.stdin {
+        Ok(Self { child, memory, messages, last_words })
+    }
+
+    /// Gives it its job.
+    pub(crate) fn send(&mut self, job: &Job) -> Result<()> {
+        let line = serde_json::to_string(job).map_err(|error| {
+            Failure::failed(format!("cannot describe the cell to its process: {error}"))
+        })?;
+        // If the child is dead already, its end is noticed by whoever waits for it.
+        if let Some(stdin) = &mut self.child.stdin {
             let _ = writeln!(stdin, "{line}");
         }
-        Ok(Self { child, memory, messages, last_words })
+        Ok(())
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Waits until the child says that it has begun, and from then on until it is due; then kills it. Returns an outcome if it ended by itself.
@@ -148,7 +165,8 @@ impl ChildProcess {
         }
     }
 
-    fn kill(&mut self) {
+    /// Kills it, and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -118,10 +118,10 @@ fn in_short(cell: &Cell) -> String {
     if let Some(recovery) = &cell.recovery {
         let back = recovery
             .to_90_percent_ms
-            .map_or_else(String::new, |ms| format!(", 90 % of the reads before after {ms:.0} ms"));
+            .map_or_else(String::new, |ms| format!(", 90 % of the read rate after {ms:.1} ms"));
         return format!(
-            "open {:.1} ms after {}{back}, {} records verified",
-            recovery.open_ms, recovery.scenario, recovery.records_verified
+            "open {:.1} ms, first read {:.1} ms{back}, {} records verified",
+            recovery.open_ms, recovery.first_read_ms, recovery.records_verified
         );
     }
     cell.measurement.as_ref().map_or_else(String::new, |figures| {

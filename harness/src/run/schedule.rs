@@ -7,6 +7,7 @@
 //!
 //! Before the first engine loads or runs, `noop` does: what that costs is the harness's own.
 
+mod durability;
 pub(crate) mod recovery;
 
 use std::collections::HashMap;
