@@ -231,6 +231,10 @@ pub(crate) struct CheckArguments {
     #[arg(long, value_enum, value_delimiter = ',', value_name = "CLASS,…")]
     pub(crate) durability: Vec<DurabilityClass>,
 
+    /// How often a store is closed or killed, and reopened, each time a new one.
+    #[arg(long, value_parser = positive_u32, default_value = "1", value_name = "N", allow_hyphen_values = true)]
+    pub(crate) rounds: u32,
+
     /// Set an option of an engine; 'kvdyno list engines' shows them.
     #[arg(long, value_name = "ENGINE.OPTION=VALUE")]
     pub(crate) set: Vec<String>,

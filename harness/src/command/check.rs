@@ -27,7 +27,8 @@ pub(crate) fn main(arguments: &CheckArguments, registry: &Registry) -> Result<Ex
     let interrupt = Interrupt::listen()?;
     let stores = Stores::take(arguments.dir.as_deref())?;
     let timeout = arguments.cell_timeout;
-    let checks = Checks { stores: &stores, interrupt: &interrupt, timeout };
+    let rounds = arguments.rounds;
+    let checks = Checks { stores: &stores, interrupt: &interrupt, timeout, rounds };
     let mut verdicts = Vec::new();
     let mut objects = Vec::new();
     for engine in &engines {

@@ -8,11 +8,14 @@
 //!
 //! Beside the last one stand the flushes that the block device finished meanwhile. They are told and not judged: the device is shared, and one without a volatile cache needs none.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use kvdyno_engines::Durability;
 use kvdyno_reports::{CellStatus, DurabilityCheck, PageCache, RecoveryEnding, RecoveryScenario};
 use kvdyno_workloads::WorkloadSpec;
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::child_process::ChildProcess;
 use super::interrupt::Interrupt;
@@ -26,9 +29,10 @@ use crate::failure::{Failure, Result};
 
 /// Puts that are traced.
 const PUTS: u64 = 300;
-/// Records that are overwritten, and how often together.
+/// Records that are overwritten.
 const RECORDS: u64 = 1_000;
-const WRITES: u64 = 5_000;
+/// Writes of a round, drawn anew for each.
+const WRITES: Range<u64> = 1_000..8_000;
 const VALUE_BYTES: u64 = 100;
 const SEED: u64 = 42;
 
@@ -53,6 +57,8 @@ pub(crate) struct Checks<'a> {
     pub(crate) interrupt: &'a Interrupt,
     /// Longest time for each process.
     pub(crate) timeout: Duration,
+    /// How often a store is closed or killed, and reopened.
+    pub(crate) rounds: u32,
 }
 
 impl Checks<'_> {
@@ -72,10 +78,23 @@ impl Checks<'_> {
         if engine.adapter.durability_call(durability).is_none() {
             return Ok(skipped(format!("{name} has no class {durability}")));
         }
+        match durability {
+            Durability::Sync => self.on_a_new_store(engine, durability, |job| self.trace(job)),
+            Durability::Os => self.rounds(engine, durability, RecoveryEnding::Kill),
+            Durability::Buffered => self.rounds(engine, durability, RecoveryEnding::CleanClose),
+        }
+    }
+
+    fn on_a_new_store(
+        &self,
+        engine: &PlannedEngine<'_>,
+        durability: Durability,
+        check: impl FnOnce(Job) -> Result<(Verdict, DurabilityCheck)>,
+    ) -> Result<(Verdict, DurabilityCheck)> {
         let store = self.stores.create("durability-check")?;
-        let job = Job {
+        let checked = check(Job {
             parent: std::process::id(),
-            engine: name.into(),
+            engine: engine.adapter.name().into(),
             options: engine.options.clone(),
             durability,
             threads: 1,
@@ -87,18 +106,45 @@ impl Checks<'_> {
             page_cache: PageCache::Warm,
             memory_limit_bytes: None,
             task: Task::Load,
-        };
-        let checked = match durability {
-            Durability::Sync => self.trace(job),
-            Durability::Os => self.reopen(job, RecoveryEnding::Kill),
-            Durability::Buffered => self.reopen(job, RecoveryEnding::CleanClose),
-        };
+        });
         self.stores.remove(&store);
         checked
     }
 
-    /// Classes `buffered` and `os`: overwrites, leaves, reopens.
-    fn reopen(&self, job: Job, ending: RecoveryEnding) -> Result<(Verdict, DurabilityCheck)> {
+    /// Classes `buffered` and `os`: one new store after the other, until one has lost something.
+    fn rounds(
+        &self,
+        engine: &PlannedEngine<'_>,
+        durability: Durability,
+        ending: RecoveryEnding,
+    ) -> Result<(Verdict, DurabilityCheck)> {
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(SEED);
+        let mut acknowledgements = 0;
+        let mut round = 0;
+        loop {
+            round += 1;
+            let writes = random.random_range(WRITES);
+            let reopen = |job| self.reopen(job, ending, writes);
+            let (verdict, check) = self.on_a_new_store(engine, durability, reopen)?;
+            acknowledgements += check.acknowledgements;
+            if verdict == Verdict::Kept && round < self.rounds {
+                continue;
+            }
+            let note = match verdict {
+                Verdict::Kept => format!("{acknowledgements} acknowledged writes, none lost"),
+                _ => check.note,
+            };
+            return Ok((verdict, DurabilityCheck { acknowledgements, note, ..check }));
+        }
+    }
+
+    /// Overwrites, leaves, reopens.
+    fn reopen(
+        &self,
+        job: Job,
+        ending: RecoveryEnding,
+        writes: u64,
+    ) -> Result<(Verdict, DurabilityCheck)> {
         let method = match ending {
             RecoveryEnding::CleanClose => "closed, reopened, every acknowledged write looked up",
             _ => "killed while overwriting, reopened, every acknowledged write looked up",
@@ -111,7 +157,7 @@ impl Checks<'_> {
         let experiment = Experiment {
             job,
             hint_files: &[],
-            amount: Amount::Writes(WRITES),
+            amount: Amount::Writes(writes),
             scenario: RecoveryScenario { ending, page_cache: PageCache::Warm },
             reads: false,
             memory: &memory,
@@ -200,9 +246,7 @@ fn judge_reopened(method: &str, outcome: &Outcome) -> (Verdict, DurabilityCheck)
         sync_calls: None,
         device_flushes: None,
         kept: Some(kept),
-        note: outcome.error.clone().unwrap_or_else(|| {
-            format!("{} acknowledged writes, none lost", recovery.acknowledged_writes)
-        }),
+        note: outcome.error.clone().unwrap_or_default(),
     };
     (if kept { Verdict::Kept } else { Verdict::Broken }, check)
 }

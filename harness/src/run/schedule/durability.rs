@@ -11,8 +11,12 @@ impl Schedule<'_> {
     /// If processes cannot be started, or results not be written.
     pub(crate) fn check_durability(&mut self) -> Result<()> {
         let durability = self.plan.settings.durability;
-        let checks =
-            Checks { stores: self.stores, interrupt: &self.interrupt, timeout: self.cell_timeout };
+        let checks = Checks {
+            stores: self.stores,
+            interrupt: &self.interrupt,
+            timeout: self.cell_timeout,
+            rounds: 1,
+        };
         for engine in &self.plan.engines {
             if self.interrupt.requested() {
                 break;
