@@ -20,7 +20,7 @@ const BIN: Duration = Duration::from_millis(10);
 /// Intervals of which a rate is made.
 const WINDOW_BINS: usize = 10;
 /// How long the rate before is taken.
-const BEFORE: Duration = Duration::from_millis(1_000);
+const BEFORE: Duration = Duration::from_secs(1);
 /// Tenths of a second at its beginning that do not count.
 const WARM_UP_WINDOWS: usize = 3;
 /// Longest time to wait until the rate comes back.

@@ -67,10 +67,11 @@ pub(crate) fn main(
     Ok(status_of(&result))
 }
 
-/// Each engine loads each size, and goes through each scenario on it.
+/// `noop` loads each size once; each engine loads each size, and goes through each scenario on it.
 fn with_planned_cells(mut result: ResultFile, plan: &Plan<'_>, scenes: &Scenes) -> ResultFile {
     let per_trial = plan.engines.len() * plan.data_sets.len() * (1 + scenes.scenarios.len());
-    result.run.cells_planned = per_trial as u64 * u64::from(plan.settings.trials);
+    let noop = plan.data_sets.len() as u64;
+    result.run.cells_planned = per_trial as u64 * u64::from(plan.settings.trials) + noop;
     let has = |cache: PageCache| scenes.scenarios.iter().any(|scene| scene.page_cache == cache);
     let told = match (has(PageCache::Warm), has(PageCache::Cold)) {
         (true, true) => "warm and cold",

@@ -88,7 +88,8 @@ impl Experiment<'_> {
         }
         written +=
             Duration::from_nanos(acknowledgements.note(Note::WrittenNs).load(Ordering::Acquire));
-        if let Some(outcome) = self.meddle()? {
+        let ending = self.scenario.ending;
+        if let Some(outcome) = meddle(&self.job.store, self.hint_files, ending)? {
             return Ok(outcome);
         }
         let (scenario, written_s) = (self.scenario, written.as_secs_f64());
@@ -96,31 +97,31 @@ impl Experiment<'_> {
         let child = ChildProcess::start(&self.job)?;
         Ok(child.wait(self.interrupt, self.timeout, progress))
     }
+}
 
-    /// Removes or damages the files that recovery can do without; an outcome if there are none.
-    fn meddle(&self) -> Result<Option<Outcome>> {
-        let damage = match self.scenario.ending {
-            RecoveryEnding::CleanClose | RecoveryEnding::Kill => return Ok(None),
-            RecoveryEnding::KillWithoutHints => false,
-            RecoveryEnding::KillDamagedHints => true,
-        };
-        let mut hints = Vec::new();
-        files_ending_in(&self.job.store, self.hint_files, &mut hints)?;
-        if hints.is_empty() {
-            return Ok(Some(Outcome::without_figures(
-                CellStatus::Unsupported,
-                "no hint files had been written yet: give more --records, or more --written",
-            )));
-        }
-        for path in &hints {
-            if damage {
-                flip_bytes(path).map_err(Failure::io("damage", path))?;
-            } else {
-                fs::remove_file(path).map_err(Failure::io("remove", path))?;
-            }
-        }
-        Ok(None)
+/// Removes or damages the files of a store that recovery can do without, if that is how it is left; an outcome if there are none.
+fn meddle(store: &Path, endings: &[&str], ending: RecoveryEnding) -> Result<Option<Outcome>> {
+    let damage = match ending {
+        RecoveryEnding::CleanClose | RecoveryEnding::Kill => return Ok(None),
+        RecoveryEnding::KillWithoutHints => false,
+        RecoveryEnding::KillDamagedHints => true,
+    };
+    let mut hints = Vec::new();
+    files_ending_in(store, endings, &mut hints)?;
+    if hints.is_empty() {
+        return Ok(Some(Outcome::without_figures(
+            CellStatus::Unsupported,
+            "no hint files were there when it was killed: give more --records",
+        )));
     }
+    for path in &hints {
+        if damage {
+            flip_bytes(path).map_err(Failure::io("damage", path))?;
+        } else {
+            fs::remove_file(path).map_err(Failure::io("remove", path))?;
+        }
+    }
+    Ok(None)
 }
 
 fn progress_of(progress: &mut impl FnMut(&Message)) -> impl FnMut(&Message) {
@@ -217,9 +218,18 @@ mod tests {
             fs::write(dir.path().join(name), b"x").unwrap();
         }
         fs::write(dir.path().join("empty.hint"), b"").unwrap();
-        let mut found = Vec::new();
-        files_ending_in(dir.path(), &[".hint"], &mut found).unwrap();
-        found.sort();
-        assert_eq!(found, [dir.path().join("1.hint"), dir.path().join("below/2.hint")]);
+        let read = |name: &str| fs::read(dir.path().join(name)).ok();
+        let meddle = |ending| meddle(dir.path(), &[".hint"], ending).unwrap();
+        assert!(meddle(RecoveryEnding::Kill).is_none());
+        assert_eq!(read("1.hint"), Some(b"x".to_vec()));
+        assert!(meddle(RecoveryEnding::KillDamagedHints).is_none());
+        assert_eq!(read("below/2.hint"), Some(vec![!b'x']));
+        assert!(meddle(RecoveryEnding::KillWithoutHints).is_none());
+        assert_eq!((read("1.hint"), read("below/2.hint")), (None, None));
+        assert_eq!((read("1.data"), read("hint")), (Some(b"x".to_vec()), Some(b"x".to_vec())));
+        for ending in [RecoveryEnding::KillWithoutHints, RecoveryEnding::KillDamagedHints] {
+            let outcome = meddle(ending).unwrap();
+            assert_eq!(outcome.status, CellStatus::Unsupported, "it was quietly only killed");
+        }
     }
 }

@@ -94,9 +94,8 @@ fn read(path: &Path) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
     let mut map = BTreeMap::new();
     let mut rest = bytes.as_slice();
     while let Some((lengths, behind)) = rest.split_first_chunk::<8>() {
-        let [a, b, c, d, e, f, g, h] = *lengths;
-        let key_len = u32::from_le_bytes([a, b, c, d]) as usize;
-        let value_len = u32::from_le_bytes([e, f, g, h]) as usize;
+        let length = |at: usize| u32::from_le_bytes(lengths[at..at + 4].try_into().unwrap());
+        let (key_len, value_len) = (length(0) as usize, length(4) as usize);
         let Some((record, behind)) = behind.split_at_checked(key_len + value_len) else { break };
         map.insert(record[..key_len].to_vec(), record[key_len..].to_vec());
         rest = behind;

@@ -88,6 +88,9 @@ impl Schedule<'_> {
         random: &mut Xoshiro256PlusPlus,
     ) -> Result<()> {
         let spec = &data_set.workloads[0];
+        if trial == 1 {
+            self.noop(&data_set.load_name, spec, Phase::Load)?;
+        }
         let mut engines: Vec<&PlannedEngine<'_>> = self.plan.engines.iter().collect();
         engines.shuffle(random);
         let mut templates: HashMap<&str, Template> = HashMap::new();
