@@ -175,6 +175,10 @@ pub(crate) struct RecoverArguments {
     )]
     pub(crate) cache: Vec<CacheArgument>,
 
+    /// Longest time to wait after reopening until reads come at 90 % of the rate before.
+    #[arg(long, value_parser = positive_duration, default_value = "20s", value_name = "TIME", allow_hyphen_values = true)]
+    pub(crate) reads_wait: Duration,
+
     /// Client threads.
     #[arg(long, value_parser = positive_u32, default_value = "1", value_name = "N", allow_hyphen_values = true)]
     pub(crate) threads: u32,

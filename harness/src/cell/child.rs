@@ -158,10 +158,10 @@ fn work(
             engine.close()?;
             Ok(Outcome::well())
         }
-        Task::Reopen { acknowledgements, written_s, scenario } => {
+        Task::Reopen { acknowledgements, written_s, scenario, reads_wait } => {
             let acknowledgements = &Acknowledgements::open(acknowledgements, job.threads)?;
-            let left =
-                recovery::Left { acknowledgements, written_s: *written_s, scenario: *scenario };
+            let (written_s, scenario, reads_wait) = (*written_s, *scenario, *reads_wait);
+            let left = recovery::Left { acknowledgements, written_s, scenario, reads_wait };
             recovery::reopen(job, adapter, &workload, &left, interrupted, tell)
         }
         Task::MarkedPuts { puts } => {

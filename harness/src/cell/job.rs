@@ -103,6 +103,8 @@ pub(crate) enum Task {
         written_s: f64,
         /// How it left the store, and whether its pages are to be dropped.
         scenario: RecoveryScenario,
+        /// How long reads may take to come at the rate that they had before, where it was taken.
+        reads_wait: Duration,
     },
     /// Put records into an empty store on one thread, each between two system calls that a tracer recognises.
     MarkedPuts {

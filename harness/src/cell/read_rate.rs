@@ -23,8 +23,6 @@ const WINDOW_BINS: usize = 10;
 const BEFORE: Duration = Duration::from_secs(1);
 /// Tenths of a second at its beginning that do not count.
 const WARM_UP_WINDOWS: usize = 3;
-/// Longest time to wait until the rate comes back.
-const AFTERWARDS_AT_MOST: Duration = Duration::from_secs(20);
 /// Share of the rate before that counts as recovered.
 const RECOVERED: f64 = 0.9;
 
@@ -54,11 +52,11 @@ impl Reads<'_> {
         Ok(median as f64 / window_s())
     }
 
-    /// Time from the first read until reads come at 90 % of a rate; none if they do not within 20 seconds.
-    pub(crate) fn time_to(&self, rate_per_s: f64) -> Result<Option<Duration>> {
+    /// Time from the first read until reads come at 90 % of a rate; none if they do not within `at_most`.
+    pub(crate) fn time_to(&self, rate_per_s: f64, at_most: Duration) -> Result<Option<Duration>> {
         let wanted = (RECOVERED * rate_per_s * window_s()).ceil().max(1.0) as u64;
         let reached = |bins: &[u64]| first_window(bins, wanted).is_some();
-        let bins = self.count(AFTERWARDS_AT_MOST, &reached)?;
+        let bins = self.count(at_most, &reached)?;
         Ok(first_window(&bins, wanted).map(|first| BIN * first as u32))
     }
 

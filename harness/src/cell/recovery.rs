@@ -10,7 +10,7 @@
 //! 4. It closes the store cleanly and opens it once more, timed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kvdyno_engines::{Durability, Engine};
 use kvdyno_reports::{CellStatus, PageCache, Recovery, RecoveryEnding, RecoveryScenario};
@@ -148,6 +148,8 @@ pub(crate) struct Left<'a> {
     pub(crate) written_s: f64,
     /// How it ended, and whether the store's pages are to be dropped.
     pub(crate) scenario: RecoveryScenario,
+    /// How long reads may take to come at the rate that they had before, where it was taken.
+    pub(crate) reads_wait: Duration,
 }
 
 impl Left<'_> {
@@ -206,7 +208,9 @@ pub(crate) fn reopen(
             let until_reads_ms = milliseconds_since(began);
             let engine = engine.as_ref();
             let reads = Reads { engine, workload, threads: job.threads, interrupted };
-            reads.time_to(rate)?.map(|time| until_reads_ms + time.as_secs_f64() * 1e3)
+            reads
+                .time_to(rate, left.reads_wait)?
+                .map(|time| until_reads_ms + time.as_secs_f64() * 1e3)
         }
     };
     progress("verifying");

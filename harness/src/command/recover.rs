@@ -117,7 +117,7 @@ fn resolve<'a>(arguments: &RecoverArguments, registry: &'a Registry) -> Result<(
         })
         .collect();
     let plan = Plan { suite: "recover".into(), engines, data_sets, settings, warnings: Vec::new() };
-    Ok((plan, Scenes { scenarios, writes }))
+    Ok((plan, Scenes { scenarios, writes, reads_wait: arguments.reads_wait }))
 }
 
 /// The records of one size.

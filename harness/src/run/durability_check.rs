@@ -159,7 +159,7 @@ impl Checks<'_> {
             hint_files: &[],
             amount: Amount::Writes(writes),
             scenario: RecoveryScenario { ending, page_cache: PageCache::Warm },
-            reads: false,
+            reads_wait: None,
             memory: &memory,
             interrupt: self.interrupt,
             timeout: self.timeout,

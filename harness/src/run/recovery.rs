@@ -41,8 +41,8 @@ pub(crate) struct Experiment<'a> {
     pub(crate) amount: Amount,
     /// How the store is left.
     pub(crate) scenario: RecoveryScenario,
-    /// Whether the rate of reads is taken before, and waited for afterwards.
-    pub(crate) reads: bool,
+    /// Whether the rate of reads is taken before, and for how long it is waited for afterwards.
+    pub(crate) reads_wait: Option<Duration>,
     /// Folder for the memory that is shared with the children.
     pub(crate) memory: &'a Path,
     /// The user's wish to stop.
@@ -69,7 +69,7 @@ impl Experiment<'_> {
             Amount::Writes(writes) => writes,
             Amount::Time(_) => 0,
         };
-        let reads = self.reads;
+        let reads = self.reads_wait.is_some();
         self.job.task = Task::Overwrite { acknowledgements: path.clone(), writes, reads, close };
         let child = ChildProcess::start(&self.job)?;
         let mut written = Duration::ZERO;
@@ -93,7 +93,8 @@ impl Experiment<'_> {
             return Ok(outcome);
         }
         let (scenario, written_s) = (self.scenario, written.as_secs_f64());
-        self.job.task = Task::Reopen { acknowledgements: path, written_s, scenario };
+        let reads_wait = self.reads_wait.unwrap_or_default();
+        self.job.task = Task::Reopen { acknowledgements: path, written_s, scenario, reads_wait };
         let child = ChildProcess::start(&self.job)?;
         Ok(child.wait(self.interrupt, self.timeout, progress))
     }

@@ -10,8 +10,11 @@ const FOUR: &str = "bitcask,lsm,fjall,lmdb";
 
 /// The recovery cells of a run that ended well.
 fn recoveries(dir: &Path, arguments: &[&str]) -> (Vec<Cell>, Vec<String>) {
-    let arguments: Vec<&str> =
-        ["recover", "--out", "out", "--quiet"].iter().chain(arguments).copied().collect();
+    let arguments: Vec<&str> = ["recover", "--out", "out", "--quiet", "--reads-wait", "1s"]
+        .iter()
+        .chain(arguments)
+        .copied()
+        .collect();
     expect_status(dir, &arguments, 0);
     let result = result_in(&dir.join("out"));
     assert_eq!(result.run.status, RunStatus::Complete);

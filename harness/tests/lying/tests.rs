@@ -112,6 +112,8 @@ fn recover_fails() {
     arguments.extend([
         "--written",
         "200%",
+        "--reads-wait",
+        "1s",
         "--scenario",
         "kill",
         "--cache",

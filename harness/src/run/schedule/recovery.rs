@@ -31,7 +31,7 @@ struct Scene<'a> {
     trial: u32,
     scenario: RecoveryScenario,
     amount: Amount,
-    reads: bool,
+    reads_wait: Option<Duration>,
 }
 
 /// What `kvdyno recover` goes through for each data set.
@@ -40,6 +40,8 @@ pub(crate) struct Scenes {
     pub(crate) scenarios: Vec<RecoveryScenario>,
     /// Writes before the store is left, for each data set of the plan.
     pub(crate) writes: Vec<u64>,
+    /// How long reads may take to come at the rate that they had before.
+    pub(crate) reads_wait: Duration,
 }
 
 /// A scenario in a few words.
@@ -104,7 +106,8 @@ impl Schedule<'_> {
             for engine in &engines {
                 // Kills at different points of what an engine does again and again, such as filling a memtable.
                 let amount = Amount::Writes(random.random_range(writes..=writes + writes / 10));
-                let scene = Scene { spec, trial, scenario, amount, reads: true };
+                let reads_wait = Some(scenes.reads_wait);
+                let scene = Scene { spec, trial, scenario, amount, reads_wait };
                 self.scene(engine, &scene, templates.get(engine.adapter.name()))?;
             }
         }
@@ -124,7 +127,7 @@ impl Schedule<'_> {
         written: Duration,
     ) -> Result<()> {
         let amount = Amount::Time(written);
-        let scene = Scene { spec, trial, scenario: KILLED, amount, reads: false };
+        let scene = Scene { spec, trial, scenario: KILLED, amount, reads_wait: None };
         self.scene(engine, &scene, template)
     }
 
@@ -156,7 +159,7 @@ impl Schedule<'_> {
             hint_files: engine.adapter.hint_files(),
             amount: scene.amount,
             scenario,
-            reads: scene.reads,
+            reads_wait: scene.reads_wait,
             memory: &memory,
             interrupt: &self.interrupt,
             timeout: self.cell_timeout,
