@@ -60,6 +60,10 @@ fn dispatch(
     match arguments.command {
         None => dispatch(Arguments::parse_from(["kvdyno", "run"]), registry, command_line),
         Some(Command::Run(arguments)) => command::run::main(&arguments, registry, command_line),
+        Some(Command::Recover(arguments)) => {
+            command::recover::main(&arguments, registry, command_line)
+        }
+        Some(Command::Check(arguments)) => command::check::main(&arguments, registry),
         Some(Command::List(arguments)) => command::list::main(&arguments, registry),
         Some(Command::Report(arguments)) => command::report::main(&arguments),
         Some(Command::Compare(arguments)) => command::compare::main(&arguments),

@@ -37,6 +37,12 @@ pub trait Adapter: Send + Sync {
     /// What the engine can do.
     fn capabilities(&self) -> Capabilities;
 
+    /// How the names of files end that make recovery faster, and that it can do without (hints, checkpoints of an index); none by default. The recovery
+    /// experiment removes and damages them.
+    fn hint_files(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Opens the store in `request.dir`, creating it where it is not there.
     fn open(&self, request: &OpenRequest<'_>) -> kvdyno_engines::Result<Box<dyn Engine>>;
 }
@@ -158,6 +164,25 @@ impl Registry {
         let (adapter, variant) = self.with_variant(name)?;
         let options = Options::layered(adapter, name, variant, typed)?;
         Ok(ResolvedEngine { label: name.to_owned(), adapter, options })
+    }
+
+    /// The engines that were named, or all that store something; with what `--set` says.
+    ///
+    /// # Errors
+    /// As [`resolve_all`](Self::resolve_all).
+    pub fn named_or_persistent(
+        &self,
+        named: &[String],
+        set: &[String],
+    ) -> Result<Vec<ResolvedEngine<'_>>> {
+        let names: Vec<&str> = if named.is_empty() {
+            let persistent = self.adapters().filter(|adapter| adapter.capabilities().persistent);
+            persistent.map(Adapter::name).collect()
+        } else {
+            named.iter().map(String::as_str).collect()
+        };
+        let set = set.iter().map(|text| text.parse()).collect::<Result<_>>()?;
+        self.resolve_all(&names, &EngineSettings { set, ..EngineSettings::default() })
     }
 
     /// The engines of a run, by their full names.

@@ -712,7 +712,7 @@ pub struct Recovery {
     pub store_bytes: u64,
     /// Opening the same store again after a clean close.
     pub reopen_clean_ms: f64,
-    /// From the call that opens the store until reads came at 90 % of the rate that they had before, in any tenth of a second.
+    /// From the call that opens the store until reads came at 90 % of the rate that they had before, in any tenth of a second; none also where they did not in the time that was given.
     #[serde(default)]
     pub to_90_percent_ms: Option<f64>,
     /// Reads per second before the store was left.
@@ -724,4 +724,7 @@ pub struct Recovery {
     /// Bytes that were written since the load, which a log has to give back: key and value bytes of acknowledged writes.
     #[serde(default)]
     pub written_bytes: Option<u64>,
+    /// Share of the store's bytes that were in memory when it was reopened, where that was looked at.
+    #[serde(default)]
+    pub resident_share_before: Option<f64>,
 }

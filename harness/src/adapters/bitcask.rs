@@ -53,6 +53,10 @@ impl crate::registry::Adapter for Adapter {
         bitcask::capabilities()
     }
 
+    fn hint_files(&self) -> &'static [&'static str] {
+        &[".hint"]
+    }
+
     fn open(&self, request: &OpenRequest<'_>) -> Result<Box<dyn Engine>> {
         let options = Options {
             durability: request.durability,

@@ -3,7 +3,7 @@
 use std::io::{BufRead, Write};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kvdyno_engines::Engine;
 use kvdyno_reports::{CellStatus, PageCache};
@@ -12,6 +12,7 @@ use rustix::process::Signal;
 
 use super::acknowledgements::Acknowledgements;
 use super::job::{Job, Message, Outcome, Task};
+use super::marks;
 use super::page_cache;
 use super::phase::Phase;
 use super::recovery;
@@ -135,21 +136,40 @@ fn work(
                 Err(error) => Err(Failure::failed(format!("cannot close the store: {error}"))),
             }
         }
-        Task::WriteUntilKilled { acknowledgements } => {
-            let acknowledgements = Acknowledgements::open(acknowledgements, job.threads)?;
+        Task::Overwrite { acknowledgements, writes, reads, close } => {
+            let acknowledgements = &Acknowledgements::open(acknowledgements, job.threads)?;
             let engine = open(job, adapter)?;
             tell(Message::Progress { stage: "writing".into(), operations_per_s: None, done: None });
-            recovery::write_until_killed(
-                engine.as_ref(),
-                &workload,
-                job.threads,
-                &acknowledgements,
-            )?;
-            Err(Failure::failed("there are no records to overwrite"))
+            let overwriting = recovery::Overwriting {
+                engine: engine.as_ref(),
+                workload: &workload,
+                threads: job.threads,
+                acknowledgements,
+                interrupted,
+            };
+            overwriting.write(*writes, *reads)?;
+            if interrupted.load(Ordering::Relaxed) {
+                let stopped = "stopped by the user";
+                return Ok(Outcome::without_figures(CellStatus::Interrupted, stopped));
+            }
+            if !close {
+                overwriting.write_until_killed()?;
+                return Err(Failure::failed("there are no records to overwrite"));
+            }
+            engine.close()?;
+            Ok(Outcome::well())
         }
-        Task::Reopen { acknowledgements, written_s } => {
-            let acknowledgements = Acknowledgements::open(acknowledgements, job.threads)?;
-            recovery::reopen(job, adapter, &workload, &acknowledgements, *written_s, tell)
+        Task::Reopen { acknowledgements, written_s, scenario, reads_wait } => {
+            let acknowledgements = &Acknowledgements::open(acknowledgements, job.threads)?;
+            let (written_s, scenario, reads_wait) = (*written_s, *scenario, *reads_wait);
+            let left = recovery::Left { acknowledgements, written_s, scenario, reads_wait };
+            recovery::reopen(job, adapter, &workload, &left, interrupted, tell)
+        }
+        Task::MarkedPuts { puts } => {
+            let engine = open(job, adapter)?;
+            marks::put_marked(engine.as_ref(), &workload, *puts)?;
+            engine.close()?;
+            Ok(Outcome::well())
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kvdyno_engines::Durability;
-use kvdyno_reports::{CellStatus, Measurement, PageCache, Recovery};
+use kvdyno_reports::{CellStatus, Measurement, PageCache, Recovery, RecoveryScenario};
 use kvdyno_workloads::WorkloadSpec;
 use serde::{Deserialize, Serialize};
 
@@ -84,17 +84,32 @@ pub(crate) enum Task {
         /// How operations are offered.
         pacing: Pacing,
     },
-    /// Overwrite records until killed, noting each acknowledgement in the file.
-    WriteUntilKilled {
+    /// Overwrite records, noting each acknowledgement in the file.
+    Overwrite {
         /// Shared memory for the acknowledgements.
         acknowledgements: PathBuf,
+        /// Writes over all threads; then the file says so.
+        writes: u64,
+        /// Whether the rate of reads is taken then.
+        reads: bool,
+        /// Close the store after that; otherwise write on until killed.
+        close: bool,
     },
-    /// Reopen the store that a killed child left, and look for every acknowledged write.
+    /// Reopen the store that an overwriting child left, and look for every acknowledged write.
     Reopen {
         /// Shared memory with the acknowledgements.
         acknowledgements: PathBuf,
-        /// How long the killed child had written.
+        /// How long the child had written.
         written_s: f64,
+        /// How it left the store, and whether its pages are to be dropped.
+        scenario: RecoveryScenario,
+        /// How long reads may take to come at the rate that they had before, where it was taken.
+        reads_wait: Duration,
+    },
+    /// Put records into an empty store on one thread, each between two system calls that a tracer recognises.
+    MarkedPuts {
+        /// How many.
+        puts: u64,
     },
 }
 
@@ -167,6 +182,17 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// A good end without figures.
+    pub(crate) fn well() -> Self {
+        Self {
+            status: CellStatus::Ok,
+            error: None,
+            measurement: None,
+            recovery: None,
+            loaded_bytes: None,
+        }
+    }
+
     /// An end without figures.
     pub(crate) fn without_figures(status: CellStatus, error: impl Into<String>) -> Self {
         Self {

@@ -9,7 +9,9 @@
 //! - [`drive`]: all threads at work; [`collector`] adds up what they record, [`sampler`] looks at process and machine once a second.
 //! - [`phase`]: load and run, around the loops: warm-up, measure, settle, check. [`rates`]: after it, a sweep or search over offered rates.
 //! - [`figures`]: what is computed from counters before and after.
-//! - [`recovery`]: writing until killed, and reopening.
+//! - [`recovery`]: overwriting until closed or killed, and reopening. [`read_rate`] tells when reads are as quick as before, [`acknowledgements`]
+//!   what was promised.
+//! - [`marks`]: writes between system calls that a tracer recognises.
 //! - [`page_cache`]: dropping a store's pages, and seeing which of them are in memory.
 //! - [`observe`]: what the kernel knows about this process, its store and its device.
 
@@ -23,12 +25,14 @@ pub(crate) mod driver;
 pub(crate) mod figures;
 mod items;
 pub(crate) mod job;
+pub(crate) mod marks;
 pub(crate) mod observe;
 mod pace;
 pub(crate) mod pacing;
 pub(crate) mod page_cache;
 pub(crate) mod phase;
 mod rates;
+pub(crate) mod read_rate;
 pub(crate) mod recorder;
 pub(crate) mod recovery;
 mod sampler;

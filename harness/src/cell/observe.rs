@@ -96,6 +96,8 @@ pub(crate) struct DeviceUse {
     pub(crate) read_bytes: u64,
     /// Bytes written to it.
     pub(crate) written_bytes: u64,
+    /// Flushes of its write cache; none before Linux 5.5.
+    pub(crate) flushes: Option<u64>,
 }
 
 impl Device {
@@ -117,8 +119,12 @@ impl Device {
     /// Reads the device's counters; what is still pending in the page cache is not in them.
     pub(crate) fn usage(&self) -> Option<DeviceUse> {
         let text = fs::read_to_string(&self.stat).ok()?;
-        // Documentation/block/stat.rst: fields 3 and 7 count sectors of 512 bytes read and written.
+        // Documentation/block/stat.rst: fields 3 and 7 count sectors of 512 bytes read and written, field 16 flushes.
         let field = |index: usize| text.split_whitespace().nth(index)?.parse::<u64>().ok();
-        Some(DeviceUse { read_bytes: field(2)? * 512, written_bytes: field(6)? * 512 })
+        Some(DeviceUse {
+            read_bytes: field(2)? * 512,
+            written_bytes: field(6)? * 512,
+            flushes: field(15),
+        })
     }
 }

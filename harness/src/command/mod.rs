@@ -1,6 +1,8 @@
 //! One file a command.
 
+pub(crate) mod check;
 pub(crate) mod compare;
 pub(crate) mod list;
+pub(crate) mod recover;
 pub(crate) mod report;
 pub(crate) mod run;

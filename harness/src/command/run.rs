@@ -52,7 +52,7 @@ pub(crate) fn main(
     }
     output.write(&result)?;
     let cell_timeout = arguments.cell_timeout;
-    let schedule = Schedule {
+    let mut schedule = Schedule {
         plan: &plan,
         registry,
         stores: &stores,
@@ -71,17 +71,20 @@ pub(crate) fn main(
         );
         Failure { message, ..failure }
     };
+    if arguments.check_durability {
+        schedule.check_durability()?;
+    }
     let result = schedule.run().map_err(kept)?;
     drop(stores);
     let report = write_report(std::slice::from_ref(&result), output.dir());
     let written =
         report.map_err(|error| Failure::failed(format!("the results are kept, but {error}")))?;
-    print(arguments, &result, &output, written.len())?;
+    print(arguments.quiet, arguments.json, &result, &output, written.len())?;
     Ok(status_of(&result))
 }
 
 /// The result file before the first cell.
-fn describe(
+pub(super) fn describe(
     plan: &Plan<'_>,
     stores: &Stores,
     id: String,
@@ -171,16 +174,18 @@ fn workload_info(spec: &WorkloadSpec, seed: u64) -> Result<WorkloadInfo> {
     })
 }
 
-fn print(
-    arguments: &RunArguments,
+/// Prints the table, or the result file, or nothing.
+pub(super) fn print(
+    quiet: bool,
+    json: bool,
     result: &ResultFile,
     output: &Output,
     files: usize,
 ) -> Result<()> {
-    if arguments.quiet {
+    if quiet {
         return Ok(());
     }
-    if arguments.json {
+    if json {
         return crate::print(&result.to_json());
     }
     let terminal = std::io::stdout().is_terminal();
@@ -196,9 +201,12 @@ fn print(
 }
 
 /// Where several things went wrong, wrong data comes first, then failures.
-fn status_of(result: &ResultFile) -> ExitStatus {
+pub(super) fn status_of(result: &ResultFile) -> ExitStatus {
     let any = |wanted: &[CellStatus]| result.cells.iter().any(|cell| wanted.contains(&cell.status));
-    if any(&[CellStatus::WrongData, CellStatus::LostWrite]) {
+    let broken_class = result.engines.iter().any(|engine| {
+        engine.durability_check.as_ref().is_some_and(|check| check.kept == Some(false))
+    });
+    if broken_class || any(&[CellStatus::WrongData, CellStatus::LostWrite]) {
         ExitStatus::WrongData
     } else if result.run.status == RunStatus::Interrupted {
         ExitStatus::Interrupted

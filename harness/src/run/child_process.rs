@@ -19,6 +19,8 @@ use crate::failure::{Failure, Result};
 
 /// How often the parent looks whether the user wants to stop.
 const POLL: Duration = Duration::from_millis(50);
+/// How often the parent looks whether a child is to be killed.
+const DUE_POLL: Duration = Duration::from_millis(2);
 /// How long a child that was asked to stop may take to settle and to tell.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -34,11 +36,15 @@ pub(crate) struct ChildProcess {
 impl ChildProcess {
     /// Starts a child on a job.
     pub(crate) fn start(job: &Job) -> Result<Self> {
-        let line = serde_json::to_string(job).map_err(|error| {
-            Failure::failed(format!("cannot describe the cell to its process: {error}"))
-        })?;
+        let mut process = Self::spawn(job.memory_limit_bytes)?;
+        process.send(job)?;
+        Ok(process)
+    }
+
+    /// Starts a child that waits for its job, which has this much memory.
+    pub(crate) fn spawn(memory_limit_bytes: Option<u64>) -> Result<Self> {
         let failed = |error| Failure::failed(format!("cannot start the cell's process: {error}"));
-        let memory = job.memory_limit_bytes.map(MemoryGroup::create).transpose()?;
+        let memory = memory_limit_bytes.map(MemoryGroup::create).transpose()?;
         // Also right when the program's file has been replaced since it was started.
         let mut child = Command::new("/proc/self/exe")
             .arg0("kvdyno")
@@ -62,25 +68,37 @@ impl ChildProcess {
         }
         let stderr = child.stderr.take();
         let last_words = std::thread::spawn(move || stderr.map(last_line).unwrap_or_default());
-        // If the child is dead already, its end is noticed below.
-        if let Some(stdin) = &mut child.stdin {
-            let _ = writeln!(stdin, "{line}");
-        }
         Ok(Self { child, memory, messages, last_words })
     }
 
-    /// Waits until the child says that it has begun to write; then lets it go on for `duration`, and kills it. Returns an outcome if it ended by itself.
-    pub(crate) fn kill_after(
+    /// Gives it its job.
+    pub(crate) fn send(&mut self, job: &Job) -> Result<()> {
+        let line = serde_json::to_string(job).map_err(|error| {
+            Failure::failed(format!("cannot describe the cell to its process: {error}"))
+        })?;
+        // If the child is dead already, its end is noticed by whoever waits for it.
+        if let Some(stdin) = &mut self.child.stdin {
+            let _ = writeln!(stdin, "{line}");
+        }
+        Ok(())
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until the child says that it has begun, and from then on until it is due; then kills it. Returns an outcome if it ended by itself.
+    pub(crate) fn kill_when(
         mut self,
-        duration: Duration,
+        mut due: impl FnMut() -> bool,
         interrupt: &Interrupt,
         timeout: Duration,
     ) -> Option<Outcome> {
         let started = Instant::now();
-        let mut deadline = None;
+        let mut begun = false;
         loop {
-            let now = Instant::now();
-            if deadline.is_some_and(|deadline| now >= deadline) {
+            if begun && due() {
                 self.kill();
                 return None;
             }
@@ -95,9 +113,8 @@ impl ChildProcess {
                 self.kill();
                 return Some(timed_out(timeout));
             }
-            let wait = deadline.map_or(POLL, |deadline| deadline - now).min(POLL);
-            match self.messages.recv_timeout(wait) {
-                Ok(Message::Progress { .. }) => deadline = Some(Instant::now() + duration),
+            match self.messages.recv_timeout(if begun { DUE_POLL } else { POLL }) {
+                Ok(Message::Progress { .. }) => begun = true,
                 Ok(Message::Ended(outcome)) => {
                     self.kill();
                     return Some(*outcome);
@@ -148,7 +165,8 @@ impl ChildProcess {
         }
     }
 
-    fn kill(&mut self) {
+    /// Kills it, and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

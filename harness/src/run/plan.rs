@@ -19,7 +19,7 @@ use crate::registry::{Adapter, Registry, ResolvedEngine};
 /// A larger file is none that somebody wrote by hand.
 const PROPERTY_FILE_BYTES_MAX: u64 = 1 << 20;
 /// More records or operations than this are taken for a slip of the finger.
-const COUNT_MAX: u64 = 1_000_000_000_000;
+pub(crate) const COUNT_MAX: u64 = 1_000_000_000_000;
 
 /// A run, resolved.
 pub(crate) struct Plan<'a> {
@@ -73,6 +73,27 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// Those of recovery experiments, which run no operations of workloads.
+    pub(crate) fn of_recovery(
+        durability: Durability,
+        threads: u32,
+        trials: u32,
+        seed: u64,
+    ) -> Self {
+        Self {
+            durability,
+            threads,
+            trials,
+            seed,
+            verify: Verify::Content,
+            limit: None,
+            warm_up: None,
+            pacing: Pacing::Closed,
+            page_cache: PageCache::Warm,
+            memory_limit_bytes: None,
+        }
+    }
+
     /// Length of the measured phase of a workload.
     pub(crate) fn limit_of(&self, spec: &WorkloadSpec) -> Limit {
         self.limit.unwrap_or(Limit::Operations(spec.operations))
@@ -261,7 +282,7 @@ fn adjust(
     spec.validate().map_err(|error| Failure::usage(error.to_string()))
 }
 
-fn at_most(max: u64, flag: &str, value: u64) -> Result<u64> {
+pub(crate) fn at_most(max: u64, flag: &str, value: u64) -> Result<u64> {
     if value > max {
         return Err(Failure::usage(format!("{flag} {value}: at most {max} is possible")));
     }

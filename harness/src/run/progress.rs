@@ -116,9 +116,12 @@ fn in_short(cell: &Cell) -> String {
             .map_or_else(|| status.to_owned(), |error| format!("{status}: {error}"));
     }
     if let Some(recovery) = &cell.recovery {
+        let back = recovery
+            .to_90_percent_ms
+            .map_or_else(String::new, |ms| format!(", 90 % of the read rate after {ms:.1} ms"));
         return format!(
-            "open {:.1} ms after kill -9, {} records verified",
-            recovery.open_ms, recovery.records_verified
+            "open {:.1} ms, first read {:.1} ms{back}, {} records verified",
+            recovery.open_ms, recovery.first_read_ms, recovery.records_verified
         );
     }
     cell.measurement.as_ref().map_or_else(String::new, |figures| {

@@ -7,6 +7,9 @@
 //!
 //! Before the first engine loads or runs, `noop` does: what that costs is the harness's own.
 
+mod durability;
+pub(crate) mod recovery;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -24,8 +27,6 @@ use super::output::Output;
 use super::plan::{DataSet, Plan, lacking};
 use super::progress::Progress;
 use super::stores::Stores;
-use super::suite::RECOVERY;
-use crate::cell::acknowledgements::Acknowledgements;
 use crate::cell::job::{Job, Limit, Outcome, Task};
 use crate::cell::pacing::Pacing;
 use crate::failure::Result;
@@ -122,13 +123,8 @@ impl Schedule<'_> {
             shuffled(&mut engines);
             for engine in &engines {
                 let written = random.random_range(WRITES_BEFORE_KILL..2 * WRITES_BEFORE_KILL);
-                self.recovery(
-                    engine,
-                    &data_set.workloads[0],
-                    trial,
-                    templates.get(engine.label.as_str()),
-                    written,
-                )?;
+                let template = templates.get(engine.label.as_str());
+                self.recovery(engine, &data_set.workloads[0], trial, template, written)?;
             }
         }
         for template in templates.into_values() {
@@ -239,49 +235,6 @@ impl Schedule<'_> {
         if !only_reads {
             self.stores.remove(&store);
         }
-        self.record(cell)
-    }
-
-    fn recovery(
-        &mut self,
-        engine: &ResolvedEngine<'_>,
-        spec: &WorkloadSpec,
-        trial: u32,
-        template: Option<&Template>,
-        written: Duration,
-    ) -> Result<()> {
-        let cell = self.cell(engine, RECOVERY, spec, trial, Phase::Recover);
-        if !engine.adapter.capabilities().persistent {
-            return self.record_unsupported(cell, "nothing is stored".into());
-        }
-        if let Some(reason) =
-            self.not_supported(engine, spec, &[EngineOperation::Put, EngineOperation::Get])
-        {
-            return self.record_unsupported(cell, reason);
-        }
-        let Some(template) = template else { return self.record_unloaded(cell) };
-        let name = format!("{}-recovery", engine.label);
-        let Some(store) = self.prepare(&cell, |stores| stores.copy(&template.store, &name))? else {
-            return Ok(());
-        };
-        let memory = self.stores.create("acknowledgements")?;
-        let acknowledgements = memory.join("counters");
-        Acknowledgements::create(&acknowledgements, self.plan.settings.threads)?;
-        let label = label(&cell);
-        self.progress.begin(&format!("{label}: writing until killed"));
-        let write = Task::WriteUntilKilled { acknowledgements: acknowledgements.clone() };
-        let job = self.job(engine, spec, store.clone(), template.loaded_bytes, write);
-        let ended =
-            ChildProcess::start(&job)?.kill_after(written, &self.interrupt, self.cell_timeout);
-        let cell = if let Some(outcome) = ended {
-            with_outcome(cell, outcome).0
-        } else {
-            let reopen = Task::Reopen { acknowledgements, written_s: written.as_secs_f64() };
-            let job = self.job(engine, spec, store.clone(), template.loaded_bytes, reopen);
-            self.execute(cell, &job)?.0
-        };
-        self.stores.remove(&store);
-        self.stores.remove(&memory);
         self.record(cell)
     }
 
@@ -472,7 +425,10 @@ fn with_outcome(cell: Cell, outcome: Outcome) -> (Cell, Outcome) {
 
 /// A cell's name for people.
 fn label(cell: &Cell) -> String {
-    format!("{} · {} · trial {}", cell.workload, cell.engine, cell.trial)
+    let scenario = cell.scenario.map_or_else(String::new, |scenario| {
+        format!(" · {} records, {}", cell.records, recovery::in_short(scenario))
+    });
+    format!("{}{scenario} · {} · trial {}", cell.workload, cell.engine, cell.trial)
 }
 
 /// The class as the result file names it.

@@ -86,6 +86,28 @@ fn counts_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn recoveries_and_checks_that_make_no_sense_are_refused() {
+    refuses(&["recover", "--records", "0"], 2, &["--records", "at least 1"]);
+    refuses(&["recover", "--records", "1k,1000"], 2, &["--records", "1000", "twice"]);
+    refuses(&["recover", "--written", "0"], 2, &["--written", "64MiB"]);
+    refuses(&["recover", "--written", "-5%"], 2, &["--written", "50%"]);
+    refuses(&["recover", "--written", "much"], 2, &["--written", "share of the data"]);
+    refuses(&["recover", "--scenario", "crash"], 2, &["--scenario", "crash", "hints-missing"]);
+    refuses(&["recover", "--scenario", "kill,kill"], 2, &["--scenario", "kill", "twice"]);
+    refuses(&["recover", "--cache", "tepid"], 2, &["--cache", "tepid", "warm, cold"]);
+    refuses(&["recover", "--engine", "bitkask"], 2, &["did you mean 'bitcask'"]);
+    refuses(&["recover", "--threads", "1000"], 2, &["--threads 1000", "64"]);
+    refuses(&["recover", "--value-size", "99999999999"], 2, &["--value-size"]);
+    refuses(&["recover", "--records", "999G"], 1, &["GiB free", "--records"]);
+    refuses(&["recover", "--set", "lsm.memtable_mb=1"], 2, &["did you mean 'memtable_mib'"]);
+    refuses(&["recover", "--out", "folder"], 2, &["--out folder", "not empty"]);
+    refuses(&["check", "--durability", "fsync"], 2, &["fsync", "buffered, os, sync"]);
+    refuses(&["check", "--rounds", "0"], 2, &["--rounds", "at least 1"]);
+    refuses(&["check", "--engine", "lsm,lsm"], 2, &["twice"]);
+    refuses(&["check", "--dir", "folder"], 2, &["--dir folder", "did not make"]);
+}
+
+#[test]
 fn property_files_are_refused_by_line_and_key() {
     refuses(&["run", "syntax"], 2, &["syntax:3"]);
     refuses(&["run", "number"], 2, &["number:1", "recordcount", "ten"]);

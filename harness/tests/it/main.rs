@@ -5,5 +5,6 @@
 mod adapters;
 mod bad_input;
 mod program;
+mod recovering;
 mod runs;
 mod stopping;

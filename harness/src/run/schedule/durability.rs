@@ -1,0 +1,45 @@
+//! The durability checks before the first cell of a run.
+
+use super::Schedule;
+use crate::failure::Result;
+use crate::run::durability_check::{Checks, Verdict};
+
+impl Schedule<'_> {
+    /// Checks the class of the run on every engine, and puts what was seen into the result. A class that is broken does not end the run; its exit status tells.
+    ///
+    /// # Errors
+    /// If processes cannot be started, or results not be written.
+    pub(crate) fn check_durability(&mut self) -> Result<()> {
+        let durability = self.plan.settings.durability;
+        let checks = Checks {
+            stores: self.stores,
+            interrupt: &self.interrupt,
+            timeout: self.cell_timeout,
+            rounds: 1,
+        };
+        for engine in &self.plan.engines {
+            if self.interrupt.requested() {
+                break;
+            }
+            let name = engine.adapter.name();
+            self.progress.begin(&format!("durability check · {name}"));
+            let (verdict, check) = checks.check(engine, durability)?;
+            let said = match verdict {
+                Verdict::Kept | Verdict::Skipped => None,
+                Verdict::Broken => Some("does not keep"),
+                Verdict::Unknown => Some("could not be checked for"),
+            };
+            if let Some(said) = said {
+                let warning = format!("{name} {said} class {durability}: {}", check.note);
+                self.progress.note(&format!("note: {warning}"));
+                self.result.run.warnings.push(warning);
+            } else {
+                self.progress.note(&format!("{name}, class {durability}: {}", check.note));
+            }
+            if let Some(info) = self.result.engines.iter_mut().find(|info| info.name == name) {
+                info.durability_check = Some(check);
+            }
+        }
+        self.write()
+    }
+}
