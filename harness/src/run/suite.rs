@@ -358,15 +358,18 @@ fn lay<T>(
 
 /// One line about what is wrong: file, line, what stands there, and what was expected.
 fn explain(origin: &Origin, error: &toml::de::Error) -> Failure {
-    let message = error.message().replace('\n', "; ");
-    let message = unknown_key(&message).unwrap_or(message);
+    let message = error
+        .message()
+        .replace('\n', "; ")
+        .replace("expected a sequence", "expected a list, in brackets");
+    let message = unknown_key(&message).unwrap_or_else(|| message.replace('`', "'"));
     let Some(span) = error.span() else {
         return Failure::usage(format!("{}: {message}", origin.label));
     };
     let line = origin.line_of(span.start);
     let shown: String =
         origin.text.lines().nth(line - 1).unwrap_or_default().trim().chars().take(60).collect();
-    let shown = shown.escape_debug();
+    let shown = shown.replace(char::is_control, " ");
     Failure::usage(format!("{}:{line}: in '{shown}': {message}", origin.label))
 }
 

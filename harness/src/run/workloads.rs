@@ -111,6 +111,11 @@ impl Steps {
             } else {
                 "no workload and no file"
             };
+            if SUITES.iter().any(|(suite, _)| *suite == name) {
+                return Err(Failure::usage(format!(
+                    "'{name}' is a suite, and a suite names workloads: 'kvdyno list suites {name}' shows them"
+                )));
+            }
             return Err(Failure::usage(format!(
                 "'{}' is {what}{hint} ('kvdyno list' shows what there is)",
                 name.escape_debug()
@@ -150,14 +155,13 @@ impl Steps {
     }
 }
 
-/// A failure with the place where its cause stands before it.
+/// A failure with the place where its cause stands before it, unless it names a place of its own in the same file.
 pub(crate) fn at(place: &str, failure: Failure) -> Failure {
-    let message = if failure.message.starts_with(place) {
-        failure.message
-    } else {
-        format!("{place}{}", failure.message)
-    };
-    Failure { message, ..failure }
+    let file = place.split_inclusive(':').next().unwrap_or_default();
+    if !file.is_empty() && failure.message.starts_with(file) {
+        return failure;
+    }
+    Failure { message: format!("{place}{}", failure.message), ..failure }
 }
 
 impl Suite {

@@ -7,3 +7,4 @@ mod bad_input;
 mod program;
 mod runs;
 mod stopping;
+mod suites;
