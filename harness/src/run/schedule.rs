@@ -531,7 +531,8 @@ impl Schedule<'_> {
             label.push_str(&format!(" · {}", format!("{:?}", cell.durability).to_lowercase()));
         }
         if conditions.iter().any(|other| other.threads != conditions[0].threads) {
-            label.push_str(&format!(" · {} threads", cell.threads));
+            let plural = if cell.threads == 1 { "" } else { "s" };
+            label.push_str(&format!(" · {} thread{plural}", cell.threads));
         }
         if plan.settings.trials > 1 {
             label.push_str(&format!(" · trial {}", cell.trial));
