@@ -38,6 +38,7 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct RunArguments {
     /// A suite or suite file (.toml), workloads, YCSB property files, 'recovery', 'reload' [default: quick].
     ///

@@ -192,12 +192,10 @@ fn check_chain(workloads: &[WorkloadSpec]) -> Result<()> {
     let does = |spec: &WorkloadSpec, kinds: &[OperationKind]| {
         spec.operation_kinds().iter().any(|kind| kinds.contains(kind))
     };
-    let inserts = |spec: &&WorkloadSpec| {
-        does(spec, &[OperationKind::Insert, OperationKind::InsertExpiring])
-    };
-    let removes = |spec: &&WorkloadSpec| {
-        does(spec, &[OperationKind::Delete, OperationKind::DeleteRange])
-    };
+    let inserts =
+        |spec: &&WorkloadSpec| does(spec, &[OperationKind::Insert, OperationKind::InsertExpiring]);
+    let removes =
+        |spec: &&WorkloadSpec| does(spec, &[OperationKind::Delete, OperationKind::DeleteRange]);
     let mut inserting = workloads.iter().filter(inserts);
     if let (Some(first), Some(second)) = (inserting.next(), inserting.next()) {
         return Err(Failure::usage(format!(

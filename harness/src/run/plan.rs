@@ -20,7 +20,7 @@ use crate::registry::{Adapter, Options, Registry};
 /// A larger matrix is a slip of the finger: at ten seconds a cell it takes more than a day.
 const CELLS_MAX: u128 = 10_000;
 /// Longest time for a cell unless said.
-const CELL_TIMEOUT: Duration = Duration::from_secs(3600);
+const CELL_TIMEOUT: Duration = Duration::from_hours(1);
 /// Seed unless said.
 const SEED: u64 = 42;
 
@@ -168,7 +168,7 @@ impl<'a> Plan<'a> {
         let engines = engines(arguments, &suite, registry)?;
         check_size(&suite, engines.len(), &steps)?;
         let settings = Settings::of(&suite)?;
-        let data_sets = data_sets(steps.steps, &suite, settings.stores, settings.seed)?;
+        let data_sets = data_sets(steps.named, &suite, settings.stores, settings.seed)?;
         let conditions = conditions(&suite, &data_sets)?;
         let cell_timeout = suite.cell_timeout.unwrap_or(CELL_TIMEOUT);
         check_timeout(&suite, cell_timeout)?;
@@ -218,7 +218,7 @@ fn choose(names: &[String]) -> Result<(Suite, Steps)> {
         steps.add_suite(&suite)?;
         chosen = Some((name, suite));
     }
-    if steps.steps.is_empty() {
+    if steps.named.is_empty() {
         let (name, _) = chosen.unwrap_or_default();
         return Err(Failure::usage(format!(
             "{name} names no workloads: add workloads = [\"ycsb-a\"] to it, or name them on the command line"
@@ -229,7 +229,7 @@ fn choose(names: &[String]) -> Result<(Suite, Steps)> {
 
 /// A matrix that nobody can have meant is refused, before it is built.
 fn check_size(suite: &Suite, engines: usize, steps: &Steps) -> Result<()> {
-    let workloads = steps.steps.iter().filter(|step| !matches!(step, Step::Reload)).count();
+    let workloads = steps.named.iter().filter(|step| !matches!(step, Step::Reload)).count();
     let sizes = |values: &Option<Vec<u64>>| values.as_ref().map_or(1, Vec::len);
     let (records, values) = (sizes(&suite.records), sizes(&suite.value_size));
     let threads = suite.threads.as_ref().map_or(1, Vec::len);
@@ -244,10 +244,10 @@ fn check_size(suite: &Suite, engines: usize, steps: &Steps) -> Result<()> {
         )));
     }
     for (key, twice) in [
-        ("records", twice(&suite.records)),
-        ("value_size", twice(&suite.value_size)),
-        ("threads", twice(&suite.threads)),
-        ("durability", twice(&suite.durability)),
+        ("records", twice(suite.records.as_ref())),
+        ("value_size", twice(suite.value_size.as_ref())),
+        ("threads", twice(suite.threads.as_ref())),
+        ("durability", twice(suite.durability.as_ref())),
     ] {
         if let Some(value) = twice {
             return Err(Failure::usage(format!(
@@ -261,8 +261,8 @@ fn check_size(suite: &Suite, engines: usize, steps: &Steps) -> Result<()> {
 }
 
 /// The first value that a list holds twice, as text.
-fn twice<T: PartialEq + std::fmt::Debug>(values: &Option<Vec<T>>) -> Option<String> {
-    let values = values.as_deref().unwrap_or_default();
+fn twice<T: PartialEq + std::fmt::Debug>(values: Option<&Vec<T>>) -> Option<String> {
+    let values = values.map_or(&[][..], Vec::as_slice);
     let found = values.iter().enumerate().find(|(index, value)| values[..*index].contains(value));
     found.map(|(_, value)| format!("{value:?}"))
 }

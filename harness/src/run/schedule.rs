@@ -230,9 +230,7 @@ impl Schedule<'_> {
             }
             self.progress
                 .note(&format!("{}: loading again for the cells that are left", self.label(&cell)));
-        } else if let Some(reason) =
-            self.not_supported(engine, spec, point, &[EngineOperation::Put])
-        {
+        } else if let Some(reason) = not_supported(engine, spec, point, &[EngineOperation::Put]) {
             self.record_unsupported(cell, reason)?;
             return Ok(None);
         }
@@ -266,7 +264,7 @@ impl Schedule<'_> {
         if self.has_ended(&cell) {
             return Ok(());
         }
-        if let Some(reason) = self.not_supported(engine, spec, point, &[]) {
+        if let Some(reason) = not_supported(engine, spec, point, &[]) {
             return self.record_unsupported(cell, reason);
         }
         let Some(template) = template else { return self.record_unloaded(cell) };
@@ -298,7 +296,7 @@ impl Schedule<'_> {
         stores: &mut Templates,
     ) -> Result<()> {
         let cell = self.cell(engine, &spec.name, spec, point, Phase::Run);
-        if let Some(reason) = self.not_supported(engine, spec, point, &[]) {
+        if let Some(reason) = not_supported(engine, spec, point, &[]) {
             return self.record_unsupported(cell, reason);
         }
         if self.has_ended(&cell) && !self.has_ended_well(&cell) {
@@ -344,7 +342,7 @@ impl Schedule<'_> {
             return self.record_unsupported(cell, "nothing is stored".into());
         }
         if let Some(reason) =
-            self.not_supported(engine, spec, point, &[EngineOperation::Put, EngineOperation::Get])
+            not_supported(engine, spec, point, &[EngineOperation::Put, EngineOperation::Get])
         {
             return self.record_unsupported(cell, reason);
         }
@@ -457,42 +455,6 @@ impl Schedule<'_> {
             measurement: None,
             recovery: None,
         }
-    }
-
-    /// Why the engine cannot do the workload, or one of the operations.
-    fn not_supported(
-        &self,
-        engine: &PlannedEngine<'_>,
-        spec: &WorkloadSpec,
-        point: Point,
-        operations: &[EngineOperation],
-    ) -> Option<String> {
-        let adapter: &dyn Adapter = engine.adapter;
-        let capabilities = adapter.capabilities();
-        let durability = point.durability;
-        if adapter.durability_call(durability).is_none() {
-            return Some(format!("{} has no class {durability}", adapter.name()));
-        }
-        let lacks = if operations.is_empty() {
-            lacking(&capabilities, spec)
-        } else {
-            operations.iter().copied().find(|operation| !capabilities.supports(*operation))
-        };
-        if let Some(operation) = lacks {
-            return Some(format!("{} has no {operation}", adapter.name()));
-        }
-        let (key_bytes, value_bytes) = (spec.key_bytes_max(), spec.value_bytes());
-        if key_bytes > capabilities.key_bytes_max as u64
-            || value_bytes > capabilities.value_bytes_max as u64
-        {
-            return Some(format!(
-                "{} takes keys of up to {} and values of up to {} bytes",
-                adapter.name(),
-                capabilities.key_bytes_max,
-                capabilities.value_bytes_max
-            ));
-        }
-        None
     }
 
     fn record_unsupported(&mut self, cell: Cell, reason: String) -> Result<()> {
@@ -625,6 +587,41 @@ impl Schedule<'_> {
         self.result.run.duration_s = (self.took_before + self.began.elapsed()).as_secs_f64();
         self.output.write(&self.result)
     }
+}
+
+/// Why the engine cannot do the workload, or one of the operations.
+fn not_supported(
+    engine: &PlannedEngine<'_>,
+    spec: &WorkloadSpec,
+    point: Point,
+    operations: &[EngineOperation],
+) -> Option<String> {
+    let adapter: &dyn Adapter = engine.adapter;
+    let capabilities = adapter.capabilities();
+    let durability = point.durability;
+    if adapter.durability_call(durability).is_none() {
+        return Some(format!("{} has no class {durability}", adapter.name()));
+    }
+    let lacks = if operations.is_empty() {
+        lacking(&capabilities, spec)
+    } else {
+        operations.iter().copied().find(|operation| !capabilities.supports(*operation))
+    };
+    if let Some(operation) = lacks {
+        return Some(format!("{} has no {operation}", adapter.name()));
+    }
+    let (key_bytes, value_bytes) = (spec.key_bytes_max(), spec.value_bytes());
+    if key_bytes > capabilities.key_bytes_max as u64
+        || value_bytes > capabilities.value_bytes_max as u64
+    {
+        return Some(format!(
+            "{} takes keys of up to {} and values of up to {} bytes",
+            adapter.name(),
+            capabilities.key_bytes_max,
+            capabilities.value_bytes_max
+        ));
+    }
+    None
 }
 
 fn shorter(limit: Limit) -> Limit {

@@ -35,7 +35,7 @@ pub(crate) struct NamedWorkload {
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
     /// In the order in which they were named.
-    pub(crate) steps: Vec<Step>,
+    pub(crate) named: Vec<Step>,
     /// Property files that were read.
     pub(crate) files: Vec<PathBuf>,
     /// What the user should know about them.
@@ -66,21 +66,18 @@ impl Steps {
     /// Adds what the command line names: a workload of the suite, a built-in one, or a file.
     pub(crate) fn add(&mut self, name: &str, suite: Option<&Suite>) -> Result<()> {
         match name {
-            RECOVERY => self.steps.push(Step::Recovery),
-            RELOAD => self.steps.push(Step::Reload),
+            RECOVERY => self.named.push(Step::Recovery),
+            RELOAD => self.named.push(Step::Reload),
             _ => {
                 let own = suite.and_then(|suite| suite.workload.get(name).map(|own| (suite, own)));
-                let named = match own {
-                    Some((suite, table)) => self.define(name, suite, table)?,
-                    None => {
-                        let folder = suite
-                            .and_then(|suite| suite.origin.path.as_deref())
-                            .and_then(Path::parent);
-                        let spec = self.base(name, folder, suite)?;
-                        NamedWorkload { spec, own_records: false, own_value_bytes: false }
-                    }
+                let named = if let Some((suite, table)) = own {
+                    self.define(name, suite, table)?
+                } else {
+                    let file = suite.and_then(|suite| suite.origin.path.as_deref());
+                    let spec = self.base(name, file.and_then(Path::parent), suite)?;
+                    NamedWorkload { spec, own_records: false, own_value_bytes: false }
                 };
-                self.steps.push(Step::Workload(Box::new(named)));
+                self.named.push(Step::Workload(Box::new(named)));
             }
         }
         Ok(())

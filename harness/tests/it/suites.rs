@@ -140,6 +140,10 @@ fn names_that_only_the_program_can_know_are_refused_by_line() {
             "workloads = [\"ycsb-a\"]\n[workload.recovery]\nbase = \"ycsb-a\"",
             &["mine.toml:2", "another name"],
         ),
+        (
+            "workloads = [\"gone\", \"ycsb-c\"]\nstores = \"chain\"\n[workload.gone]\nbase = \"ycsb-a\"\nmix = { delete = 1 }",
+            &["'gone' removes records", "put 'reload' after it"],
+        ),
     ];
     for (text, said) in bad {
         let errors = refusal(text).unwrap_or_else(|| panic!("the program takes {text}"));

@@ -137,7 +137,7 @@ impl FaultyEngine {
             Fault::Panic if number == self.at => panic!("the engine's own words"),
             Fault::Abort if number == self.at => std::process::abort(),
             Fault::Hang if number == self.at => loop {
-                std::thread::sleep(Duration::from_secs(3600));
+                std::thread::sleep(Duration::from_hours(1));
             },
             Fault::Full if number >= self.at => {
                 let full = std::io::ErrorKind::StorageFull.into();

@@ -46,7 +46,7 @@ pub(crate) fn cell<'a>(result: &'a ResultFile, engine: &str, phase: Phase) -> &'
 pub(crate) fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
     let began = Instant::now();
     while !ready() {
-        assert!(began.elapsed() < Duration::from_secs(60), "{what} did not happen");
+        assert!(began.elapsed() < Duration::from_mins(1), "{what} did not happen");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
