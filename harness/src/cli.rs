@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use kvdyno_reports::{Arrivals, PageCache, RecoveryEnding};
+use kvdyno_reports::{Arrivals, PageCache, RecoveryEnding, StoreUse};
 
 use crate::cell::job::{Limit, Verify, WarmUp};
-use crate::cell::pacing::{Bound, Pacing, Rate};
+use crate::cell::pacing::{Bound, Rate};
+use crate::run::recovery::Written;
 
 /// Longest warm-up of `--warm-up steady`.
 const STEADY_AT_MOST: Duration = Duration::from_mins(2);
@@ -42,18 +43,33 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct RunArguments {
-    /// Suites, workloads, YCSB property files, or 'recovery' [default: quick].
+    /// A suite or suite file (.toml), workloads, YCSB property files, 'recovery', 'reload' [default: quick].
+    ///
+    /// Flags win over what a suite says.
     #[arg(value_name = "SUITE, WORKLOAD or FILE")]
     pub(crate) names: Vec<String>,
+
+    /// Go on with an unfinished run: the folder of its results.
+    #[arg(long, value_name = "DIR", conflicts_with_all = NEW_RUN)]
+    pub(crate) resume: Option<PathBuf>,
+
+    /// With --resume: also run again what failed or timed out.
+    #[arg(long, requires = "resume")]
+    pub(crate) retry_failed: bool,
+
+    /// Print the suite's file instead of running it: a starting point for one of your own.
+    #[arg(long)]
+    pub(crate) print_suite: bool,
 
     /// Engines or variants of them (rocksdb@mmap), separated by commas [default: the suite's, or bitcask,lsm,fjall,lmdb].
     #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
     pub(crate) engine: Vec<String>,
 
-    /// Records to load before measuring; k, M and G are understood.
-    #[arg(long, value_parser = positive_count, value_name = "N", allow_hyphen_values = true)]
-    pub(crate) records: Option<u64>,
+    /// Records to load before measuring; k, M and G are understood. Several make a matrix.
+    #[arg(long, value_parser = positive_count, value_delimiter = ',', value_name = "N,…", allow_hyphen_values = true)]
+    pub(crate) records: Vec<u64>,
 
     /// Operations to measure, over all threads.
     #[arg(long, value_parser = positive_count, value_name = "N", conflicts_with = "duration", allow_hyphen_values = true)]
@@ -71,33 +87,33 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "OPS or sweep", allow_hyphen_values = true)]
     pub(crate) rate: Option<Rate>,
 
-    /// How operations are spaced under a rate.
-    #[arg(long, value_enum, default_value = "constant")]
-    pub(crate) arrivals: ArrivalsArgument,
+    /// How operations are spaced under a rate [default: constant].
+    #[arg(long, value_enum)]
+    pub(crate) arrivals: Option<ArrivalsArgument>,
 
     /// Look for the highest rate that holds a bound on the response time, for instance 'p99<1ms'.
     #[arg(long, value_name = "BOUND", conflicts_with = "rate", allow_hyphen_values = true)]
     pub(crate) slo: Option<Bound>,
 
-    /// Page cache when a measured phase begins: as the load or the copy left it, or with the store's pages dropped.
-    #[arg(long, value_enum, default_value = "warm")]
-    pub(crate) cache: CacheArgument,
+    /// Page cache when a measured phase begins: as the load or the copy left it, or with the store's pages dropped [default: warm].
+    #[arg(long, value_enum)]
+    pub(crate) cache: Option<CacheArgument>,
 
     /// Most memory for a cell's process, its page cache included, for instance 1GiB; needs a cgroup.
     #[arg(long, value_parser = bytes, value_name = "BYTES", allow_hyphen_values = true)]
     pub(crate) memory_limit: Option<u64>,
 
-    /// Client threads.
-    #[arg(long, value_parser = positive_u32, default_value = "1", value_name = "N", allow_hyphen_values = true)]
-    pub(crate) threads: u32,
+    /// Client threads [default: 1]. Several make a matrix.
+    #[arg(long, value_parser = positive_u32, value_delimiter = ',', value_name = "N,…", allow_hyphen_values = true)]
+    pub(crate) threads: Vec<u32>,
 
-    /// Bytes of a value.
-    #[arg(long, value_parser = count, value_name = "BYTES", allow_hyphen_values = true)]
-    pub(crate) value_size: Option<u64>,
+    /// Bytes of a value. Several make a matrix.
+    #[arg(long, value_parser = count, value_delimiter = ',', value_name = "BYTES,…", allow_hyphen_values = true)]
+    pub(crate) value_size: Vec<u64>,
 
-    /// What an acknowledged write survives.
-    #[arg(long, value_enum, default_value = "os", value_name = "CLASS")]
-    pub(crate) durability: DurabilityClass,
+    /// What an acknowledged write survives [default: os]. Several make a matrix.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "CLASS,…")]
+    pub(crate) durability: Vec<DurabilityClass>,
 
     /// Check first, from outside the engines' processes, that each keeps the durability class; exit status 4 if one does not.
     #[arg(long)]
@@ -107,13 +123,17 @@ pub(crate) struct RunArguments {
     #[arg(long, value_parser = positive_u32, value_name = "N", allow_hyphen_values = true)]
     pub(crate) trials: Option<u32>,
 
-    /// Seed of every random choice: the same seed gives the same operations.
-    #[arg(long, value_parser = count, default_value = "42", value_name = "N", allow_hyphen_values = true)]
-    pub(crate) seed: u64,
+    /// Seed of every random choice: the same seed gives the same operations [default: 42].
+    #[arg(long, value_parser = count, value_name = "N", allow_hyphen_values = true)]
+    pub(crate) seed: Option<u64>,
 
-    /// How reads are checked while they are timed, outside the timed section.
-    #[arg(long, value_enum, default_value = "sample")]
-    pub(crate) verify: Verify,
+    /// How reads are checked while they are timed, outside the timed section [default: sample].
+    #[arg(long, value_enum)]
+    pub(crate) verify: Option<Verify>,
+
+    /// Let the workloads follow one another on one store, instead of each on a fresh copy; 'reload' among them empties it and loads again.
+    #[arg(long)]
+    pub(crate) chain: bool,
 
     /// Memory for writes that are not in tables yet, in MiB, of every engine that has such a thing [default: 128].
     #[arg(long, value_parser = positive_count, value_name = "MIB", allow_hyphen_values = true)]
@@ -135,9 +155,17 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 
-    /// Longest time for one cell; then its process is killed.
-    #[arg(long, value_parser = positive_duration, default_value = "1h", value_name = "TIME", allow_hyphen_values = true)]
-    pub(crate) cell_timeout: Duration,
+    /// Longest time for one cell; then its process is killed [default: 1h].
+    #[arg(long, value_parser = positive_duration, value_name = "TIME", allow_hyphen_values = true)]
+    pub(crate) cell_timeout: Option<Duration>,
+
+    /// Leave the stores where they are, and tell where.
+    #[arg(long)]
+    pub(crate) keep_stores: bool,
+
+    /// Do not ask beforehand whether the device has room for the stores.
+    #[arg(long)]
+    pub(crate) no_room_check: bool,
 
     /// Print nothing but errors.
     #[arg(long, conflicts_with = "json")]
@@ -264,15 +292,6 @@ pub(crate) struct CheckArguments {
     pub(crate) json: bool,
 }
 
-/// What is written after a load.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Written {
-    /// Key and value bytes.
-    Bytes(u64),
-    /// Part of the data's key and value bytes.
-    Share(f64),
-}
-
 /// How a store is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ScenarioArgument {
@@ -296,9 +315,38 @@ impl From<ScenarioArgument> for RecoveryEnding {
         }
     }
 }
+/// What describes a new run, and has no place beside `--resume`.
+const NEW_RUN: [&str; 26] = [
+    "names",
+    "engine",
+    "records",
+    "operations",
+    "duration",
+    "warm_up",
+    "rate",
+    "arrivals",
+    "slo",
+    "cache",
+    "memory_limit",
+    "threads",
+    "value_size",
+    "durability",
+    "trials",
+    "seed",
+    "verify",
+    "chain",
+    "write_buffer",
+    "engine_cache",
+    "check_durability",
+    "set",
+    "out",
+    "keep_stores",
+    "print_suite",
+    "no_room_check",
+];
 
 /// What an acknowledged write survives.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DurabilityClass {
     /// A clean close.
     Buffered,
@@ -308,15 +356,20 @@ pub(crate) enum DurabilityClass {
     Sync,
 }
 
-impl RunArguments {
-    /// How operations are offered.
-    pub(crate) fn pacing(&self) -> Pacing {
-        let arrivals = self.arrivals.into();
-        match (self.rate, self.slo) {
-            (Some(Rate::OpsPerS(ops_per_s)), _) => Pacing::Open { ops_per_s, arrivals },
-            (Some(Rate::Sweep), _) => Pacing::Sweep { arrivals },
-            (None, Some(bound)) => Pacing::Search { bound, arrivals },
-            (None, None) => Pacing::Closed,
+/// How the workloads of a run share stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StoresArgument {
+    /// Each workload that writes starts from a fresh copy of the loaded store.
+    Copies,
+    /// Workloads follow one another on one store.
+    Chain,
+}
+
+impl From<StoresArgument> for StoreUse {
+    fn from(stores: StoresArgument) -> Self {
+        match stores {
+            StoresArgument::Copies => Self::Copies,
+            StoresArgument::Chain => Self::Chain,
         }
     }
 }
@@ -372,6 +425,9 @@ pub(crate) struct ListArguments {
     /// What to show [default: all].
     #[arg(value_enum)]
     pub(crate) what: Option<Listed>,
+
+    /// With 'suites': the suite whose file is printed.
+    pub(crate) name: Option<String>,
 }
 
 /// What `list` can show.
@@ -416,7 +472,7 @@ pub(crate) struct CompareArguments {
 }
 
 /// A whole number, also with underscores, or with k, M or G behind it.
-fn count(text: &str) -> Result<u64, String> {
+pub(crate) fn count(text: &str) -> Result<u64, String> {
     let plain = text.replace('_', "");
     let (digits, factor) = match plain.as_bytes().last() {
         Some(b'k' | b'K') => (&plain[..plain.len() - 1], 1_000),
@@ -431,14 +487,14 @@ fn count(text: &str) -> Result<u64, String> {
     number.ok_or_else(|| format!("at most {} is possible", u64::MAX))
 }
 
-fn positive_count(text: &str) -> Result<u64, String> {
+pub(crate) fn positive_count(text: &str) -> Result<u64, String> {
     match count(text)? {
         0 => Err("expected at least 1".into()),
         number => Ok(number),
     }
 }
 
-fn positive_u32(text: &str) -> Result<u32, String> {
+pub(crate) fn positive_u32(text: &str) -> Result<u32, String> {
     u32::try_from(positive_count(text)?).map_err(|_| format!("at most {} is possible", u32::MAX))
 }
 
@@ -451,7 +507,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     duration.ok_or_else(|| "expected a time, not negative, for instance 30s, 500ms or 5m".into())
 }
 
-fn warm_up(text: &str) -> Result<WarmUp, String> {
+pub(crate) fn warm_up(text: &str) -> Result<WarmUp, String> {
     if text == "steady" {
         return Ok(WarmUp::Steady(STEADY_AT_MOST));
     }
@@ -488,13 +544,13 @@ fn written(text: &str) -> Result<Written, String> {
         let number: Option<f64> = number.trim().parse().ok();
         return number
             .filter(|number| *number > 0.0 && *number <= 10_000.0)
-            .map(|number| Written::Share(number / 100.0))
+            .map(|number| Written::Share { of_data: number / 100.0, bytes_min: 0 })
             .ok_or_else(|| format!("{expected} (at most 10000%)"));
     }
     bytes(text).map(Written::Bytes).map_err(|_| expected.to_owned())
 }
 
-fn positive_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("expected more than 0".into()),
         duration => Ok(duration),
@@ -548,7 +604,7 @@ mod tests {
     #[test]
     fn amounts_to_write_are_bytes_or_shares() {
         assert_eq!(written("64MiB"), Ok(Written::Bytes(64 << 20)));
-        assert_eq!(written("50%"), Ok(Written::Share(0.5)));
+        assert_eq!(written("50%"), Ok(Written::Share { of_data: 0.5, bytes_min: 0 }));
         for wrong in ["", "0", "0%", "-5%", "a third", "nan%", "inf%", "50 %%"] {
             assert!(written(wrong).is_err(), "{wrong} was taken for an amount");
         }

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use crate::failure::{Failure, Result, nearest};
-use crate::registry::{Adapter, Variant};
+use crate::registry::Adapter;
 
 /// Name of the option for all memory that holds writes which are not in tables yet.
 pub(crate) const WRITE_BUFFER: &str = "write_buffer_mib";
@@ -120,7 +120,7 @@ impl Options {
     pub(crate) fn layered(
         adapter: &dyn Adapter,
         label: &str,
-        variant: Option<&Variant>,
+        variant: Option<&[(&str, &str)]>,
         typed: &EngineSettings,
     ) -> Result<Self> {
         let mut options = Self::defaults(adapter);
@@ -135,7 +135,7 @@ impl Options {
                 options.set(adapter, name, &value, &format!("{flag} {value} for {label}"))?;
             }
         }
-        for (name, value) in variant.map_or(&[][..], |variant| variant.set) {
+        for (name, value) in variant.unwrap_or_default() {
             options.set(adapter, name, value, &format!("variant {label}: {name}={value}"))?;
         }
         for engine in [Some(adapter.name()), variant.map(|_| label)].into_iter().flatten() {
@@ -213,6 +213,14 @@ pub struct Assignment {
     pub option: String,
     /// Value, as it was typed.
     pub value: String,
+}
+
+impl Assignment {
+    /// Whether it concerns an engine of this full name.
+    pub(crate) fn is_for(&self, label: &str) -> bool {
+        let base = label.split_once('@').map(|(base, _)| base);
+        label == self.engine || base == Some(&self.engine)
+    }
 }
 
 impl std::str::FromStr for Assignment {

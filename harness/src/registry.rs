@@ -162,7 +162,7 @@ impl Registry {
     /// If there is no such engine, variant or option, or a value is not possible.
     pub fn resolve(&self, name: &str, typed: &EngineSettings) -> Result<ResolvedEngine<'_>> {
         let (adapter, variant) = self.with_variant(name)?;
-        let options = Options::layered(adapter, name, variant, typed)?;
+        let options = Options::layered(adapter, name, variant.map(|variant| variant.set), typed)?;
         Ok(ResolvedEngine { label: name.to_owned(), adapter, options })
     }
 
@@ -203,10 +203,7 @@ impl Registry {
         for assignment in &typed.set {
             let engine = &assignment.engine;
             self.get(engine)?;
-            let takes_part = |name: &&str| {
-                *name == engine || name.split_once('@').is_some_and(|(base, _)| base == engine)
-            };
-            if !names.iter().any(takes_part) {
+            if !names.iter().any(|name| assignment.is_for(name)) {
                 return Err(Failure::usage(format!(
                     "{assignment}: '{engine}' does not take part in this run"
                 )));

@@ -257,7 +257,7 @@ impl<'a> Group<'a> {
             contests.push(Contest {
                 workload: &cell.workload,
                 phase: cell.phase,
-                info: workloads(results).find(|info| info.name == cell.workload),
+                info: workloads(results).find(|info| info.is_of(cell)),
                 entries: Vec::new(),
             });
             contests.len() - 1
@@ -332,7 +332,7 @@ fn same_setup(a: &ResultFile, b: &ResultFile) -> bool {
         )
     };
     let same_spec = |workload: &WorkloadInfo| {
-        let digests = |other: &&WorkloadInfo| other.name == workload.name;
+        let digests = |other: &&WorkloadInfo| other.is_same(workload);
         b.workloads
             .iter()
             .find(digests)

@@ -38,7 +38,7 @@ pub struct ResultFile {
     pub harness: HarnessInfo,
     /// Every engine that took part, in the order in which the user named them.
     pub engines: Vec<EngineInfo>,
-    /// Every workload that took part, in the order in which the user named them.
+    /// Every workload that took part, in the order in which the user named them; once for each size in which it ran.
     pub workloads: Vec<WorkloadInfo>,
     /// Every cell, in the order in which the cells ended.
     pub cells: Vec<Cell>,
@@ -238,6 +238,20 @@ pub struct WorkloadInfo {
     pub hottest_key_share: Option<f64>,
     /// Share of the requests that the hottest fifth of the keys gets.
     pub top_20_percent_share: Option<f64>,
+}
+
+impl WorkloadInfo {
+    /// Whether the other one is the same workload in the same size: what tells the entries of a result's list apart.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.name, self.records, self.value_bytes)
+            == (&other.name, other.records, other.value_bytes)
+    }
+
+    /// Whether the cell ran this workload in this size.
+    pub fn is_of(&self, cell: &Cell) -> bool {
+        (&self.name, self.records, self.value_bytes)
+            == (&cell.workload, cell.records, cell.value_bytes)
+    }
 }
 
 /// The durability class under which a cell ran.

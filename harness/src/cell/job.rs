@@ -205,19 +205,20 @@ impl Outcome {
     }
 }
 
-mod durability_name {
+/// A durability class by its name.
+pub(crate) mod durability_name {
     use kvdyno_engines::Durability;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
     #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's `with` passes a reference")]
-    pub(super) fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         durability: &Durability,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(durability.name())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Durability, D::Error> {
         let name = String::deserialize(deserializer)?;

@@ -19,7 +19,7 @@ pub(crate) fn main(arguments: &CheckArguments, registry: &Registry) -> Result<Ex
         arguments.durability.iter().map(|class| (*class).into()).collect()
     };
     let interrupt = Interrupt::listen()?;
-    let stores = Stores::take(arguments.dir.as_deref())?;
+    let stores = Stores::take(arguments.dir.as_deref(), None)?;
     let timeout = arguments.cell_timeout;
     let rounds = arguments.rounds;
     let checks = Checks { stores: &stores, interrupt: &interrupt, timeout, rounds };

@@ -9,7 +9,7 @@ use crate::adapters::LEFT_OUT;
 use crate::cli::{ListArguments, Listed};
 use crate::failure::{ExitStatus, Failure, Result};
 use crate::registry::Registry;
-use crate::run::suite::{RECOVERY, SUITES};
+use crate::run::suite::{RECOVERY, SUITES, Suite};
 
 const HOW_TO_SET: &str = "
   --set rocksdb.cache_mib=256        an option of an engine and of all its variants
@@ -60,15 +60,35 @@ const METRICS: &[(&str, &str)] = &[
 
 /// Prints what was asked for, or everything.
 pub(crate) fn main(arguments: &ListArguments, registry: &Registry) -> Result<ExitStatus> {
+    if let Some(name) = &arguments.name {
+        if arguments.what != Some(Listed::Suites) {
+            return Err(Failure::usage(format!(
+                "list {name}: only suites are shown one by one ('kvdyno list suites {name}')"
+            )));
+        }
+        crate::print(Suite::text_of(name)?.trim_end())?;
+        return Ok(ExitStatus::Ok);
+    }
+    let suites: Vec<Suite> = SUITES
+        .iter()
+        .filter_map(|(name, _)| Suite::built_in(name).transpose())
+        .collect::<Result<_>>()?;
     let mut out = Vec::new();
     let wanted = |listed| arguments.what.is_none_or(|what| what == listed);
     let written = (|| -> io::Result<()> {
         if wanted(Listed::Suites) {
             heading(&mut out, "Suites")?;
-            for suite in SUITES {
-                entry(&mut out, suite.name, suite.description)?;
-                writeln!(out, "{:16}{}", "", suite.workloads.join(", "))?;
+            for suite in &suites {
+                entry(&mut out, suite.name(), suite.description.as_deref().unwrap_or_default())?;
+                let workloads = suite.workloads.as_deref().unwrap_or_default();
+                let names: Vec<_> = workloads.iter().map(|name| name.get_ref().as_str()).collect();
+                writeln!(out, "{:16}{}", "", names.join(", "))?;
             }
+            entry(
+                &mut out,
+                "FILE.toml",
+                "a suite of your own; 'kvdyno list suites quick' prints one to start from",
+            )?;
         }
         if wanted(Listed::Workloads) {
             heading(&mut out, "Workloads")?;

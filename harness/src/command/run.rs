@@ -1,58 +1,91 @@
 //! `kvdyno run`: runs suites and workloads on engines, measures, and reports.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
-use std::time::Instant;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use kvdyno_reports::{
-    CellStatus, EngineInfo, HarnessInfo, ResultFile, RunInfo, RunStatus, SCHEMA, StoreUse,
-    TerminalOptions, WorkloadInfo, terminal_table, write_report,
+    CellStatus, ResultFile, RunStatus, TerminalOptions, terminal_table, write_report,
 };
-use kvdyno_workloads::{Workload, WorkloadSpec};
 
-use crate::cell::clock::{self, Clock};
 use crate::cli::RunArguments;
 use crate::failure::{ExitStatus, Failure, Result};
-use crate::registry::{Registry, ResolvedEngine};
+use crate::registry::Registry;
+use crate::run::cell_key::CellKey;
+use crate::run::describe::describe;
 use crate::run::environment;
+use crate::run::first_touch;
 use crate::run::interrupt::Interrupt;
 use crate::run::output::Output;
-use crate::run::plan::{Plan, lacking};
+use crate::run::plan::Plan;
 use crate::run::progress::Progress;
-use crate::run::room::check_room;
+use crate::run::record::RunRecord;
+use crate::run::resume::{Resumed, check_machine};
+use crate::run::room::{bytes_needed, check_room};
 use crate::run::schedule::Schedule;
 use crate::run::stores::Stores;
+use crate::run::suite::Suite;
 
-/// Operations of each stream that the digest covers.
-const DIGEST_OPERATIONS: u64 = 1000;
+/// A run that is ready to begin, or to go on.
+pub(super) struct Prepared<'a> {
+    plan: Plan<'a>,
+    stores: Stores,
+    output: Output,
+    result: ResultFile,
+    /// Cells that need not run again.
+    ended: BTreeSet<CellKey>,
+}
 
-/// Plans, measures, writes and prints.
+/// What is printed.
+#[derive(Clone, Copy)]
+pub(super) struct Printed {
+    /// Nothing but errors.
+    pub(super) quiet: bool,
+    /// The result file instead of the table.
+    pub(super) json: bool,
+}
+
+/// Plans or goes on, measures, writes and prints.
 pub(crate) fn main(
     arguments: &RunArguments,
     registry: &Registry,
     command_line: Vec<String>,
 ) -> Result<ExitStatus> {
+    if arguments.print_suite {
+        return print_suite(arguments);
+    }
+    let printed = Printed { quiet: arguments.quiet, json: arguments.json };
+    measure(printed, registry, || {
+        if let Some(dir) = &arguments.resume {
+            return go_on(dir, arguments, registry);
+        }
+        let plan = Plan::resolve(arguments, registry)?;
+        let (dir, out) = (arguments.dir.as_deref(), arguments.out.as_deref());
+        begin(plan, dir, out, !arguments.no_room_check, command_line)
+    })
+}
+
+/// Measures what was prepared, writes and prints.
+pub(super) fn measure<'a>(
+    printed: Printed,
+    registry: &'a Registry,
+    prepare: impl FnOnce() -> Result<Prepared<'a>>,
+) -> Result<ExitStatus> {
     let began = Instant::now();
-    let plan = Plan::resolve(arguments, registry)?;
     let interrupt = Interrupt::listen()?;
-    let stores = Stores::take(arguments.dir.as_deref())?;
-    check_room(&plan, &stores)?;
-    let started = jiff::Timestamp::now();
-    let run_id = format!("{}-{}", plan.suite, started.strftime("%Y%m%d-%H%M%S"));
-    let output = Output::take(arguments.out.as_deref(), &run_id)?;
-    let progress = Progress::new(plan.cells(), arguments.quiet || arguments.json);
-    let result = describe(
-        &plan,
-        &stores,
-        run_id,
-        started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        command_line,
-    )?;
+    let prepared = prepare()?;
+    let Prepared { plan, stores, output, mut result, ended } = prepared;
+    let cells = plan.cells();
+    let to_come: Vec<_> = cells.iter().filter(|cell| !ended.contains(cell)).cloned().collect();
+    let progress = Progress::new(cells.len() as u64, to_come, printed.quiet || printed.json);
     for warning in &result.run.warnings {
         progress.note(&format!("note: {warning}"));
     }
+    result.run.status = RunStatus::Running;
     output.write(&result)?;
-    let cell_timeout = arguments.cell_timeout;
-    let mut schedule = Schedule {
+    let took_before = Duration::try_from_secs_f64(result.run.duration_s).unwrap_or_default();
+    let schedule = Schedule {
         plan: &plan,
         registry,
         stores: &stores,
@@ -60,8 +93,9 @@ pub(crate) fn main(
         result,
         progress,
         interrupt,
-        cell_timeout,
+        ended,
         began,
+        took_before,
     };
     let kept = |failure: Failure| {
         let message = format!(
@@ -71,121 +105,86 @@ pub(crate) fn main(
         );
         Failure { message, ..failure }
     };
-    if arguments.check_durability {
-        schedule.check_durability()?;
-    }
     let result = schedule.run().map_err(kept)?;
+    let kept_stores = stores.kept().map(Path::to_owned);
     drop(stores);
     let report = write_report(std::slice::from_ref(&result), output.dir());
     let written =
         report.map_err(|error| Failure::failed(format!("the results are kept, but {error}")))?;
-    print(arguments.quiet, arguments.json, &result, &output, written.len())?;
+    print(printed, &result, &output, written.len(), kept_stores.as_deref())?;
     Ok(status_of(&result))
 }
 
-/// The result file before the first cell.
-pub(super) fn describe(
-    plan: &Plan<'_>,
-    stores: &Stores,
-    id: String,
-    started_at: String,
-    command: Vec<String>,
-) -> Result<ResultFile> {
-    let settings = &plan.settings;
-    let environment = environment::look(stores.root());
-    let mut warnings = plan.warnings.clone();
-    warnings.extend(environment::warnings(&environment, settings.threads, settings.trials));
-    let quality = Clock::new().quality();
-    Ok(ResultFile {
-        schema: SCHEMA.into(),
-        run: RunInfo {
-            id,
-            suite: plan.suite.clone(),
-            command,
-            started_at,
-            duration_s: 0.0,
-            seed: settings.seed,
-            trials: settings.trials,
-            verify: settings.verify.name().into(),
-            stores: StoreUse::Copies,
-            memory_limit_bytes: settings.memory_limit_bytes,
-            status: RunStatus::Running,
-            cells_planned: plan.cells(),
-            warnings,
-        },
-        environment,
-        harness: HarnessInfo {
-            clock: clock::kind().into(),
-            clock_read_ns: quality.read_ns,
-            clock_step_ns: quality.step_ns,
-            noop: Vec::new(),
-        },
-        engines: plan.engines.iter().map(|engine| engine_info(plan, engine)).collect(),
-        workloads: plan
-            .workloads()
-            .map(|spec| workload_info(spec, settings.seed))
-            .collect::<Result<_>>()?,
-        cells: Vec::new(),
-    })
-}
-
-fn engine_info(plan: &Plan<'_>, engine: &ResolvedEngine<'_>) -> EngineInfo {
-    let capabilities = engine.adapter.capabilities();
-    let mut unsupported: Vec<String> = plan
-        .workloads()
-        .filter_map(|spec| lacking(&capabilities, spec))
-        .map(|operation| operation.name().to_owned())
-        .collect();
-    unsupported.sort();
-    unsupported.dedup();
-    let call = engine.adapter.durability_call(plan.settings.durability);
-    EngineInfo {
-        name: engine.label.clone(),
-        version: engine.adapter.version().into(),
-        description: engine.adapter.description().into(),
-        options: engine.options.to_text(engine.adapter),
-        durability_call: call.unwrap_or("not supported in this class").into(),
-        unsupported,
-        durability_check: None,
+/// Makes a new run ready.
+pub(super) fn begin<'a>(
+    plan: Plan<'a>,
+    dir: Option<&Path>,
+    out: Option<&Path>,
+    checks_room: bool,
+    command_line: Vec<String>,
+) -> Result<Prepared<'a>> {
+    let started = jiff::Timestamp::now();
+    let run_id = format!("{}-{}", plan.suite, started.strftime("%Y%m%d-%H%M%S"));
+    let stores = Stores::take(dir, plan.keep_stores.then_some(run_id.as_str()))?;
+    if checks_room {
+        check_room(&plan, &stores)?;
     }
+    let started_at = started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let mut result = describe(&plan, &stores, &run_id, started_at, command_line)?;
+    if let Some(kept) = stores.kept() {
+        result.run.warnings.push(format!("the stores are kept in {}", kept.display()));
+    }
+    let output = Output::take(out, &RunRecord::new(&plan, &run_id, dir)?)?;
+    result.environment.first_touch = first_touch::touch(memory_wanted(&plan));
+    Ok(Prepared { plan, stores, output, result, ended: BTreeSet::new() })
 }
 
-fn workload_info(spec: &WorkloadSpec, seed: u64) -> Result<WorkloadInfo> {
-    let failed = |error: kvdyno_workloads::Error| Failure::usage(error.to_string());
-    let workload = Workload::new(spec.clone(), seed).map_err(failed)?;
-    let skew = workload.effective_skew();
-    Ok(WorkloadInfo {
-        name: spec.name.clone(),
-        description: spec.description.clone(),
-        records: spec.records,
-        value_bytes: spec.value_bytes(),
-        mix: spec.mix.iter().map(|(kind, share)| (kind.name().to_owned(), *share)).collect(),
-        streams: spec.streams,
-        stream_digest: workload
-            .digest(DIGEST_OPERATIONS)
-            .unwrap_or_else(|| "none (shared insert counter)".into()),
-        digest_operations: DIGEST_OPERATIONS,
-        spec_digest: spec.digest(),
-        spec: serde_json::to_value(spec).map_err(|error| {
-            Failure::failed(format!("cannot describe workload {}: {error}", spec.name))
-        })?,
-        hottest_key_share: Some(skew.hottest_key_share),
-        top_20_percent_share: Some(skew.top_20_percent_share),
-    })
+/// Memory that the run may use, its stores in the page cache included.
+fn memory_wanted(plan: &Plan<'_>) -> u64 {
+    let stores = bytes_needed(plan);
+    plan.settings.memory_limit_bytes.map_or(stores, |limit| stores.min(limit))
 }
 
-/// Prints the table, or the result file, or nothing.
-pub(super) fn print(
-    quiet: bool,
-    json: bool,
+/// Makes a run ready to go on.
+fn go_on<'a>(dir: &Path, arguments: &RunArguments, registry: &'a Registry) -> Result<Prepared<'a>> {
+    let Resumed { mut plan, mut result, ended, dir: recorded, lock } =
+        Resumed::read(dir, arguments.retry_failed, registry)?;
+    plan.cell_timeout = arguments.cell_timeout.unwrap_or(plan.cell_timeout);
+    let kept = plan.keep_stores.then_some(result.run.id.as_str());
+    let stores = Stores::take(arguments.dir.as_deref().or(recorded.as_deref()), kept)?;
+    let now = environment::look(stores.root());
+    result.run.warnings.extend(check_machine(dir, &result.environment, &now)?);
+    result.run.warnings.push(format!(
+        "the run was cut off, and went on at {} after {} of {} cells",
+        jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC"),
+        ended.len(),
+        plan.cells().len()
+    ));
+    Ok(Prepared { plan, stores, output: Output::again(dir, lock), result, ended })
+}
+
+/// Prints the file of the suite that was named.
+fn print_suite(arguments: &RunArguments) -> Result<ExitStatus> {
+    let [name] = arguments.names.as_slice() else {
+        return Err(Failure::usage(
+            "--print-suite: name one suite, for instance 'run quick --print-suite'",
+        ));
+    };
+    crate::print(Suite::text_of(name)?.trim_end())?;
+    Ok(ExitStatus::Ok)
+}
+
+fn print(
+    printed: Printed,
     result: &ResultFile,
     output: &Output,
     files: usize,
+    kept_stores: Option<&Path>,
 ) -> Result<()> {
-    if quiet {
+    if printed.quiet {
         return Ok(());
     }
-    if json {
+    if printed.json {
         return crate::print(&result.to_json());
     }
     let terminal = std::io::stdout().is_terminal();
@@ -197,11 +196,21 @@ pub(super) fn print(
         "\n{}\n\nReport: {} ({files} files beside it)",
         table.trim_end(),
         report.display()
-    ))
+    ))?;
+    if let Some(stores) = kept_stores {
+        crate::print(&format!(
+            "Stores: {} (kept; remove them when you are done)",
+            stores.display()
+        ))?;
+    }
+    if result.run.status == RunStatus::Interrupted {
+        crate::print(&format!("Unfinished: kvdyno run --resume {}", output.dir().display()))?;
+    }
+    Ok(())
 }
 
 /// Where several things went wrong, wrong data comes first, then failures.
-pub(super) fn status_of(result: &ResultFile) -> ExitStatus {
+fn status_of(result: &ResultFile) -> ExitStatus {
     let any = |wanted: &[CellStatus]| result.cells.iter().any(|cell| wanted.contains(&cell.status));
     let broken_class = result.engines.iter().any(|engine| {
         engine.durability_check.as_ref().is_some_and(|check| check.kept == Some(false))

@@ -1,25 +1,30 @@
-//! What was typed, resolved: engines with options, and data sets with the workloads that run on them.
-//!
-//! Workloads that load the same bytes share a [`DataSet`]: it is loaded once per engine and trial, and each workload runs on a copy.
+//! What was asked for, resolved: engines with options, data sets with the workloads that run on them, and the matrix that they are run in.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use kvdyno_engines::{Capabilities, Durability, OperationKind as EngineOperation};
-use kvdyno_reports::PageCache;
+use kvdyno_reports::{Arrivals, PageCache, StoreUse};
 use kvdyno_workloads::{OperationKind, WorkloadSpec};
+use serde::{Deserialize, Serialize};
 
-use super::suite::{self, DEFAULT_ENGINES, RECOVERY, Suite};
-use crate::cell::job::{Limit, Verify, WarmUp};
-use crate::cell::pacing::Pacing;
-use crate::cli::RunArguments;
-use crate::failure::{Failure, Result, nearest};
-use crate::options::EngineSettings;
+use super::data_set::{COUNT_MAX, DataSet, at_most, data_sets};
+use super::schedule::recovery::Scenes;
+use super::suite::{ALL_ENGINES, DEFAULT_ENGINES, Suite};
+use super::workloads::{Step, Steps, at};
+use crate::cell::job::{Limit, Verify, WarmUp, durability_name};
+use crate::cell::pacing::{Pacing, Rate};
+use crate::cli::{ArrivalsArgument, CacheArgument, RunArguments};
+use crate::failure::{Failure, Result};
+use crate::options::{Assignment, EngineSettings, Options};
 use crate::registry::{Adapter, Registry, ResolvedEngine};
 
-/// A larger file is none that somebody wrote by hand.
-const PROPERTY_FILE_BYTES_MAX: u64 = 1 << 20;
-/// More records or operations than this are taken for a slip of the finger.
-pub(crate) const COUNT_MAX: u64 = 1_000_000_000_000;
+/// A larger matrix is a slip of the finger: at ten seconds a cell it takes more than a day.
+const CELLS_MAX: u128 = 10_000;
+/// Longest time for a cell unless said.
+const CELL_TIMEOUT: Duration = Duration::from_hours(1);
+/// Seed unless said.
+const SEED: u64 = 42;
 
 /// A run, resolved.
 pub(crate) struct Plan<'a> {
@@ -27,37 +32,63 @@ pub(crate) struct Plan<'a> {
     pub(crate) suite: String,
     /// Engines, in the order in which they were named.
     pub(crate) engines: Vec<ResolvedEngine<'a>>,
-    /// Data sets, in the order of their first workload.
+    /// Data sets of all sizes, in the order of their first workload.
     pub(crate) data_sets: Vec<DataSet>,
+    /// Conditions under which each data set is run, one after the other.
+    pub(crate) conditions: Vec<Conditions>,
     /// What all cells have in common.
     pub(crate) settings: Settings,
+    /// What the recovery experiments do.
+    pub(crate) scenes: Scenes,
+    /// Whether durability classes are checked before the first cell.
+    pub(crate) check_durability: bool,
+    /// Longest time for a cell.
+    pub(crate) cell_timeout: Duration,
+    /// Whether stores are left where they are.
+    pub(crate) keep_stores: bool,
+    /// Files that were read: the suite's, and property files.
+    pub(crate) inputs: Vec<PathBuf>,
     /// What the user should know about the input.
     pub(crate) warnings: Vec<String>,
 }
 
-/// Records to load, and the workloads that run on them.
-pub(crate) struct DataSet {
-    /// Name of the load in tables: `load`, or `load-ycsb` where a run has several data sets.
-    pub(crate) load_name: String,
-    /// Workloads, in the order in which they were named. The first one loads for all.
-    pub(crate) workloads: Vec<WorkloadSpec>,
-    /// Whether some workload was named, or the data set is there only for recovery.
-    pub(crate) runs_workloads: bool,
-    /// Whether the recovery experiment runs on it.
-    pub(crate) recovery: bool,
+/// Conditions that cells must share to be compared, besides the size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Conditions {
+    /// Durability class.
+    #[serde(with = "durability_name")]
+    pub(crate) durability: Durability,
+    /// Client threads.
+    pub(crate) threads: u32,
 }
 
-/// What all cells of a run have in common.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
+/// A trial under certain conditions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Point {
+    /// Number of the trial, from 1.
+    pub(crate) trial: u32,
     /// Durability class.
     pub(crate) durability: Durability,
     /// Client threads.
     pub(crate) threads: u32,
+}
+
+impl Conditions {
+    /// The trial of that number under these conditions.
+    pub(crate) fn trial(self, trial: u32) -> Point {
+        Point { trial, durability: self.durability, threads: self.threads }
+    }
+}
+
+/// What all cells of a run have in common.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Settings {
     /// Trials of each cell.
     pub(crate) trials: u32,
     /// Seed of every random choice.
     pub(crate) seed: u64,
+    /// How workloads share stores.
+    pub(crate) stores: StoreUse,
     /// How reads are checked while they are timed.
     pub(crate) verify: Verify,
     /// Length of the measured phase; none: as many operations as the workload says.
@@ -73,18 +104,34 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// Those of recovery experiments, which run no operations of workloads.
-    pub(crate) fn of_recovery(
-        durability: Durability,
-        threads: u32,
-        trials: u32,
-        seed: u64,
-    ) -> Self {
+    /// What the suite says, or what is usual.
+    fn of(suite: &Suite) -> Result<Self> {
+        let limit = match (suite.operations, suite.duration) {
+            (Some(operations), _) => {
+                let place = suite.place_of("operations");
+                Some(Limit::Operations(at_most(COUNT_MAX, &place, operations)?))
+            }
+            (None, duration) => duration.map(Limit::Duration),
+        };
+        Ok(Self {
+            trials: suite.trials.unwrap_or(1),
+            seed: suite.seed.unwrap_or(SEED),
+            stores: suite.stores.map(Into::into).unwrap_or_default(),
+            verify: suite.verify.unwrap_or(Verify::Sample),
+            limit,
+            warm_up: suite.warm_up,
+            pacing: pacing(suite),
+            page_cache: suite.cache.unwrap_or(CacheArgument::Warm).into(),
+            memory_limit_bytes: suite.memory_limit,
+        })
+    }
+
+    /// Settings of a run that consists of recovery experiments alone.
+    pub(crate) fn of_recovery(trials: u32, seed: u64) -> Self {
         Self {
-            durability,
-            threads,
             trials,
             seed,
+            stores: StoreUse::Copies,
             verify: Verify::Content,
             limit: None,
             warm_up: None,
@@ -99,14 +146,26 @@ impl Settings {
         self.limit.unwrap_or(Limit::Operations(spec.operations))
     }
 
-    /// What goes before it, unmeasured.
+    /// What goes before it, unmeasured. Unless said, a tenth of it; where the page cache is to be cold, nothing: warming up would warm it.
     pub(crate) fn warm_up_of(&self, spec: &WorkloadSpec) -> WarmUp {
         self.warm_up.unwrap_or_else(|| {
             WarmUp::Limit(match self.limit_of(spec) {
+                _ if self.page_cache == PageCache::Cold => Limit::Operations(0),
                 Limit::Operations(operations) => Limit::Operations(operations / 10),
                 Limit::Duration(duration) => Limit::Duration(duration / 10),
             })
         })
+    }
+}
+
+/// How operations are offered.
+fn pacing(suite: &Suite) -> Pacing {
+    let arrivals: Arrivals = suite.arrivals.unwrap_or(ArrivalsArgument::Constant).into();
+    match (suite.rate, suite.slo) {
+        (Some(Rate::OpsPerS(ops_per_s)), _) => Pacing::Open { ops_per_s, arrivals },
+        (Some(Rate::Sweep), _) => Pacing::Sweep { arrivals },
+        (None, Some(bound)) => Pacing::Search { bound, arrivals },
+        (None, None) => Pacing::Closed,
     }
 }
 
@@ -116,243 +175,308 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// With exit status 2, naming the engine, workload, flag, file and line that is wrong.
     pub(crate) fn resolve(arguments: &RunArguments, registry: &'a Registry) -> Result<Self> {
-        let mut chosen: Option<&Suite> = None;
-        let mut specs = Vec::new();
-        let mut recovery = false;
-        let mut warnings = Vec::new();
-        let default = ["quick".to_owned()];
-        let names = if arguments.names.is_empty() { default.as_slice() } else { &arguments.names };
-        for name in names {
-            if let Some(suite) = suite::find(name) {
-                if let Some(other) = chosen {
-                    return Err(Failure::usage(format!(
-                        "'{}' and '{name}' are both suites, with sizes of their own: run them one after the other",
-                        other.name
-                    )));
-                }
-                chosen = Some(suite);
-                for workload in suite.workloads {
-                    recovery |= *workload == RECOVERY;
-                    specs.extend(WorkloadSpec::builtin(workload));
-                }
-            } else if name == RECOVERY {
-                recovery = true;
-            } else if let Some(spec) = WorkloadSpec::builtin(name) {
-                specs.push(spec);
-            } else {
-                let (spec, notes) = from_file(name)?;
-                warnings.extend(notes);
-                specs.push(spec);
+        let (mut suite, steps) = choose(&arguments.names)?;
+        suite.lay_over(arguments);
+        let engines = engines(arguments, &suite, registry)?;
+        check_size(&suite, engines.len(), &steps)?;
+        let settings = Settings::of(&suite)?;
+        let data_sets = data_sets(steps.named, &suite, settings.stores, settings.seed)?;
+        let conditions = conditions(&suite, &data_sets)?;
+        let cell_timeout = suite.cell_timeout.unwrap_or(CELL_TIMEOUT);
+        check_timeout(&suite, cell_timeout)?;
+        let mut inputs = steps.files;
+        inputs.extend(suite.origin.path.clone());
+        Ok(Self {
+            suite: suite.name().to_owned(),
+            engines,
+            data_sets,
+            conditions,
+            settings,
+            scenes: Scenes::default(),
+            check_durability: suite.check_durability.unwrap_or(false),
+            cell_timeout,
+            keep_stores: suite.keep_stores.unwrap_or(false),
+            inputs,
+            warnings: steps.warnings,
+        })
+    }
+
+    /// All workloads that run, each once for each size.
+    pub(crate) fn workloads(&self) -> impl Iterator<Item = &WorkloadSpec> {
+        self.data_sets.iter().flat_map(DataSet::running)
+    }
+}
+
+/// The suite that was named, or one that says nothing, and everything that is to run.
+fn choose(names: &[String]) -> Result<(Suite, Steps)> {
+    let default = ["quick".to_owned()];
+    let names = if names.is_empty() { &default } else { names };
+    let mut chosen: Option<(&str, Suite)> = None;
+    let mut steps = Steps::default();
+    for name in names {
+        let suite = match Suite::built_in(name)? {
+            None if Path::new(name).extension().is_some_and(|extension| extension == "toml") => {
+                Some(Suite::read(Path::new(name))?)
             }
-        }
-        let runs_workloads = !specs.is_empty();
-        if !runs_workloads {
-            specs.extend(WorkloadSpec::builtin("ycsb-a"));
-        }
-        for (index, spec) in specs.iter().enumerate() {
-            if specs[..index].iter().any(|earlier| earlier.name == spec.name) {
-                return Err(Failure::usage(format!(
-                    "workload '{}' is named twice: its results could not be told apart",
-                    spec.name
-                )));
-            }
-        }
-        let records = arguments.records.or(chosen.and_then(|suite| suite.records));
-        let value_bytes = arguments.value_size.or(chosen.and_then(|suite| suite.value_bytes));
-        for spec in &mut specs {
-            adjust(spec, records, value_bytes, arguments)?;
-        }
-        let limit = match (arguments.operations, arguments.duration) {
-            (Some(operations), _) => {
-                Some(Limit::Operations(at_most(COUNT_MAX, "--operations", operations)?))
-            }
-            (None, Some(duration)) => Some(Limit::Duration(duration)),
-            (None, None) => chosen.and_then(|suite| suite.limit),
+            built_in => built_in,
         };
-        if arguments.duration.is_some_and(|duration| {
-            let warm_up = match arguments.warm_up {
-                Some(WarmUp::Limit(Limit::Duration(warm_up)) | WarmUp::Steady(warm_up)) => warm_up,
-                _ => std::time::Duration::ZERO,
-            };
-            duration.saturating_add(warm_up) >= arguments.cell_timeout
-        }) {
+        let Some(suite) = suite else {
+            steps.add(name, None)?;
+            continue;
+        };
+        if let Some((other, _)) = &chosen {
             return Err(Failure::usage(format!(
-                "--duration and --warm-up do not fit into --cell-timeout {}: give a longer one",
-                humantime::format_duration(arguments.cell_timeout)
+                "'{other}' and '{name}' are both suites, with sizes of their own: run them one after the other"
             )));
         }
-        let own_limit = arguments.operations.is_some() || arguments.duration.is_some();
-        let settings = Settings {
-            durability: arguments.durability.into(),
-            threads: arguments.threads,
-            trials: arguments.trials.or(chosen.map(|suite| suite.trials)).unwrap_or(1),
-            seed: arguments.seed,
-            verify: arguments.verify,
-            limit,
-            warm_up: arguments.warm_up.or(chosen
-                .filter(|_| !own_limit)
-                .and_then(|suite| suite.warm_up.map(WarmUp::Limit))),
-            pacing: arguments.pacing(),
-            page_cache: arguments.cache.into(),
-            memory_limit_bytes: arguments.memory_limit,
-        };
-        for spec in &specs {
-            if settings.threads > spec.streams {
-                return Err(Failure::usage(format!(
-                    "--threads {}: workload '{}' has {} logical streams, and a thread needs at least one",
-                    settings.threads, spec.name, spec.streams
-                )));
-            }
+        steps.add_suite(&suite)?;
+        chosen = Some((name, suite));
+    }
+    if steps.named.is_empty() {
+        let (name, _) = chosen.unwrap_or_default();
+        return Err(Failure::usage(format!(
+            "{name} names no workloads: add workloads = [\"ycsb-a\"] to it, or name them on the command line"
+        )));
+    }
+    Ok((chosen.map(|(_, suite)| suite).unwrap_or_default(), steps))
+}
+
+/// A matrix that nobody can have meant is refused, before it is built.
+fn check_size(suite: &Suite, engines: usize, steps: &Steps) -> Result<()> {
+    let workloads = steps.named.iter().filter(|step| !matches!(step, Step::Reload)).count();
+    let sizes = |values: &Option<Vec<u64>>| values.as_ref().map_or(1, Vec::len);
+    let (records, values) = (sizes(&suite.records), sizes(&suite.value_size));
+    let threads = suite.threads.as_ref().map_or(1, Vec::len);
+    let classes = suite.durability.as_ref().map_or(1, Vec::len);
+    let trials = suite.trials.unwrap_or(1) as usize;
+    let factors = [engines, workloads, records, values, threads, classes, trials];
+    let cells: u128 = factors.iter().map(|factor| *factor as u128).product();
+    if cells > CELLS_MAX {
+        return Err(Failure::usage(format!(
+            "{engines} engines × {workloads} workloads × {records} × {values} sizes × {threads} numbers of threads × {classes} durability classes × \
+             {trials} trials are {cells} cells, and loads besides: at most {CELLS_MAX} are possible in one run"
+        )));
+    }
+    for (key, twice) in [
+        ("records", twice(suite.records.as_ref())),
+        ("value_size", twice(suite.value_size.as_ref())),
+        ("threads", twice(suite.threads.as_ref())),
+        ("durability", twice(suite.durability.as_ref())),
+    ] {
+        if let Some(value) = twice {
+            return Err(Failure::usage(format!(
+                "{} names {} twice: its results could not be told apart",
+                suite.place_of(key),
+                value.to_lowercase()
+            )));
         }
-        let engines = engines(arguments, chosen, registry)?;
-        let data_sets = data_sets(specs, runs_workloads, recovery, settings.seed);
-        let suite = chosen.map_or("custom", |suite| suite.name).to_owned();
-        Ok(Self { suite, engines, data_sets, settings, warnings })
     }
-
-    /// All workloads that run.
-    pub(crate) fn workloads(&self) -> impl Iterator<Item = &WorkloadSpec> {
-        self.data_sets.iter().filter(|set| set.runs_workloads).flat_map(|set| &set.workloads)
-    }
-
-    /// Cells that the plan leads to.
-    pub(crate) fn cells(&self) -> u64 {
-        let workloads = self.workloads().count();
-        let recoveries = self.data_sets.iter().filter(|set| set.recovery).count();
-        let compared = self.engines.iter().filter(|engine| engine.label != "noop").count();
-        let noop = self.engines.len() - compared;
-        let per_trial =
-            compared * (self.data_sets.len() + workloads + recoveries) + noop * workloads;
-        let noop_anyway = if noop == 0 { workloads } else { 0 };
-        (per_trial * self.settings.trials as usize + noop_anyway + self.data_sets.len()) as u64
-    }
+    Ok(())
 }
 
-/// The workload of a property file.
-fn from_file(name: &str) -> Result<(WorkloadSpec, Vec<String>)> {
-    let path = Path::new(name);
-    if !path.exists() {
-        let builtins = WorkloadSpec::builtins();
-        let known = suite::SUITES.iter().map(|suite| suite.name).chain([RECOVERY]);
-        let hint = nearest(name, known.chain(builtins.iter().map(|spec| spec.name.as_str())));
+/// The first value that a list holds twice, as text.
+fn twice<T: PartialEq + std::fmt::Debug>(values: Option<&Vec<T>>) -> Option<String> {
+    let values = values.map_or(&[][..], Vec::as_slice);
+    let found = values.iter().enumerate().find(|(index, value)| values[..*index].contains(value));
+    found.map(|(_, value)| format!("{value:?}"))
+}
+
+/// Durability classes × threads.
+fn conditions(suite: &Suite, data_sets: &[DataSet]) -> Result<Vec<Conditions>> {
+    let threads = suite.threads.clone().unwrap_or_else(|| vec![1]);
+    for spec in data_sets.iter().flat_map(|set| &set.workloads) {
+        if let Some(threads) = threads.iter().find(|threads| **threads > spec.streams) {
+            return Err(Failure::usage(format!(
+                "{} {threads}: workload '{}' has {} logical streams, and a thread needs at least one",
+                suite.place_of("threads"),
+                spec.name,
+                spec.streams
+            )));
+        }
+    }
+    let classes: Vec<Durability> = suite.durability.as_ref().map_or_else(
+        || vec![Durability::Os],
+        |classes| classes.iter().copied().map(Into::into).collect(),
+    );
+    let with = |durability: Durability| {
+        threads.iter().map(move |threads| Conditions { durability, threads: *threads })
+    };
+    Ok(classes.into_iter().flat_map(with).collect())
+}
+
+fn check_timeout(suite: &Suite, cell_timeout: Duration) -> Result<()> {
+    let Some(duration) = suite.duration else { return Ok(()) };
+    let warm_up = match suite.warm_up {
+        Some(WarmUp::Limit(Limit::Duration(warm_up)) | WarmUp::Steady(warm_up)) => warm_up,
+        _ => Duration::ZERO,
+    };
+    if duration.saturating_add(warm_up) >= cell_timeout {
         return Err(Failure::usage(format!(
-            "'{name}' is no suite, no workload and no file{hint} ('kvdyno list' shows what there is)"
+            "{} and warm-up do not fit into --cell-timeout {}: give a longer one",
+            suite.place_of("duration"),
+            humantime::format_duration(cell_timeout)
         )));
     }
-    let metadata = std::fs::metadata(path)
-        .map_err(|error| Failure::usage(format!("cannot read {name}: {error}")))?;
-    if !metadata.is_file() || metadata.len() > PROPERTY_FILE_BYTES_MAX {
-        return Err(Failure::usage(format!(
-            "{} is no property file: expected a plain file of at most 1 MiB",
-            name.escape_debug()
-        )));
-    }
-    let (spec, notes) = WorkloadSpec::from_property_file(path)
-        .map_err(|error| Failure::usage(error.to_string()))?;
-    let reserved = spec.name == RECOVERY || spec.name == "load" || spec.name.starts_with("load-");
-    if reserved || spec.name.contains(char::is_control) {
-        return Err(Failure::usage(format!(
-            "{}: the file's name becomes the workload's, and this one would be mistaken for something else: rename the file",
-            name.escape_debug()
-        )));
-    }
-    Ok((spec, notes))
+    Ok(())
 }
 
-/// Lays the flags over a workload.
-fn adjust(
-    spec: &mut WorkloadSpec,
-    records: Option<u64>,
-    value_bytes: Option<u64>,
-    arguments: &RunArguments,
-) -> Result<()> {
-    if let Some(records) = records {
-        spec.records = at_most(COUNT_MAX, "--records", records)?;
-    }
-    if let Some(operations) = arguments.operations {
-        spec.operations = operations;
-    }
-    // A suite's size is for workloads whose values have a free size; what the user asks for must work.
-    if let Some(bytes) = value_bytes
-        && let Err(error) = spec.set_value_bytes(bytes)
-        && arguments.value_size.is_some()
-    {
-        return Err(Failure::usage(format!("--value-size {bytes}: {error}")));
-    }
-    spec.validate().map_err(|error| Failure::usage(error.to_string()))
+/// An engine that was named, with where that was.
+struct Named<'a> {
+    name: &'a str,
+    place: String,
 }
 
-pub(crate) fn at_most(max: u64, flag: &str, value: u64) -> Result<u64> {
-    if value > max {
-        return Err(Failure::usage(format!("{flag} {value}: at most {max} is possible")));
-    }
-    Ok(value)
-}
-
+/// The engines that are to run, with their options.
 fn engines<'a>(
     arguments: &RunArguments,
-    suite: Option<&Suite>,
+    suite: &Suite,
     registry: &'a Registry,
 ) -> Result<Vec<ResolvedEngine<'a>>> {
-    let names: Vec<&str> = if arguments.engine.is_empty() {
-        let wanted = suite.map_or(DEFAULT_ENGINES, |suite| suite.engines);
-        let all = wanted.is_empty();
-        registry
-            .adapters()
-            .map(Adapter::name)
-            .filter(|name| all && *name != "noop" || wanted.contains(name))
-            .collect()
-    } else {
-        arguments.engine.iter().map(String::as_str).collect()
-    };
+    let names = engine_names(suite, registry)?;
     let typed = EngineSettings {
-        write_buffer_mib: arguments.write_buffer,
-        cache_mib: arguments.engine_cache,
-        set: arguments.set.iter().map(|text| text.parse()).collect::<Result<_>>()?,
+        write_buffer_mib: suite.write_buffer,
+        cache_mib: suite.engine_cache,
+        set: assignments(arguments, suite, registry, &names)?,
     };
-    registry.resolve_all(&names, &typed)
-}
-
-/// Puts workloads that load the same bytes together.
-fn data_sets(
-    specs: Vec<WorkloadSpec>,
-    runs_workloads: bool,
-    recovery: bool,
-    seed: u64,
-) -> Vec<DataSet> {
-    let mut sets: Vec<(String, Vec<WorkloadSpec>)> = Vec::new();
-    for spec in specs {
-        let digest = spec.dataset_digest(seed);
-        match sets.iter_mut().find(|(known, _)| *known == digest) {
-            Some((_, workloads)) => workloads.push(spec),
-            None => sets.push((digest, vec![spec])),
-        }
-    }
-    let several = sets.len() > 1;
-    sets.into_iter()
-        .enumerate()
-        .map(|(index, (_, workloads))| DataSet {
-            load_name: if several {
-                format!("load-{}", common_name(&workloads))
-            } else {
-                "load".into()
-            },
-            workloads,
-            runs_workloads,
-            recovery: recovery && index == 0,
+    names
+        .iter()
+        .map(|Named { name, place }| {
+            let adapter =
+                adapter_of(name, suite, registry).map_err(|failure| at(place, failure))?;
+            let Some(table) = suite.variant.get(*name) else {
+                return registry.resolve(name, &typed);
+            };
+            let set: Vec<(&str, &str)> = table
+                .options
+                .iter()
+                .map(|(option, value)| (option.get_ref().as_str(), value.0.as_str()))
+                .collect();
+            let options = Options::layered(adapter, name, Some(&set), &typed)?;
+            Ok(ResolvedEngine { label: (*name).to_owned(), adapter, options })
         })
         .collect()
 }
 
-/// What the names of workloads begin with in common (`ycsb` for `ycsb-a` and `ycsb-c`), or the first one's name.
-fn common_name(workloads: &[WorkloadSpec]) -> String {
-    let first = workloads[0].name.as_str();
-    let common = workloads.iter().skip(1).fold(first.len(), |common, spec| {
-        let same = first.bytes().zip(spec.name.bytes()).take_while(|(a, b)| a == b).count();
-        common.min(same)
-    });
-    let prefix = first.get(..common).unwrap_or(first).trim_end_matches(['-', '_']);
-    if prefix.is_empty() { first.to_owned() } else { prefix.to_owned() }
+/// The adapter of an engine, or of a variant that the suite defines.
+fn adapter_of<'a>(name: &str, suite: &Suite, registry: &'a Registry) -> Result<&'a dyn Adapter> {
+    match name.split_once('@').filter(|_| suite.variant.contains_key(name)) {
+        Some((base, _)) => registry.get(base),
+        None => registry.get(name),
+    }
+}
+
+/// Names of the engines that take part.
+fn engine_names<'s>(suite: &'s Suite, registry: &'s Registry) -> Result<Vec<Named<'s>>> {
+    check_variants(suite, registry)?;
+    let here = |name: &str| registry.get(name).is_ok() || suite.variant.contains_key(name);
+    let all = || registry.adapters().map(Adapter::name).filter(|name| *name != "noop");
+    let unplaced = |name| Named { name, place: String::new() };
+    let Some(given) = &suite.engines else {
+        let usual: Vec<_> = DEFAULT_ENGINES.iter().copied().filter(|name| here(name)).collect();
+        // A program of one's own may have none of them.
+        let usual = if usual.is_empty() { all().collect() } else { usual };
+        return Ok(usual.into_iter().map(unplaced).collect());
+    };
+    if given.is_empty() {
+        return Err(Failure::usage(format!(
+            "{}: the list is empty, so that nothing would run",
+            suite.place_of("engines")
+        )));
+    }
+    let from_flag = suite.is_flag("engine");
+    // A built-in suite runs on those of its engines that the build has.
+    let built_in = !from_flag && suite.origin.path.is_none();
+    let mut names: Vec<Named<'_>> = Vec::new();
+    for name in given {
+        let place = if from_flag { String::new() } else { suite.origin.place(name) };
+        let name = name.get_ref().as_str();
+        if name == ALL_ENGINES {
+            names.extend(all().map(unplaced));
+        } else if here(name) || !built_in {
+            names.push(Named { name, place });
+        }
+    }
+    for (index, Named { name, place }) in names.iter().enumerate() {
+        if names[..index].iter().any(|earlier| earlier.name == *name) {
+            let what = if from_flag { "--engine" } else { "engines" };
+            return Err(Failure::usage(format!("{place}{what} names '{name}' twice")));
+        }
+    }
+    Ok(names)
+}
+
+/// Variants that a suite defines belong to an engine of the build, and hide none.
+fn check_variants(suite: &Suite, registry: &Registry) -> Result<()> {
+    for (name, table) in &suite.variant {
+        let (text, place) = (name.get_ref(), suite.origin.place(name));
+        let Some((base, _)) = text.split_once('@').filter(|(_, variant)| is_plain(variant)) else {
+            return Err(Failure::usage(format!(
+                "{place}variant '{}': expected the engine's name, '@', and letters, digits or '-', for instance \"lsm@small\"",
+                text.escape_debug()
+            )));
+        };
+        if registry.get(text).is_ok() {
+            return Err(Failure::usage(format!(
+                "{place}variant '{text}' is built in: give yours another name"
+            )));
+        }
+        let adapter = registry.get(base).map_err(|failure| at(&place, failure))?;
+        check_options(adapter, table, suite)?;
+    }
+    Ok(())
+}
+
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+}
+
+/// Options in a suite file are checked one by one, so that a message names the line.
+fn check_options(
+    adapter: &dyn Adapter,
+    table: &super::suite::EngineTable,
+    suite: &Suite,
+) -> Result<()> {
+    for (option, value) in &table.options {
+        let pair = (option.get_ref().as_str(), value.0.as_str());
+        Options::resolve(adapter, &[pair]).map_err(|failure| {
+            let message = failure.message.trim_start_matches("--set ").to_owned();
+            at(&suite.origin.place(option), Failure { message, ..failure })
+        })?;
+    }
+    Ok(())
+}
+
+/// Options from the suite and then from `--set`, which wins.
+fn assignments(
+    arguments: &RunArguments,
+    suite: &Suite,
+    registry: &Registry,
+    names: &[Named<'_>],
+) -> Result<Vec<Assignment>> {
+    let mut set: Vec<Assignment> = Vec::new();
+    for (name, table) in &suite.engine {
+        let engine = name.get_ref();
+        let place = suite.origin.place(name);
+        let adapter = adapter_of(engine, suite, registry).map_err(|failure| at(&place, failure))?;
+        check_options(adapter, table, suite)?;
+        set.extend(table.options.iter().map(|(option, value)| Assignment {
+            engine: engine.clone(),
+            option: option.get_ref().clone(),
+            value: value.0.clone(),
+        }));
+    }
+    for text in &arguments.set {
+        let assignment: Assignment = text.parse()?;
+        adapter_of(&assignment.engine, suite, registry)?;
+        if !names.iter().any(|named| assignment.is_for(named.name)) {
+            let engine = &assignment.engine;
+            return Err(Failure::usage(format!(
+                "{assignment}: '{engine}' does not take part in this run"
+            )));
+        }
+        set.push(assignment);
+    }
+    Ok(set)
 }
 
 /// The first thing that an engine would have to do for the workload, and cannot.

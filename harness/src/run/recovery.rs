@@ -12,6 +12,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use kvdyno_reports::{CellStatus, RecoveryEnding, RecoveryScenario};
+use kvdyno_workloads::WorkloadSpec;
+use serde::{Deserialize, Serialize};
 
 use super::child_process::ChildProcess;
 use super::interrupt::Interrupt;
@@ -29,6 +31,36 @@ pub(crate) enum Amount {
     Time(Duration),
     /// So many writes over all threads; a child that is to be killed then makes some more.
     Writes(u64),
+}
+
+/// What is written between a load and a recovery.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Written {
+    /// Key and value bytes.
+    Bytes(u64),
+    /// Part of the data's key and value bytes, but at least so many bytes.
+    Share {
+        /// Part of the data.
+        of_data: f64,
+        /// The least.
+        bytes_min: u64,
+    },
+}
+
+impl Written {
+    /// Writes that come to it.
+    pub(crate) fn writes(self, spec: &WorkloadSpec) -> u64 {
+        let record_bytes = spec.key_bytes_max() + spec.value_bytes();
+        let data_bytes = spec.records.saturating_mul(record_bytes);
+        let bytes = match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Share { of_data, bytes_min } => {
+                ((data_bytes as f64 * of_data) as u64).max(bytes_min)
+            }
+        };
+        bytes.div_ceil(record_bytes).max(1)
+    }
 }
 
 /// A recovery experiment.

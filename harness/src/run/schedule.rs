@@ -1,48 +1,62 @@
 //! Goes through the cells of a plan.
 //!
-//! In each trial, for each data set: every engine loads it into a template; then for each workload, every engine runs it, on the template if
-//! the workload only reads, else on a fresh copy; then every engine recovers. The order of engines is drawn anew each time,
-//! so that no engine always goes first onto cold memory or always follows the same neighbour. The templates of all engines exist
-//! side by side, so that the cells that are compared lie close together in time.
+//! In each trial, for each data set, under each durability class and number of threads: every engine loads into a template; then for each workload,
+//! every engine runs it, on the template if the workload only reads, else on a fresh copy; then every engine recovers. The order of engines
+//! is drawn anew each time, so that no engine always goes first onto cold memory or always follows the same neighbour. The templates of all
+//! engines exist side by side, so that the cells that are compared lie close together in time.
+//!
+//! The recovery experiments are in [`recovery`], the checks of durability classes before the first cell in `durability`.
+//!
+//! In a chain there are no copies: the workloads follow one another on the store that was loaded.
 //!
 //! Before the first engine loads or runs, `noop` does: what that costs is the harness's own.
+//!
+//! A run that goes on after it was cut off draws the same orders, and passes over the cells that have ended. Where cells are left that
+//! need a store, it is loaded again, and in a chain the workloads before them run again; their figures are dropped, as they have been
+//! measured before.
 
 mod durability;
 pub(crate) mod recovery;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use kvdyno_engines::OperationKind as EngineOperation;
-use kvdyno_reports::{Cell, CellStatus, Durability, NoopCost, Phase, ResultFile, RunStatus};
+use kvdyno_reports::{
+    Cell, CellStatus, Durability, EngineInfo, NoopCost, Phase, ResultFile, RunStatus, StoreUse,
+};
 use kvdyno_workloads::WorkloadSpec;
+use rand::SeedableRng;
 use rand::seq::SliceRandom;
-use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+use super::cell_key::{CellKey, NOOP};
 use super::child_process::ChildProcess;
+use super::data_set::DataSet;
 use super::interrupt::Interrupt;
 use super::output::Output;
-use super::plan::{DataSet, Plan, lacking};
+use super::plan::{Plan, Point, lacking};
 use super::progress::Progress;
+use super::room::writes;
 use super::stores::Stores;
 use crate::cell::job::{Job, Limit, Outcome, Task};
 use crate::cell::pacing::Pacing;
 use crate::failure::Result;
-use crate::options::EngineSettings;
+use crate::options::Options;
 use crate::registry::{Adapter, Registry, ResolvedEngine};
 
-/// A child that is to be killed writes for at least this long.
-const WRITES_BEFORE_KILL: Duration = Duration::from_secs(1);
 /// Longest measured phase of the `noop` cell that is added to each workload.
 const NOOP_LIMIT: Limit = Limit::Operations(2_000_000);
 
-/// A loaded store, from which the cells of a trial start.
+/// A loaded store, from which the cells of a trial start; in a chain, the store itself.
 struct Template {
     store: PathBuf,
     loaded_bytes: u64,
 }
+
+/// The templates of the engines at one point, by the engine's name.
+type Templates = HashMap<String, Template>;
 
 /// A run under way.
 pub(crate) struct Schedule<'a> {
@@ -60,10 +74,12 @@ pub(crate) struct Schedule<'a> {
     pub(crate) progress: Progress,
     /// The user's wish to stop.
     pub(crate) interrupt: Interrupt,
-    /// Longest time for a cell.
-    pub(crate) cell_timeout: Duration,
-    /// When the run began.
+    /// Cells that ended before the run was cut off and went on.
+    pub(crate) ended: BTreeSet<CellKey>,
+    /// When the run began, or went on.
     pub(crate) began: Instant,
+    /// How long it had taken before it went on.
+    pub(crate) took_before: Duration,
 }
 
 impl Schedule<'_> {
@@ -72,14 +88,25 @@ impl Schedule<'_> {
     /// # Errors
     /// Only if results cannot be written any more; what an engine does costs its cell alone.
     pub(crate) fn run(mut self) -> Result<ResultFile> {
-        let mut random = Xoshiro256PlusPlus::seed_from_u64(self.plan.settings.seed);
         let plan = self.plan;
+        let checked = |info: &EngineInfo| info.durability_check.is_some();
+        if plan.check_durability && !self.result.engines.iter().any(checked) {
+            self.check_durability()?;
+        }
         for trial in 1..=plan.settings.trials {
-            for data_set in &plan.data_sets {
-                if self.interrupt.requested() {
-                    break;
+            for (index, data_set) in plan.data_sets.iter().enumerate() {
+                for (condition, conditions) in plan.conditions.iter().enumerate() {
+                    if self.interrupt.requested() {
+                        break;
+                    }
+                    // Drawn from the place in the plan alone, so that a run that goes on has the same orders.
+                    let mut random =
+                        random_at(plan.settings.seed, [trial as usize, index, condition]);
+                    if trial == 1 && plan.measures_noop(*conditions) {
+                        self.noops(data_set, conditions.trial(1))?;
+                    }
+                    self.data_set(data_set, conditions.trial(trial), &mut random)?;
                 }
-                self.data_set(data_set, trial, &mut random)?;
             }
         }
         self.result.run.status =
@@ -89,43 +116,43 @@ impl Schedule<'_> {
         Ok(self.result)
     }
 
+    /// Measures the harness itself on a data set.
+    fn noops(&mut self, data_set: &DataSet, point: Point) -> Result<()> {
+        self.noop(&data_set.load_name, &data_set.workloads[0], point, Phase::Load)?;
+        for spec in data_set.running() {
+            self.noop(&spec.name, spec, point, Phase::Run)?;
+        }
+        Ok(())
+    }
+
     fn data_set(
         &mut self,
         data_set: &DataSet,
-        trial: u32,
+        point: Point,
         random: &mut Xoshiro256PlusPlus,
     ) -> Result<()> {
         let plan = self.plan;
-        let workloads = if data_set.runs_workloads { data_set.workloads.as_slice() } else { &[] };
-        if trial == 1 {
-            self.noop(&data_set.load_name, &data_set.workloads[0], Phase::Load)?;
-            for spec in workloads {
-                self.noop(&spec.name, spec, Phase::Run)?;
-            }
-        }
-        let mut engines: Vec<&ResolvedEngine<'_>> =
-            plan.engines.iter().filter(|engine| engine.label != "noop").collect();
-        let mut templates: HashMap<&str, Template> = HashMap::new();
+        let mut engines: Vec<&ResolvedEngine<'_>> = plan.compared().collect();
+        let mut templates = Templates::new();
         let mut shuffled = |engines: &mut Vec<&ResolvedEngine<'_>>| engines.shuffle(random);
         shuffled(&mut engines);
         for engine in &engines {
-            if let Some(template) = self.load(engine, data_set, trial)? {
-                templates.insert(&engine.label, template);
+            if let Some(template) = self.load(engine, data_set, point)? {
+                templates.insert(engine.label.clone(), template);
             }
         }
-        for spec in workloads {
+        for spec in data_set.running() {
             shuffled(&mut engines);
             for engine in &engines {
-                self.workload(engine, spec, trial, templates.get(engine.label.as_str()))?;
+                if plan.settings.stores == StoreUse::Chain {
+                    self.link(engine, spec, point, &mut templates)?;
+                } else {
+                    self.workload(engine, spec, point, templates.get(&engine.label))?;
+                }
             }
         }
         if data_set.recovery {
-            shuffled(&mut engines);
-            for engine in &engines {
-                let written = random.random_range(WRITES_BEFORE_KILL..2 * WRITES_BEFORE_KILL);
-                let template = templates.get(engine.label.as_str());
-                self.recovery(engine, &data_set.workloads[0], trial, template, written)?;
-            }
+            self.recoveries(data_set, point, &mut engines, &templates, random)?;
         }
         for template in templates.into_values() {
             self.stores.remove(&template.store);
@@ -134,65 +161,85 @@ impl Schedule<'_> {
     }
 
     /// Measures the harness itself on a load or a workload.
-    fn noop(&mut self, name: &str, spec: &WorkloadSpec, phase: Phase) -> Result<()> {
+    fn noop(&mut self, name: &str, spec: &WorkloadSpec, point: Point, phase: Phase) -> Result<()> {
         let settings = &self.plan.settings;
-        let engine = self.registry.resolve("noop", &EngineSettings::default())?;
-        let named = self.plan.engines.iter().any(|engine| engine.label == "noop");
-        let trials = if named && phase == Phase::Run { settings.trials } else { 1 };
+        let adapter = self.registry.get(NOOP)?;
+        let engine = ResolvedEngine { label: NOOP.into(), adapter, options: Options::default() };
         let limit = settings.limit_of(spec);
-        let limit = if named { limit } else { shorter(limit) };
-        for trial in 1..=trials {
+        let limit = if self.plan.names_noop() { limit } else { shorter(limit) };
+        for trial in 1..=self.plan.noop_trials(phase) {
+            let point = Point { trial, ..point };
             let task = match phase {
                 Phase::Load => Task::Load,
                 _ => {
                     Task::Run { limit, warm_up: settings.warm_up_of(spec), pacing: Pacing::Closed }
                 }
             };
-            let store = self.stores.create("noop")?;
-            let cell = self.cell(&engine, name, spec, trial, phase);
-            let (cell, _) = self.execute(cell, &self.job(&engine, spec, store.clone(), 0, task))?;
-            self.stores.remove(&store);
-            if let Some(figures) = &cell.measurement
-                && trial == 1
-            {
-                let operations = figures.operations.last().map_or(0, |all| all.operations).max(1);
-                let threads = settings.threads;
-                let cost = NoopCost {
-                    workload: name.to_owned(),
-                    threads,
-                    ns_per_operation: figures.duration_s * 1e9 * f64::from(threads)
-                        / operations as f64,
-                    timed_section_ns: figures.operations.last().map(|all| all.service.mean_ns),
-                    rss_anon_bytes: figures.resources.rss_anon_bytes.unwrap_or(0),
-                };
-                self.result.harness.noop.push(cost);
+            let cell = self.cell(&engine, name, spec, point, phase);
+            if self.has_ended(&cell) {
+                continue;
             }
+            let store = self.stores.create(NOOP)?;
+            let job = self.job(&engine, spec, point, store.clone(), 0, task);
+            let (cell, _) = self.execute(cell, &job)?;
+            self.stores.discard(&store);
+            self.tell_noop_cost(&cell);
             self.record(cell)?;
         }
         Ok(())
     }
 
-    /// Loads the data set into a template; none if that was not possible.
+    /// Notes what the harness costs by a cell of `noop`: once for each workload and number of threads, in the first size.
+    fn tell_noop_cost(&mut self, cell: &Cell) {
+        let told = &mut self.result.harness.noop;
+        let known =
+            |cost: &NoopCost| cost.workload == cell.workload && cost.threads == cell.threads;
+        let Some(figures) = cell.measurement.as_ref().filter(|_| !told.iter().any(known)) else {
+            return;
+        };
+        let operations = figures.operations.last().map_or(0, |all| all.operations).max(1);
+        told.push(NoopCost {
+            workload: cell.workload.clone(),
+            threads: cell.threads,
+            ns_per_operation: figures.duration_s * 1e9 * f64::from(cell.threads)
+                / operations as f64,
+            timed_section_ns: figures.operations.last().map(|all| all.service.mean_ns),
+            rss_anon_bytes: figures.resources.rss_anon_bytes.unwrap_or(0),
+        });
+    }
+
+    /// Loads the data set into a template; none if that was not possible, or no cell needs it any more.
     fn load(
         &mut self,
         engine: &ResolvedEngine<'_>,
         data_set: &DataSet,
-        trial: u32,
+        point: Point,
     ) -> Result<Option<Template>> {
         let spec = &data_set.workloads[0];
-        let cell = self.cell(engine, &data_set.load_name, spec, trial, Phase::Load);
-        if let Some(reason) = self.not_supported(engine, spec, &[EngineOperation::Put]) {
+        let cell = self.cell(engine, &data_set.load_name, spec, point, Phase::Load);
+        let again = self.has_ended(&cell);
+        if again {
+            let left = |key: &CellKey| !self.ended.contains(key);
+            let needed = self.plan.cells_of(engine, data_set, point).iter().any(left);
+            if !needed || !self.has_ended_well(&cell) {
+                return Ok(None);
+            }
+            self.progress
+                .note(&format!("{}: loading again for the cells that are left", self.label(&cell)));
+        } else if let Some(reason) = not_supported(engine, spec, point, &[EngineOperation::Put]) {
             self.record_unsupported(cell, reason)?;
             return Ok(None);
         }
-        let Some(store) =
-            self.prepare(&cell, |stores| stores.create(&format!("{}-template", engine.label)))?
-        else {
+        let Some(store) = self.prepare(&cell, |stores| stores.create(&store_name(&cell)))? else {
             return Ok(None);
         };
-        let job = self.job(engine, spec, store.clone(), 0, Task::Load);
+        let job = self.job(engine, spec, point, store.clone(), 0, Task::Load);
         let (cell, outcome) = self.execute(cell, &job)?;
         let loaded = cell.status == CellStatus::Ok;
+        if again && !loaded {
+            let reason = cell.error.as_deref().unwrap_or_default();
+            self.progress.note(&format!("{}: loading again failed: {reason}", self.label(&cell)));
+        }
         self.record(cell)?;
         let Some(loaded_bytes) = outcome.loaded_bytes.filter(|_| loaded) else {
             self.stores.remove(&store);
@@ -201,41 +248,78 @@ impl Schedule<'_> {
         Ok(Some(Template { store, loaded_bytes }))
     }
 
+    /// Runs a workload on the template, or on a copy if it writes.
     fn workload(
         &mut self,
         engine: &ResolvedEngine<'_>,
         spec: &WorkloadSpec,
-        trial: u32,
+        point: Point,
         template: Option<&Template>,
     ) -> Result<()> {
-        let cell = self.cell(engine, &spec.name, spec, trial, Phase::Run);
-        if let Some(reason) = self.not_supported(engine, spec, &[]) {
+        let cell = self.cell(engine, &spec.name, spec, point, Phase::Run);
+        if self.has_ended(&cell) {
+            return Ok(());
+        }
+        if let Some(reason) = not_supported(engine, spec, point, &[]) {
             return self.record_unsupported(cell, reason);
         }
         let Some(template) = template else { return self.record_unloaded(cell) };
-        let settings = &self.plan.settings;
-        let task = Task::Run {
-            limit: settings.limit_of(spec),
-            warm_up: settings.warm_up_of(spec),
-            pacing: settings.pacing.clone(),
-        };
-        let only_reads = spec.operation_kinds().iter().all(|kind| !kind.writes());
-        let store = if only_reads {
-            template.store.clone()
-        } else {
-            let name = format!("{}-run", engine.label);
+        let store = if writes(spec) {
+            let name = store_name(&cell);
             let Some(store) = self.prepare(&cell, |stores| stores.copy(&template.store, &name))?
             else {
                 return Ok(());
             };
             store
+        } else {
+            template.store.clone()
         };
-        let job = self.job(engine, spec, store.clone(), template.loaded_bytes, task);
+        let task = self.run_task(spec);
+        let job = self.job(engine, spec, point, store.clone(), template.loaded_bytes, task);
         let (cell, _) = self.execute(cell, &job)?;
-        if !only_reads {
+        if writes(spec) {
             self.stores.remove(&store);
         }
         self.record(cell)
+    }
+
+    /// Runs a workload on the store that the one before it has left. If that fails, those after it have no store, as nobody knows what is in it.
+    fn link(
+        &mut self,
+        engine: &ResolvedEngine<'_>,
+        spec: &WorkloadSpec,
+        point: Point,
+        stores: &mut Templates,
+    ) -> Result<()> {
+        let cell = self.cell(engine, &spec.name, spec, point, Phase::Run);
+        if let Some(reason) = not_supported(engine, spec, point, &[]) {
+            return self.record_unsupported(cell, reason);
+        }
+        if self.has_ended(&cell) && !self.has_ended_well(&cell) {
+            self.give_up(engine, stores);
+            return Ok(());
+        }
+        let Some(store) = stores.get_mut(&engine.label) else { return self.record_unloaded(cell) };
+        let task = self.run_task(spec);
+        let job = self.job(engine, spec, point, store.store.clone(), store.loaded_bytes, task);
+        let (cell, _) = self.execute(cell, &job)?;
+        let live_bytes = cell.measurement.as_ref().map(|figures| figures.amplification.live_bytes);
+        match live_bytes.filter(|_| cell.status == CellStatus::Ok) {
+            // What is not persistent is as it was loaded when the next process has filled it.
+            Some(bytes) if engine.adapter.capabilities().persistent => store.loaded_bytes = bytes,
+            Some(_) => {}
+            None => self.give_up(engine, stores),
+        }
+        self.record(cell)
+    }
+
+    fn run_task(&self, spec: &WorkloadSpec) -> Task {
+        let settings = &self.plan.settings;
+        Task::Run {
+            limit: settings.limit_of(spec),
+            warm_up: settings.warm_up_of(spec),
+            pacing: settings.pacing.clone(),
+        }
     }
 
     /// Runs a job in a child and puts its outcome into the cell.
@@ -244,10 +328,10 @@ impl Schedule<'_> {
             let outcome = Outcome::without_figures(CellStatus::Interrupted, "stopped by the user");
             return Ok(with_outcome(cell, outcome));
         }
-        let label = label(&cell);
+        let label = self.label(&cell);
         self.progress.begin(&label);
         let child = ChildProcess::start(job)?;
-        let outcome = child.wait(&self.interrupt, self.cell_timeout, |message| {
+        let outcome = child.wait(&self.interrupt, self.plan.cell_timeout, |message| {
             self.progress.update(&label, message);
         });
         Ok(with_outcome(cell, outcome))
@@ -273,6 +357,7 @@ impl Schedule<'_> {
         &self,
         engine: &ResolvedEngine<'_>,
         spec: &WorkloadSpec,
+        point: Point,
         store: PathBuf,
         loaded_bytes: u64,
         task: Task,
@@ -282,8 +367,8 @@ impl Schedule<'_> {
             parent: std::process::id(),
             engine: engine.label.clone(),
             options: engine.options.clone(),
-            durability: settings.durability,
-            threads: settings.threads,
+            durability: point.durability,
+            threads: point.threads,
             seed: settings.seed,
             spec: spec.clone(),
             store,
@@ -300,61 +385,30 @@ impl Schedule<'_> {
         engine: &ResolvedEngine<'_>,
         workload: &str,
         spec: &WorkloadSpec,
-        trial: u32,
+        point: Point,
         phase: Phase,
     ) -> Cell {
         let settings = &self.plan.settings;
         Cell {
             engine: engine.label.clone(),
             workload: workload.into(),
-            durability: reported(settings.durability),
-            threads: settings.threads,
+            durability: reported(point.durability),
+            threads: point.threads,
             records: spec.records,
             value_bytes: spec.value_bytes(),
-            offered_ops_per_s: settings.pacing.offered_ops_per_s().filter(|_| phase == Phase::Run),
+            // The harness's own cost is measured in a closed loop.
+            offered_ops_per_s: settings
+                .pacing
+                .offered_ops_per_s()
+                .filter(|_| phase == Phase::Run && engine.label != NOOP),
             scenario: None,
-            trial,
+            trial: point.trial,
             phase,
             status: CellStatus::Ok,
             error: None,
             measurement: None,
             recovery: None,
         }
-    }
-
-    /// Why the engine cannot do the workload, or one of the operations.
-    fn not_supported(
-        &self,
-        engine: &ResolvedEngine<'_>,
-        spec: &WorkloadSpec,
-        operations: &[EngineOperation],
-    ) -> Option<String> {
-        let adapter: &dyn Adapter = engine.adapter;
-        let capabilities = adapter.capabilities();
-        let durability = self.plan.settings.durability;
-        if adapter.durability_call(durability).is_none() {
-            return Some(format!("{} has no class {durability}", adapter.name()));
-        }
-        let lacks = if operations.is_empty() {
-            lacking(&capabilities, spec)
-        } else {
-            operations.iter().copied().find(|operation| !capabilities.supports(*operation))
-        };
-        if let Some(operation) = lacks {
-            return Some(format!("{} has no {operation}", adapter.name()));
-        }
-        let (key_bytes, value_bytes) = (spec.key_bytes_max(), spec.value_bytes());
-        if key_bytes > capabilities.key_bytes_max as u64
-            || value_bytes > capabilities.value_bytes_max as u64
-        {
-            return Some(format!(
-                "{} takes keys of up to {} and values of up to {} bytes",
-                adapter.name(),
-                capabilities.key_bytes_max,
-                capabilities.value_bytes_max
-            ));
-        }
-        None
     }
 
     fn record_unsupported(&mut self, cell: Cell, reason: String) -> Result<()> {
@@ -366,31 +420,120 @@ impl Schedule<'_> {
         let (status, reason) = if self.interrupt.requested() {
             (CellStatus::Interrupted, "stopped by the user")
         } else {
-            (CellStatus::Failed, "the load before it failed")
+            (CellStatus::Failed, self.why_unloaded(&cell))
         };
         self.record(Cell { status, error: Some(reason.into()), ..cell })
     }
 
+    /// A cell's name for people: with those of its conditions that the run varies.
+    fn label(&self, cell: &Cell) -> String {
+        let plan = self.plan;
+        let mut label = format!("{} · {}", cell.workload, cell.engine);
+        let first = plan.data_sets.first().map(|set| &set.workloads[0]);
+        let varies = |of: fn(&WorkloadSpec) -> u64| {
+            plan.data_sets
+                .iter()
+                .flat_map(|set| &set.workloads)
+                .any(|spec| Some(of(spec)) != first.map(of))
+        };
+        if varies(|spec| spec.records) {
+            label.push_str(&format!(" · {} records", cell.records));
+        }
+        if varies(WorkloadSpec::value_bytes) {
+            label.push_str(&format!(" · {} B", cell.value_bytes));
+        }
+        let conditions = plan.conditions.as_slice();
+        if conditions.iter().any(|other| other.durability != conditions[0].durability) {
+            label.push_str(&format!(" · {}", format!("{:?}", cell.durability).to_lowercase()));
+        }
+        if conditions.iter().any(|other| other.threads != conditions[0].threads) {
+            let plural = if cell.threads == 1 { "" } else { "s" };
+            label.push_str(&format!(" · {} thread{plural}", cell.threads));
+        }
+        if plan.settings.trials > 1 {
+            label.push_str(&format!(" · trial {}", cell.trial));
+        }
+        if let Some(scenario) = cell.scenario.filter(|_| plan.scenes.scenarios.len() > 1) {
+            label.push_str(&format!(" · {}", recovery::in_short(scenario)));
+        }
+        label
+    }
+
+    /// Why there is no store for a cell.
+    fn why_unloaded(&self, cell: &Cell) -> &'static str {
+        let place = |cell: &Cell| CellKey {
+            workload: String::new(),
+            phase: Phase::Load,
+            ..CellKey::of(cell)
+        };
+        // The last load at the same place is the one that the cell would have started from.
+        let of_cell = place(cell);
+        let mut loads = self
+            .result
+            .cells
+            .iter()
+            .filter(|other| other.phase == Phase::Load && place(other) == of_cell);
+        match loads.next_back() {
+            Some(load) if load.status != CellStatus::Ok => "the load before it failed",
+            _ if self.plan.settings.stores == StoreUse::Chain => {
+                "a workload before it on the same store failed"
+            }
+            _ => "loading the store again failed",
+        }
+    }
+
+    /// Whether the cell ended before the run went on.
+    fn has_ended(&self, cell: &Cell) -> bool {
+        self.ended.contains(&CellKey::of(cell))
+    }
+
+    fn has_ended_well(&self, cell: &Cell) -> bool {
+        let key = CellKey::of(cell);
+        self.result
+            .cells
+            .iter()
+            .any(|other| other.status == CellStatus::Ok && CellKey::of(other) == key)
+    }
+
+    /// Gives an engine's store up.
+    fn give_up(&self, engine: &ResolvedEngine<'_>, stores: &mut Templates) {
+        if let Some(broken) = stores.remove(&engine.label) {
+            self.stores.remove(&broken.store);
+        }
+    }
+
     /// Adds an ended cell to the result, and writes it. Cells that the user stopped before anything was measured leave no trace.
     fn record(&mut self, mut cell: Cell) -> Result<()> {
-        if cell.status == CellStatus::Interrupted && cell.measurement.is_none() {
+        let unmeasured = cell.status == CellStatus::Interrupted && cell.measurement.is_none();
+        // What had ended before the run went on was only done again for the sake of its store.
+        if unmeasured || self.has_ended(&cell) {
             return Ok(());
         }
         self.tell_memory(&mut cell);
-        self.progress.end(&label(&cell), &cell);
+        let label = self.label(&cell);
+        self.progress.end(&label, &cell);
         self.result.cells.push(cell);
         self.write()
     }
 
-    /// Memory is told above what the harness itself takes: that of the `noop` cell of the same workload, or of any.
+    /// Memory is told above what the harness itself takes: that of the `noop` cell of the same workload, size and threads, or of any.
     fn tell_memory(&self, cell: &mut Cell) {
-        let noop = &self.result.harness.noop;
-        let own = noop.iter().find(|cost| cost.workload == cell.workload).or(noop.first());
+        let place = |cell: &Cell| CellKey {
+            engine: NOOP.into(),
+            durability: Durability::Os,
+            trial: 1,
+            ..CellKey::of(cell)
+        };
+        let mut noop = self.result.cells.iter().filter(|other| other.engine == NOOP);
+        let any = noop.clone().next();
+        let of_cell = place(cell);
+        let own = noop.find(|other| place(other) == of_cell).or(any);
+        let own = own.and_then(|own| own.measurement.as_ref()?.resources.rss_anon_bytes);
         if let (Some(figures), Some(own)) = (&mut cell.measurement, own)
             && let Some(rss) = figures.resources.rss_anon_bytes
-            && cell.engine != "noop"
+            && cell.engine != NOOP
         {
-            let above = rss.saturating_sub(own.rss_anon_bytes);
+            let above = rss.saturating_sub(own);
             figures.resources.memory_bytes = Some(above);
             figures.resources.memory_bytes_per_record =
                 Some(above as f64 / cell.records.max(1) as f64);
@@ -398,9 +541,44 @@ impl Schedule<'_> {
     }
 
     fn write(&mut self) -> Result<()> {
-        self.result.run.duration_s = self.began.elapsed().as_secs_f64();
+        self.result.run.duration_s = (self.took_before + self.began.elapsed()).as_secs_f64();
         self.output.write(&self.result)
     }
+}
+
+/// Why the engine cannot do the workload, or one of the operations.
+fn not_supported(
+    engine: &ResolvedEngine<'_>,
+    spec: &WorkloadSpec,
+    point: Point,
+    operations: &[EngineOperation],
+) -> Option<String> {
+    let adapter: &dyn Adapter = engine.adapter;
+    let capabilities = adapter.capabilities();
+    let durability = point.durability;
+    if adapter.durability_call(durability).is_none() {
+        return Some(format!("{} has no class {durability}", adapter.name()));
+    }
+    let lacks = if operations.is_empty() {
+        lacking(&capabilities, spec)
+    } else {
+        operations.iter().copied().find(|operation| !capabilities.supports(*operation))
+    };
+    if let Some(operation) = lacks {
+        return Some(format!("{} has no {operation}", adapter.name()));
+    }
+    let (key_bytes, value_bytes) = (spec.key_bytes_max(), spec.value_bytes());
+    if key_bytes > capabilities.key_bytes_max as u64
+        || value_bytes > capabilities.value_bytes_max as u64
+    {
+        return Some(format!(
+            "{} takes keys of up to {} and values of up to {} bytes",
+            adapter.name(),
+            capabilities.key_bytes_max,
+            capabilities.value_bytes_max
+        ));
+    }
+    None
 }
 
 fn shorter(limit: Limit) -> Limit {
@@ -423,12 +601,32 @@ fn with_outcome(cell: Cell, outcome: Outcome) -> (Cell, Outcome) {
     (cell, outcome)
 }
 
-/// A cell's name for people.
-fn label(cell: &Cell) -> String {
-    let scenario = cell.scenario.map_or_else(String::new, |scenario| {
-        format!(" · {} records, {}", cell.records, recovery::in_short(scenario))
+/// Random numbers that depend on the seed and a place in the plan alone.
+fn random_at(seed: u64, place: [usize; 3]) -> Xoshiro256PlusPlus {
+    let digest = place.iter().fold(seed.to_le_bytes().to_vec(), |mut bytes, part| {
+        bytes.extend((*part as u64).to_le_bytes());
+        bytes
     });
-    format!("{}{scenario} · {} · trial {}", cell.workload, cell.engine, cell.trial)
+    Xoshiro256PlusPlus::seed_from_u64(xxhash_rust::xxh3::xxh3_64(&digest))
+}
+
+/// Name of a cell's store in the folder of stores.
+fn store_name(cell: &Cell) -> String {
+    let name = format!(
+        "{}-{}-{}r-{}b-{:?}-{}t-{}",
+        cell.engine,
+        cell.workload,
+        cell.records,
+        cell.value_bytes,
+        cell.durability,
+        cell.threads,
+        cell.trial
+    );
+    // A property file's name can hold anything.
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || "-_.@".contains(c) { c.to_ascii_lowercase() } else { '_' }
+    };
+    name.chars().map(plain).collect()
 }
 
 /// The class as the result file names it.

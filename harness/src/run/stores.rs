@@ -1,7 +1,8 @@
 //! The folder in which stores live while they are measured.
 //!
 //! A folder belongs to one run at a time: `kvdyno.lock` in it is locked, and marks it as ours. Everything that a run makes lies in `stores/` below
-//! it, and nothing else is ever removed. A folder that holds other people's files is refused.
+//! it, and nothing else is ever removed. A folder that holds other people's files is refused. Stores that are to be kept lie in `kept-<run>/` instead, which
+//! no later run touches.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -24,6 +25,10 @@ const TEMPORARY_PREFIX: &str = "kvdyno-stores-";
 pub(crate) struct Stores {
     root: PathBuf,
     lock: File,
+    /// Where the run's stores lie, below `root`.
+    dir: PathBuf,
+    /// Stores stay where they are.
+    keep: bool,
     /// The folder was not there before, and goes with the run.
     made: bool,
 }
@@ -33,34 +38,38 @@ impl Stores {
     ///
     /// # Errors
     /// If another run is using the folder, it holds other people's files, or cannot be written.
-    pub(crate) fn take(dir: Option<&Path>) -> Result<Self> {
+    pub(crate) fn take(dir: Option<&Path>, kept_for: Option<&str>) -> Result<Self> {
         let Some(dir) = dir else {
             remove_left_behind(&std::env::temp_dir());
             let temporary = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempdir();
             let root =
                 temporary.map_err(Failure::io("create a folder in", &std::env::temp_dir()))?.keep();
-            return Self::lock(root, true);
+            return Self::lock(root, true, kept_for);
         };
         let made = !dir.exists();
-        fs::create_dir_all(dir).map_err(Failure::io("create the folder", dir))?;
-        let mut entries = fs::read_dir(dir).map_err(Failure::io("list", dir))?;
+        let unusable =
+            |failure: Failure| Failure::usage(format!("--dir {}: {failure}", dir.display()));
+        fs::create_dir_all(dir).map_err(Failure::io("create the folder", dir)).map_err(unusable)?;
+        let mut entries = fs::read_dir(dir).map_err(Failure::io("list", dir)).map_err(unusable)?;
         if entries.next().is_some() && !is_marked(dir) {
             return Err(Failure::usage(format!(
                 "--dir {} holds files that kvdyno did not make: choose an empty or a new folder",
                 dir.display()
             )));
         }
-        Self::lock(dir.to_owned(), made)
+        Self::lock(dir.to_owned(), made, kept_for)
     }
 
-    fn lock(root: PathBuf, made: bool) -> Result<Self> {
+    fn lock(root: PathBuf, made: bool, kept_for: Option<&str>) -> Result<Self> {
         let path = root.join(LOCK);
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).read(true).write(true);
         // A link would lead to somebody else's file.
         let file =
             options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()).open(&path);
-        let mut lock = file.map_err(Failure::io("write to", &root))?;
+        let mut lock = file.map_err(|error| {
+            Failure::usage(format!("--dir {}: cannot write to it: {error}", root.display()))
+        })?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -79,19 +88,12 @@ impl Stores {
             write!(lock, "{MARK}process {}", std::process::id())
         };
         note().map_err(Failure::io("write", &path))?;
-        let stores = Self { root, lock, made };
-        stores.clear();
-        fs::create_dir_all(stores.stores())
-            .map_err(Failure::io("create the folder", &stores.stores()))?;
+        // What another run has left behind goes; what one was told to keep has another name.
+        let _ = fs::remove_dir_all(root.join(STORES));
+        let dir = root.join(kept_for.map_or_else(|| STORES.into(), |run| format!("kept-{run}")));
+        fs::create_dir_all(&dir).map_err(Failure::io("create the folder", &dir))?;
+        let stores = Self { root, lock, dir, keep: kept_for.is_some(), made };
         Ok(stores)
-    }
-
-    fn stores(&self) -> PathBuf {
-        self.root.join(STORES)
-    }
-
-    fn clear(&self) {
-        let _ = fs::remove_dir_all(self.stores());
     }
 
     /// The folder itself.
@@ -101,7 +103,7 @@ impl Stores {
 
     /// A new, empty store.
     pub(crate) fn create(&self, name: &str) -> Result<PathBuf> {
-        let path = self.stores().join(name);
+        let path = self.dir.join(name);
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).map_err(Failure::io("create the folder", &path))?;
         Ok(path)
@@ -116,10 +118,22 @@ impl Stores {
         Ok(path)
     }
 
-    /// Removes a store.
+    /// The cells that need a store are done with it: removes it, unless stores are kept.
     pub(crate) fn remove(&self, store: &Path) {
+        if !self.keep {
+            self.discard(store);
+        }
+    }
+
+    /// Where stores are kept, if they are.
+    pub(crate) fn kept(&self) -> Option<&Path> {
+        self.keep.then_some(self.dir.as_path())
+    }
+
+    /// Removes a store that nobody wants to keep.
+    pub(crate) fn discard(&self, store: &Path) {
         debug_assert!(
-            store.starts_with(self.stores()),
+            store.starts_with(&self.dir),
             "only what lies in the run's own folder is removed"
         );
         let _ = fs::remove_dir_all(store);
@@ -136,8 +150,18 @@ impl Stores {
 
 impl Drop for Stores {
     fn drop(&mut self) {
-        self.clear();
-        let _ = fs::remove_file(self.root.join(LOCK));
+        if self.keep {
+            // The lock file stays as well: it marks the folder as ours.
+            let _ = self.lock.unlock();
+            return;
+        }
+        let _ = fs::remove_dir_all(&self.dir);
+        let kept = fs::read_dir(&self.root).is_ok_and(|entries| {
+            entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("kept-"))
+        });
+        if !kept {
+            let _ = fs::remove_file(self.root.join(LOCK));
+        }
         let _ = self.lock.unlock();
         if self.made {
             // Only if nobody else has put something there meanwhile.
@@ -245,7 +269,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let theirs = dir.path().join("theirs");
         fs::write(&theirs, b"precious").unwrap();
-        let failure = Stores::take(Some(dir.path())).unwrap_err();
+        let failure = Stores::take(Some(dir.path()), None).unwrap_err();
         assert_eq!(failure.status, crate::failure::ExitStatus::Usage);
         assert_eq!(fs::read(&theirs).unwrap(), b"precious");
     }
@@ -253,13 +277,13 @@ mod tests {
     #[test]
     fn a_folder_serves_one_run_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
-        let first = Stores::take(Some(dir.path())).unwrap();
+        let first = Stores::take(Some(dir.path()), None).unwrap();
         let store = first.create("a").unwrap();
         fs::write(store.join("data"), b"x").unwrap();
-        let failure = Stores::take(Some(dir.path())).unwrap_err();
+        let failure = Stores::take(Some(dir.path()), None).unwrap_err();
         assert!(failure.message.contains("in use by another run"), "{failure}");
         assert!(store.join("data").exists(), "the second run touched the first one's store");
         drop(first);
-        assert!(Stores::take(Some(dir.path())).is_ok());
+        assert!(Stores::take(Some(dir.path()), None).is_ok());
     }
 }

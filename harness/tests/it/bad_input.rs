@@ -82,6 +82,21 @@ fn counts_that_make_no_sense_are_refused() {
     refuses(&["run", "quick", "ycsb"], 2, &["both suites"]);
     refuses(&["run", "ycsb-a", "ycsb-a"], 2, &["named twice"]);
     refuses(&["run", "--engine", "lsm,lsm"], 2, &["twice"]);
+    refuses(&["run", "--threads", "1,2,1"], 2, &["--threads names 1 twice"]);
+    refuses(&["run", "--records", "1k,1000"], 2, &["--records names 1000 twice"]);
+    refuses(&["run", "--threads", "1,"], 2, &["--threads", "whole number"]);
+    refuses(&["run", "--durability", "os,fsync"], 2, &["fsync", "buffered, os, sync"]);
+    refuses(&["run", "quick", "--trials", "1M"], 2, &["20000000 cells", "at most 10000"]);
+    refuses(&["run", "ycsb-a", "ycsb-c", "reload"], 2, &["reload", "--chain"]);
+    refuses(&["run", "reload", "ycsb-a", "--chain"], 2, &["reload", "between two workloads"]);
+    refuses(&["run", "ycsb-d", "ycsb-e", "--chain"], 2, &["ycsb-e", "ycsb-d", "put 'reload'"]);
+    refuses(&["run", "ycsb-a", "recovery", "--chain"], 2, &["recovery", "run it by itself"]);
+    refuses(&["run", "--resume", "folder"], 2, &["--resume folder", "run.json"]);
+    refuses(&["run", "--resume", "folder", "--threads", "2"], 2, &["--resume", "--threads"]);
+    refuses(&["run", "--retry-failed"], 2, &["--resume"]);
+    refuses(&["run", "quik", "--print-suite"], 2, &["quik", "did you mean 'quick'"]);
+    refuses(&["list", "suites", "quik"], 2, &["quik", "did you mean 'quick'"]);
+    refuses(&["list", "engines", "lsm"], 2, &["only suites"]);
     refuses(&["compare", "a", "b", "--threshold", "-1"], 2, &["--threshold", "not negative"]);
 }
 
@@ -121,9 +136,9 @@ fn property_files_are_refused_by_line_and_key() {
 fn folders_that_cannot_be_used_are_refused() {
     refuses(&["run", "ycsb-a", "--dir", "folder"], 2, &["--dir folder", "did not make"]);
     refuses(&["run", "ycsb-a", "--out", "folder"], 2, &["--out folder", "not empty"]);
-    refuses(&["run", "ycsb-a", "--dir", "number"], 1, &["number"]);
-    refuses(&["run", "ycsb-a", "--out", "number/below"], 1, &["number"]);
-    refuses(&["run", "ycsb-a", "--dir", "/proc/nowhere"], 1, &["/proc/nowhere"]);
+    refuses(&["run", "ycsb-a", "--dir", "number"], 2, &["--dir number"]);
+    refuses(&["run", "ycsb-a", "--out", "number/below"], 2, &["--out number/below"]);
+    refuses(&["run", "ycsb-a", "--dir", "/proc/nowhere"], 2, &["--dir /proc/nowhere"]);
     refuses(&["report", "folder", "-o", "report"], 2, &["folder"]);
     refuses(&["report", "number", "-o", "report"], 2, &["number"]);
 }
@@ -137,6 +152,6 @@ fn a_folder_without_write_permission_is_refused() {
     if fs::write(locked.join("probe"), b"").is_ok() {
         return; // Permissions do not bind the superuser; there is nothing to see.
     }
-    let output = expect_status(dir.path(), &["run", "ycsb-a", "--out", "locked/below"], 1);
+    let output = expect_status(dir.path(), &["run", "ycsb-a", "--out", "locked/below"], 2);
     assert!(errors_of(&output).contains("locked/below"), "{}", errors_of(&output));
 }

@@ -8,3 +8,4 @@ mod program;
 mod recovering;
 mod runs;
 mod stopping;
+mod suites;

@@ -150,7 +150,7 @@ fn position(base: &ResultFile, head: &ResultFile, cell: &Cell) -> usize {
     base.workloads
         .iter()
         .chain(&head.workloads)
-        .position(|workload| workload.name == cell.workload)
+        .position(|workload| workload.is_of(cell))
         .map_or(0, |at| at + 1)
 }
 
@@ -160,7 +160,7 @@ fn missing_from(these: &SeriesByKey<'_>, those: &SeriesByKey<'_>) -> Vec<CellKey
 
 fn check_specs(base: &ResultFile, head: &ResultFile) -> Result<()> {
     for workload in &base.workloads {
-        let same_name = head.workloads.iter().find(|other| other.name == workload.name);
+        let same_name = head.workloads.iter().find(|other| other.is_same(workload));
         if let Some(other) = same_name.filter(|other| other.spec_digest != workload.spec_digest) {
             return Err(Error::SpecDiffers {
                 workload: workload.name.clone(),

@@ -10,18 +10,25 @@ impl Schedule<'_> {
     /// # Errors
     /// If processes cannot be started, or results not be written.
     pub(crate) fn check_durability(&mut self) -> Result<()> {
-        let durability = self.plan.settings.durability;
         let checks = Checks {
             stores: self.stores,
             interrupt: &self.interrupt,
-            timeout: self.cell_timeout,
+            timeout: self.plan.cell_timeout,
             rounds: 1,
         };
-        for engine in &self.plan.engines {
+        let mut classes: Vec<_> =
+            self.plan.conditions.iter().map(|conditions| conditions.durability).collect();
+        classes.dedup();
+        for (engine, durability) in self
+            .plan
+            .engines
+            .iter()
+            .flat_map(|engine| classes.iter().map(move |class| (engine, *class)))
+        {
             if self.interrupt.requested() {
                 break;
             }
-            let name = engine.adapter.name();
+            let name = &engine.label;
             self.progress.begin(&format!("durability check · {name}"));
             let (verdict, check) = checks.check(engine, durability)?;
             let said = match verdict {
@@ -36,7 +43,11 @@ impl Schedule<'_> {
             } else {
                 self.progress.note(&format!("{name}, class {durability}: {}", check.note));
             }
-            if let Some(info) = self.result.engines.iter_mut().find(|info| info.name == name) {
+            let info = self.result.engines.iter_mut().find(|info| info.name == *name);
+            // Of several classes the one that is broken is what a reader must know.
+            if let Some(info) = info
+                && info.durability_check.as_ref().is_none_or(|known| known.kept != Some(false))
+            {
                 info.durability_check = Some(check);
             }
         }

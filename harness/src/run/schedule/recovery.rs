@@ -1,25 +1,26 @@
 //! The recovery cells of a run: the phase `recovery` of suites, and what `kvdyno recover` goes through.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use kvdyno_engines::OperationKind as EngineOperation;
-use kvdyno_reports::{
-    Cell, CellStatus, PageCache, Phase, RecoveryEnding, RecoveryScenario, ResultFile, RunStatus,
-};
+use kvdyno_reports::{Cell, CellStatus, PageCache, Phase, RecoveryEnding, RecoveryScenario};
 use kvdyno_workloads::WorkloadSpec;
+use rand::RngExt;
 use rand::seq::SliceRandom;
-use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use serde::{Deserialize, Serialize};
 
-use super::super::plan::DataSet;
-use super::super::recovery::{Amount, Experiment};
+use super::super::data_set::DataSet;
+use super::super::plan::Point;
+use super::super::recovery::{Amount, Experiment, Written};
 use super::super::suite::RECOVERY;
-use super::{Schedule, Template, label, with_outcome};
+use super::{Schedule, Template, Templates, not_supported, store_name, with_outcome};
 use crate::cell::job::Task;
 use crate::failure::Result;
 use crate::registry::ResolvedEngine;
 
+/// A child that is to be killed after some time writes for at least this long.
+const TIME_BEFORE_KILL: Duration = Duration::from_secs(1);
 /// The scenario of the phase `recovery`.
 const KILLED: RecoveryScenario =
     RecoveryScenario { ending: RecoveryEnding::Kill, page_cache: PageCache::Warm };
@@ -29,20 +30,28 @@ const RESIDENT_SHARE_MAX: f64 = 0.05;
 /// What one recovery cell does.
 struct Scene<'a> {
     spec: &'a WorkloadSpec,
-    trial: u32,
+    point: Point,
     scenario: RecoveryScenario,
     amount: Amount,
     reads_wait: Option<Duration>,
 }
 
-/// What `kvdyno recover` goes through for each data set.
+/// What the recovery experiments of a run do, on each data set that has them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Scenes {
     /// How stores are left, and with which page cache they are reopened.
     pub(crate) scenarios: Vec<RecoveryScenario>,
-    /// Writes before the store is left, for each data set of the plan.
-    pub(crate) writes: Vec<u64>,
-    /// How long reads may take to come at the rate that they had before.
-    pub(crate) reads_wait: Duration,
+    /// What is written before the store is left; none: as much as the engine takes in a second or two.
+    pub(crate) written: Option<Written>,
+    /// How long reads may take to come at the rate that they had before; none: that is not looked at.
+    pub(crate) reads_wait: Option<Duration>,
+}
+
+impl Default for Scenes {
+    /// Those of suites: killed after writing for some time.
+    fn default() -> Self {
+        Self { scenarios: vec![KILLED], written: None, reads_wait: None }
+    }
 }
 
 /// A scenario in a few words.
@@ -61,75 +70,35 @@ pub(super) fn in_short(scenario: RecoveryScenario) -> String {
 }
 
 impl Schedule<'_> {
-    /// Loads every data set into every engine, and leaves and reopens copies of it by every scenario.
-    ///
-    /// # Errors
-    /// Only if results cannot be written any more; what an engine does costs its cell alone.
-    pub(crate) fn run_recoveries(mut self, scenes: &Scenes) -> Result<ResultFile> {
-        let mut random = Xoshiro256PlusPlus::seed_from_u64(self.plan.settings.seed);
-        let plan = self.plan;
-        for trial in 1..=plan.settings.trials {
-            for (data_set, writes) in plan.data_sets.iter().zip(&scenes.writes) {
-                if !self.interrupt.requested() {
-                    self.recoveries(data_set, trial, scenes, *writes, &mut random)?;
-                }
-            }
-        }
-        self.result.run.status =
-            if self.interrupt.requested() { RunStatus::Interrupted } else { RunStatus::Complete };
-        self.write()?;
-        self.progress.finish();
-        Ok(self.result)
-    }
-
-    fn recoveries(
+    /// Leaves and reopens copies of a data set by every scenario, on every engine.
+    pub(super) fn recoveries<'e>(
         &mut self,
         data_set: &DataSet,
-        trial: u32,
-        scenes: &Scenes,
-        writes: u64,
+        point: Point,
+        engines: &mut [&'e ResolvedEngine<'e>],
+        templates: &Templates,
         random: &mut Xoshiro256PlusPlus,
     ) -> Result<()> {
         let spec = &data_set.workloads[0];
-        if trial == 1 {
-            self.noop(&data_set.load_name, spec, Phase::Load)?;
-        }
-        let mut engines: Vec<&ResolvedEngine<'_>> = self.plan.engines.iter().collect();
-        engines.shuffle(random);
-        let mut templates: HashMap<&str, Template> = HashMap::new();
-        for engine in &engines {
-            if let Some(template) = self.load(engine, data_set, trial)? {
-                templates.insert(&engine.label, template);
-            }
-        }
+        let scenes = &self.plan.scenes;
         for scenario in scenes.scenarios.iter().copied() {
             engines.shuffle(random);
-            for engine in &engines {
+            for engine in &*engines {
                 // Kills at different points of what an engine does again and again, such as filling a memtable.
-                let amount = Amount::Writes(random.random_range(writes..=writes + writes / 10));
-                let reads_wait = Some(scenes.reads_wait);
-                let scene = Scene { spec, trial, scenario, amount, reads_wait };
-                self.scene(engine, &scene, templates.get(engine.label.as_str()))?;
+                let amount = match scenes.written {
+                    None => {
+                        Amount::Time(random.random_range(TIME_BEFORE_KILL..2 * TIME_BEFORE_KILL))
+                    }
+                    Some(written) => {
+                        let writes = written.writes(spec);
+                        Amount::Writes(random.random_range(writes..=writes + writes / 10))
+                    }
+                };
+                let scene = Scene { spec, point, scenario, amount, reads_wait: scenes.reads_wait };
+                self.scene(engine, &scene, templates.get(&engine.label))?;
             }
         }
-        for template in templates.into_values() {
-            self.stores.remove(&template.store);
-        }
         Ok(())
-    }
-
-    /// The phase `recovery` of suites: killed after writing for some time.
-    pub(super) fn recovery(
-        &mut self,
-        engine: &ResolvedEngine<'_>,
-        spec: &WorkloadSpec,
-        trial: u32,
-        template: Option<&Template>,
-        written: Duration,
-    ) -> Result<()> {
-        let amount = Amount::Time(written);
-        let scene = Scene { spec, trial, scenario: KILLED, amount, reads_wait: None };
-        self.scene(engine, &scene, template)
     }
 
     fn scene(
@@ -139,59 +108,48 @@ impl Schedule<'_> {
         template: Option<&Template>,
     ) -> Result<()> {
         let Scene { spec, scenario, .. } = *scene;
-        let mut cell = self.cell(engine, RECOVERY, spec, scene.trial, Phase::Recover);
+        let mut cell = self.cell(engine, RECOVERY, spec, scene.point, Phase::Recover);
         cell.scenario = Some(scenario);
-        if let Some(reason) = self.not_recoverable(engine, spec, scenario.ending) {
+        if self.has_ended(&cell) {
+            return Ok(());
+        }
+        if let Some(reason) = not_recoverable(engine, spec, scene.point, scenario.ending) {
             return self.record_unsupported(cell, reason);
         }
         let Some(template) = template else { return self.record_unloaded(cell) };
         if self.interrupt.requested() {
             return Ok(());
         }
-        let name = format!("{}-recovery", engine.label);
+        let name = store_name(&cell);
         let Some(store) = self.prepare(&cell, |stores| stores.copy(&template.store, &name))? else {
             return Ok(());
         };
         let memory = self.stores.create("acknowledgements")?;
-        let label = label(&cell);
+        let label = self.label(&cell);
         self.progress.begin(&label);
         let experiment = Experiment {
-            job: self.job(engine, spec, store.clone(), template.loaded_bytes, Task::Load),
+            job: self.job(
+                engine,
+                spec,
+                scene.point,
+                store.clone(),
+                template.loaded_bytes,
+                Task::Load,
+            ),
             hint_files: engine.adapter.hint_files(),
             amount: scene.amount,
             scenario,
             reads_wait: scene.reads_wait,
             memory: &memory,
             interrupt: &self.interrupt,
-            timeout: self.cell_timeout,
+            timeout: self.plan.cell_timeout,
         };
         let outcome = experiment.run(|message| self.progress.update(&label, message))?;
         self.stores.remove(&store);
-        self.stores.remove(&memory);
+        self.stores.discard(&memory);
         let cell = with_outcome(cell, outcome).0;
         self.warn_of_warm_pages(&cell);
         self.record(cell)
-    }
-
-    fn not_recoverable(
-        &self,
-        engine: &ResolvedEngine<'_>,
-        spec: &WorkloadSpec,
-        ending: RecoveryEnding,
-    ) -> Option<String> {
-        if !engine.adapter.capabilities().persistent {
-            return Some("nothing is stored".into());
-        }
-        let needs = [EngineOperation::Put, EngineOperation::Get];
-        if let Some(reason) = self.not_supported(engine, spec, &needs) {
-            return Some(reason);
-        }
-        let meddles = match ending {
-            RecoveryEnding::CleanClose | RecoveryEnding::Kill => false,
-            RecoveryEnding::KillWithoutHints | RecoveryEnding::KillDamagedHints => true,
-        };
-        (meddles && engine.adapter.hint_files().is_empty())
-            .then(|| format!("{} has no hint files", engine.adapter.name()))
     }
 
     /// Cold figures of a store that stayed in memory are none, and the reader has to know.
@@ -204,11 +162,33 @@ impl Schedule<'_> {
         if cold && share > RESIDENT_SHARE_MAX && cell.status == CellStatus::Ok {
             let warning = format!(
                 "{}: {:.0} % of the store stayed in memory though its pages were dropped: not cold",
-                label(cell),
+                self.label(cell),
                 100.0 * share
             );
             self.progress.note(&format!("note: {warning}"));
             self.result.run.warnings.push(warning);
         }
     }
+}
+
+/// Why the engine cannot take part in an experiment.
+fn not_recoverable(
+    engine: &ResolvedEngine<'_>,
+    spec: &WorkloadSpec,
+    point: Point,
+    ending: RecoveryEnding,
+) -> Option<String> {
+    if !engine.adapter.capabilities().persistent {
+        return Some("nothing is stored".into());
+    }
+    let needs = [EngineOperation::Put, EngineOperation::Get];
+    if let Some(reason) = not_supported(engine, spec, point, &needs) {
+        return Some(reason);
+    }
+    let meddles = match ending {
+        RecoveryEnding::CleanClose | RecoveryEnding::Kill => false,
+        RecoveryEnding::KillWithoutHints | RecoveryEnding::KillDamagedHints => true,
+    };
+    (meddles && engine.adapter.hint_files().is_empty())
+        .then(|| format!("{} has no hint files", engine.adapter.name()))
 }
