@@ -276,10 +276,10 @@ impl Engine for RocksDb {
         metrics.filter_probes = Some(count(Ticker::BloomFilterUseful) + positive);
         metrics.filter_false_positives =
             Some(positive.saturating_sub(count(Ticker::BloomFilterFullTruePositive)));
-        metrics.stalls = Stalls {
+        metrics.stalls = Some(Stalls {
             count: self.stalls(),
             time: Duration::from_micros(count(Ticker::StallMicros)),
-        };
+        });
         metrics.counters.insert("log_fsyncs".into(), count(Ticker::WalFileSynced) as f64);
         metrics
     }
