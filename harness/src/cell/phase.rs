@@ -466,7 +466,7 @@ mod tests {
         let job = Job {
             parent: 0,
             engine: "stalling".into(),
-            options: crate::registry::Options::default(),
+            options: crate::options::Options::default(),
             durability: Durability::Os,
             threads: 1,
             seed: 1,
