@@ -107,6 +107,10 @@ impl Schedule<'_> {
         scene: &Scene<'_>,
         template: Option<&Template>,
     ) -> Result<()> {
+        // Cells that never began leave no trace, whether they would have been possible or not.
+        if self.interrupt.requested() {
+            return Ok(());
+        }
         let Scene { spec, scenario, .. } = *scene;
         let mut cell = self.cell(engine, RECOVERY, spec, scene.point, Phase::Recover);
         cell.scenario = Some(scenario);
@@ -117,9 +121,6 @@ impl Schedule<'_> {
             return self.record_unsupported(cell, reason);
         }
         let Some(template) = template else { return self.record_unloaded(cell) };
-        if self.interrupt.requested() {
-            return Ok(());
-        }
         let name = store_name(&cell);
         let Some(store) = self.prepare(&cell, |stores| stores.copy(&template.store, &name))? else {
             return Ok(());
