@@ -74,7 +74,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::error::{ValueFault, key_text};
-use crate::spec::{DataSpec, ValueSpec};
+use crate::spec::{DataSpec, ValueSpec, WorkloadSpec};
 use crate::values::{SHORT_STAMP_BYTES, STAMP_BYTES, Stamp};
 use crate::workload::Workload;
 
@@ -142,18 +142,12 @@ impl LastWrites {
     /// `None` when versions cannot decide: values below 8 bytes hold none, fields that are changed one by
     /// one each have their own, and points of time series are written once.
     pub fn new(workload: &Workload) -> Option<Self> {
-        let DataSpec::Ycsb(ycsb) = &workload.spec().data else { return None };
-        let shortest = match &ycsb.value {
-            ValueSpec::Blob { bytes } => *bytes,
-            ValueSpec::Fields { length, .. } if ycsb.write_all_fields => length.min(),
-            ValueSpec::Fields { .. } => return None,
-        };
-        let version_mask = match shortest as usize {
-            ..SHORT_STAMP_BYTES => return None,
-            SHORT_STAMP_BYTES..STAMP_BYTES => u64::from(u32::MAX),
-            _ => u64::MAX,
-        };
-        Some(Self::over(workload.record_count(), version_mask))
+        Some(Self::over(workload.record_count(), version_mask(workload.spec())?))
+    }
+
+    /// Whether versions can decide: whether [`new`](Self::new) gives a table.
+    pub fn can_watch(spec: &WorkloadSpec) -> bool {
+        version_mask(spec).is_some()
     }
 
     fn over(records: u64, version_mask: u64) -> Self {
@@ -303,6 +297,21 @@ impl Shard {
             return Some(true);
         }
         (self.clock - clock <= RING as u64).then_some(false)
+    }
+}
+
+/// The bits of a version that the values of a workload hold; none if versions cannot decide.
+fn version_mask(spec: &WorkloadSpec) -> Option<u64> {
+    let DataSpec::Ycsb(ycsb) = &spec.data else { return None };
+    let shortest = match &ycsb.value {
+        ValueSpec::Blob { bytes } => *bytes,
+        ValueSpec::Fields { length, .. } if ycsb.write_all_fields => length.min(),
+        ValueSpec::Fields { .. } => return None,
+    };
+    match shortest as usize {
+        ..SHORT_STAMP_BYTES => None,
+        SHORT_STAMP_BYTES..STAMP_BYTES => Some(u64::from(u32::MAX)),
+        _ => Some(u64::MAX),
     }
 }
 

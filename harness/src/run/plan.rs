@@ -5,19 +5,19 @@ use std::time::Duration;
 
 use kvdyno_engines::{Capabilities, Durability, OperationKind as EngineOperation};
 use kvdyno_reports::{Arrivals, PageCache, StoreUse};
-use kvdyno_workloads::{OperationKind, WorkloadSpec};
+use kvdyno_workloads::{LastWrites, OperationKind, WorkloadSpec};
 use serde::{Deserialize, Serialize};
 
 use super::data_set::{COUNT_MAX, DataSet, at_most, data_sets};
+use super::engines::engines;
 use super::schedule::recovery::Scenes;
-use super::suite::{ALL_ENGINES, DEFAULT_ENGINES, Suite};
-use super::workloads::{Step, Steps, at};
+use super::suite::Suite;
+use super::workloads::{Step, Steps};
 use crate::cell::job::{Limit, Verify, WarmUp, durability_name};
 use crate::cell::pacing::{Pacing, Rate};
 use crate::cli::{ArrivalsArgument, CacheArgument, RunArguments};
 use crate::failure::{Failure, Result};
-use crate::options::{Assignment, EngineSettings, Options};
-use crate::registry::{Adapter, Registry, ResolvedEngine};
+use crate::registry::{Registry, ResolvedEngine};
 
 /// A larger matrix is a slip of the finger: at ten seconds a cell it takes more than a day.
 const CELLS_MAX: u128 = 10_000;
@@ -184,6 +184,8 @@ impl<'a> Plan<'a> {
         let conditions = conditions(&suite, &data_sets)?;
         let cell_timeout = suite.cell_timeout.unwrap_or(CELL_TIMEOUT);
         check_timeout(&suite, cell_timeout)?;
+        let mut warnings = steps.warnings;
+        warnings.extend(check_versions(&settings, &data_sets)?);
         let mut inputs = steps.files;
         inputs.extend(suite.origin.path.clone());
         Ok(Self {
@@ -197,7 +199,7 @@ impl<'a> Plan<'a> {
             cell_timeout,
             keep_stores: suite.keep_stores.unwrap_or(false),
             inputs,
-            warnings: steps.warnings,
+            warnings,
         })
     }
 
@@ -320,163 +322,26 @@ fn check_timeout(suite: &Suite, cell_timeout: Duration) -> Result<()> {
     Ok(())
 }
 
-/// An engine that was named, with where that was.
-struct Named<'a> {
-    name: &'a str,
-    place: String,
-}
-
-/// The engines that are to run, with their options.
-fn engines<'a>(
-    arguments: &RunArguments,
-    suite: &Suite,
-    registry: &'a Registry,
-) -> Result<Vec<ResolvedEngine<'a>>> {
-    let names = engine_names(suite, registry)?;
-    let typed = EngineSettings {
-        write_buffer_mib: suite.write_buffer,
-        cache_mib: suite.engine_cache,
-        set: assignments(arguments, suite, registry, &names)?,
-    };
-    names
-        .iter()
-        .map(|Named { name, place }| {
-            let adapter =
-                adapter_of(name, suite, registry).map_err(|failure| at(place, failure))?;
-            let Some(table) = suite.variant.get(*name) else {
-                return registry.resolve(name, &typed);
-            };
-            let set: Vec<(&str, &str)> = table
-                .options
-                .iter()
-                .map(|(option, value)| (option.get_ref().as_str(), value.0.as_str()))
-                .collect();
-            let options = Options::layered(adapter, name, Some(&set), &typed)?;
-            Ok(ResolvedEngine { label: (*name).to_owned(), adapter, options })
+/// Whether versions can be checked; a warning for each workload whose values hold none.
+fn check_versions(settings: &Settings, data_sets: &[DataSet]) -> Result<Vec<String>> {
+    if settings.verify != Verify::Versions {
+        return Ok(Vec::new());
+    }
+    if settings.stores == StoreUse::Chain {
+        return Err(Failure::usage(
+            "--verify versions needs freshly loaded stores, and in a chain workloads follow one another: use --verify content",
+        ));
+    }
+    let specs = data_sets.iter().flat_map(DataSet::running);
+    let unwatched = specs.filter(|spec| !LastWrites::can_watch(spec));
+    Ok(unwatched
+        .map(|spec| {
+            format!(
+                "--verify versions: the values of {} hold no versions: their content is checked",
+                spec.name
+            )
         })
-        .collect()
-}
-
-/// The adapter of an engine, or of a variant that the suite defines.
-fn adapter_of<'a>(name: &str, suite: &Suite, registry: &'a Registry) -> Result<&'a dyn Adapter> {
-    match name.split_once('@').filter(|_| suite.variant.contains_key(name)) {
-        Some((base, _)) => registry.get(base),
-        None => registry.get(name),
-    }
-}
-
-/// Names of the engines that take part.
-fn engine_names<'s>(suite: &'s Suite, registry: &'s Registry) -> Result<Vec<Named<'s>>> {
-    check_variants(suite, registry)?;
-    let here = |name: &str| registry.get(name).is_ok() || suite.variant.contains_key(name);
-    let all = || registry.adapters().map(Adapter::name).filter(|name| *name != "noop");
-    let unplaced = |name| Named { name, place: String::new() };
-    let Some(given) = &suite.engines else {
-        let usual: Vec<_> = DEFAULT_ENGINES.iter().copied().filter(|name| here(name)).collect();
-        // A program of one's own may have none of them.
-        let usual = if usual.is_empty() { all().collect() } else { usual };
-        return Ok(usual.into_iter().map(unplaced).collect());
-    };
-    if given.is_empty() {
-        return Err(Failure::usage(format!(
-            "{}: the list is empty, so that nothing would run",
-            suite.place_of("engines")
-        )));
-    }
-    let from_flag = suite.is_flag("engine");
-    // A built-in suite runs on those of its engines that the build has.
-    let built_in = !from_flag && suite.origin.path.is_none();
-    let mut names: Vec<Named<'_>> = Vec::new();
-    for name in given {
-        let place = if from_flag { String::new() } else { suite.origin.place(name) };
-        let name = name.get_ref().as_str();
-        if name == ALL_ENGINES {
-            names.extend(all().map(unplaced));
-        } else if here(name) || !built_in {
-            names.push(Named { name, place });
-        }
-    }
-    for (index, Named { name, place }) in names.iter().enumerate() {
-        if names[..index].iter().any(|earlier| earlier.name == *name) {
-            let what = if from_flag { "--engine" } else { "engines" };
-            return Err(Failure::usage(format!("{place}{what} names '{name}' twice")));
-        }
-    }
-    Ok(names)
-}
-
-/// Variants that a suite defines belong to an engine of the build, and hide none.
-fn check_variants(suite: &Suite, registry: &Registry) -> Result<()> {
-    for (name, table) in &suite.variant {
-        let (text, place) = (name.get_ref(), suite.origin.place(name));
-        let Some((base, _)) = text.split_once('@').filter(|(_, variant)| is_plain(variant)) else {
-            return Err(Failure::usage(format!(
-                "{place}variant '{}': expected the engine's name, '@', and letters, digits or '-', for instance \"lsm@small\"",
-                text.escape_debug()
-            )));
-        };
-        if registry.get(text).is_ok() {
-            return Err(Failure::usage(format!(
-                "{place}variant '{text}' is built in: give yours another name"
-            )));
-        }
-        let adapter = registry.get(base).map_err(|failure| at(&place, failure))?;
-        check_options(adapter, table, suite)?;
-    }
-    Ok(())
-}
-
-fn is_plain(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
-}
-
-/// Options in a suite file are checked one by one, so that a message names the line.
-fn check_options(
-    adapter: &dyn Adapter,
-    table: &super::suite::EngineTable,
-    suite: &Suite,
-) -> Result<()> {
-    for (option, value) in &table.options {
-        let pair = (option.get_ref().as_str(), value.0.as_str());
-        Options::resolve(adapter, &[pair]).map_err(|failure| {
-            let message = failure.message.trim_start_matches("--set ").to_owned();
-            at(&suite.origin.place(option), Failure { message, ..failure })
-        })?;
-    }
-    Ok(())
-}
-
-/// Options from the suite and then from `--set`, which wins.
-fn assignments(
-    arguments: &RunArguments,
-    suite: &Suite,
-    registry: &Registry,
-    names: &[Named<'_>],
-) -> Result<Vec<Assignment>> {
-    let mut set: Vec<Assignment> = Vec::new();
-    for (name, table) in &suite.engine {
-        let engine = name.get_ref();
-        let place = suite.origin.place(name);
-        let adapter = adapter_of(engine, suite, registry).map_err(|failure| at(&place, failure))?;
-        check_options(adapter, table, suite)?;
-        set.extend(table.options.iter().map(|(option, value)| Assignment {
-            engine: engine.clone(),
-            option: option.get_ref().clone(),
-            value: value.0.clone(),
-        }));
-    }
-    for text in &arguments.set {
-        let assignment: Assignment = text.parse()?;
-        adapter_of(&assignment.engine, suite, registry)?;
-        if !names.iter().any(|named| assignment.is_for(named.name)) {
-            let engine = &assignment.engine;
-            return Err(Failure::usage(format!(
-                "{assignment}: '{engine}' does not take part in this run"
-            )));
-        }
-        set.push(assignment);
-    }
-    Ok(set)
+        .collect())
 }
 
 /// The first thing that an engine would have to do for the workload, and cannot.

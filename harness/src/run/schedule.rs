@@ -5,7 +5,7 @@
 //! is drawn anew each time, so that no engine always goes first onto cold memory or always follows the same neighbour. The templates of all
 //! engines exist side by side, so that the cells that are compared lie close together in time.
 //!
-//! The recovery experiments are in [`recovery`], the checks of durability classes before the first cell in `durability`.
+//! The recovery experiments are in [`recovery`], the checks of durability classes before the first cell in `durability`, the harness's own cost in `harness_cost`.
 //!
 //! In a chain there are no copies: the workloads follow one another on the store that was loaded.
 //!
@@ -16,7 +16,9 @@
 //! measured before.
 
 mod durability;
+mod harness_cost;
 pub(crate) mod recovery;
+mod wording;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -24,30 +26,27 @@ use std::time::{Duration, Instant};
 
 use kvdyno_engines::OperationKind as EngineOperation;
 use kvdyno_reports::{
-    Cell, CellStatus, Durability, EngineInfo, NoopCost, Phase, ResultFile, RunStatus, StoreUse,
+    Cell, CellStatus, Durability, EngineInfo, Phase, ResultFile, RunStatus, StoreUse,
 };
 use kvdyno_workloads::WorkloadSpec;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+use wording::not_supported;
+
 use super::cell_key::{CellKey, NOOP};
 use super::child_process::ChildProcess;
 use super::data_set::DataSet;
 use super::interrupt::Interrupt;
 use super::output::Output;
-use super::plan::{Plan, Point, lacking};
+use super::plan::{Plan, Point};
 use super::progress::Progress;
 use super::room::writes;
 use super::stores::Stores;
-use crate::cell::job::{Job, Limit, Outcome, Task};
-use crate::cell::pacing::Pacing;
+use crate::cell::job::{Job, Outcome, Task};
 use crate::failure::Result;
-use crate::options::Options;
-use crate::registry::{Adapter, Registry, ResolvedEngine};
-
-/// Longest measured phase of the `noop` cell that is added to each workload.
-const NOOP_LIMIT: Limit = Limit::Operations(2_000_000);
+use crate::registry::{Registry, ResolvedEngine};
 
 /// A loaded store, from which the cells of a trial start; in a chain, the store itself.
 struct Template {
@@ -116,15 +115,6 @@ impl Schedule<'_> {
         Ok(self.result)
     }
 
-    /// Measures the harness itself on a data set.
-    fn noops(&mut self, data_set: &DataSet, point: Point) -> Result<()> {
-        self.noop(&data_set.load_name, &data_set.workloads[0], point, Phase::Load)?;
-        for spec in data_set.running() {
-            self.noop(&spec.name, spec, point, Phase::Run)?;
-        }
-        Ok(())
-    }
-
     fn data_set(
         &mut self,
         data_set: &DataSet,
@@ -158,54 +148,6 @@ impl Schedule<'_> {
             self.stores.remove(&template.store);
         }
         Ok(())
-    }
-
-    /// Measures the harness itself on a load or a workload.
-    fn noop(&mut self, name: &str, spec: &WorkloadSpec, point: Point, phase: Phase) -> Result<()> {
-        let settings = &self.plan.settings;
-        let adapter = self.registry.get(NOOP)?;
-        let engine = ResolvedEngine { label: NOOP.into(), adapter, options: Options::default() };
-        let limit = settings.limit_of(spec);
-        let limit = if self.plan.names_noop() { limit } else { shorter(limit) };
-        for trial in 1..=self.plan.noop_trials(phase) {
-            let point = Point { trial, ..point };
-            let task = match phase {
-                Phase::Load => Task::Load,
-                _ => {
-                    Task::Run { limit, warm_up: settings.warm_up_of(spec), pacing: Pacing::Closed }
-                }
-            };
-            let cell = self.cell(&engine, name, spec, point, phase);
-            if self.has_ended(&cell) {
-                continue;
-            }
-            let store = self.stores.create(NOOP)?;
-            let job = self.job(&engine, spec, point, store.clone(), 0, task);
-            let (cell, _) = self.execute(cell, &job)?;
-            self.stores.discard(&store);
-            self.tell_noop_cost(&cell);
-            self.record(cell)?;
-        }
-        Ok(())
-    }
-
-    /// Notes what the harness costs by a cell of `noop`: once for each workload and number of threads, in the first size.
-    fn tell_noop_cost(&mut self, cell: &Cell) {
-        let told = &mut self.result.harness.noop;
-        let known =
-            |cost: &NoopCost| cost.workload == cell.workload && cost.threads == cell.threads;
-        let Some(figures) = cell.measurement.as_ref().filter(|_| !told.iter().any(known)) else {
-            return;
-        };
-        let operations = figures.operations.last().map_or(0, |all| all.operations).max(1);
-        told.push(NoopCost {
-            workload: cell.workload.clone(),
-            threads: cell.threads,
-            ns_per_operation: figures.duration_s * 1e9 * f64::from(cell.threads)
-                / operations as f64,
-            timed_section_ns: figures.operations.last().map(|all| all.service.mean_ns),
-            rss_anon_bytes: figures.resources.rss_anon_bytes.unwrap_or(0),
-        });
     }
 
     /// Loads the data set into a template; none if that was not possible, or no cell needs it any more.
@@ -425,63 +367,6 @@ impl Schedule<'_> {
         self.record(Cell { status, error: Some(reason.into()), ..cell })
     }
 
-    /// A cell's name for people: with those of its conditions that the run varies.
-    fn label(&self, cell: &Cell) -> String {
-        let plan = self.plan;
-        let mut label = format!("{} · {}", cell.workload, cell.engine);
-        let first = plan.data_sets.first().map(|set| &set.workloads[0]);
-        let varies = |of: fn(&WorkloadSpec) -> u64| {
-            plan.data_sets
-                .iter()
-                .flat_map(|set| &set.workloads)
-                .any(|spec| Some(of(spec)) != first.map(of))
-        };
-        if varies(|spec| spec.records) {
-            label.push_str(&format!(" · {} records", cell.records));
-        }
-        if varies(WorkloadSpec::value_bytes) {
-            label.push_str(&format!(" · {} B", cell.value_bytes));
-        }
-        let conditions = plan.conditions.as_slice();
-        if conditions.iter().any(|other| other.durability != conditions[0].durability) {
-            label.push_str(&format!(" · {}", format!("{:?}", cell.durability).to_lowercase()));
-        }
-        if conditions.iter().any(|other| other.threads != conditions[0].threads) {
-            let plural = if cell.threads == 1 { "" } else { "s" };
-            label.push_str(&format!(" · {} thread{plural}", cell.threads));
-        }
-        if plan.settings.trials > 1 {
-            label.push_str(&format!(" · trial {}", cell.trial));
-        }
-        if let Some(scenario) = cell.scenario.filter(|_| plan.scenes.scenarios.len() > 1) {
-            label.push_str(&format!(" · {}", recovery::in_short(scenario)));
-        }
-        label
-    }
-
-    /// Why there is no store for a cell.
-    fn why_unloaded(&self, cell: &Cell) -> &'static str {
-        let place = |cell: &Cell| CellKey {
-            workload: String::new(),
-            phase: Phase::Load,
-            ..CellKey::of(cell)
-        };
-        // The last load at the same place is the one that the cell would have started from.
-        let of_cell = place(cell);
-        let mut loads = self
-            .result
-            .cells
-            .iter()
-            .filter(|other| other.phase == Phase::Load && place(other) == of_cell);
-        match loads.next_back() {
-            Some(load) if load.status != CellStatus::Ok => "the load before it failed",
-            _ if self.plan.settings.stores == StoreUse::Chain => {
-                "a workload before it on the same store failed"
-            }
-            _ => "loading the store again failed",
-        }
-    }
-
     /// Whether the cell ended before the run went on.
     fn has_ended(&self, cell: &Cell) -> bool {
         self.ended.contains(&CellKey::of(cell))
@@ -543,50 +428,6 @@ impl Schedule<'_> {
     fn write(&mut self) -> Result<()> {
         self.result.run.duration_s = (self.took_before + self.began.elapsed()).as_secs_f64();
         self.output.write(&self.result)
-    }
-}
-
-/// Why the engine cannot do the workload, or one of the operations.
-fn not_supported(
-    engine: &ResolvedEngine<'_>,
-    spec: &WorkloadSpec,
-    point: Point,
-    operations: &[EngineOperation],
-) -> Option<String> {
-    let adapter: &dyn Adapter = engine.adapter;
-    let capabilities = adapter.capabilities();
-    let durability = point.durability;
-    if adapter.durability_call(durability).is_none() {
-        return Some(format!("{} has no class {durability}", adapter.name()));
-    }
-    let lacks = if operations.is_empty() {
-        lacking(&capabilities, spec)
-    } else {
-        operations.iter().copied().find(|operation| !capabilities.supports(*operation))
-    };
-    if let Some(operation) = lacks {
-        return Some(format!("{} has no {operation}", adapter.name()));
-    }
-    let (key_bytes, value_bytes) = (spec.key_bytes_max(), spec.value_bytes());
-    if key_bytes > capabilities.key_bytes_max as u64
-        || value_bytes > capabilities.value_bytes_max as u64
-    {
-        return Some(format!(
-            "{} takes keys of up to {} and values of up to {} bytes",
-            adapter.name(),
-            capabilities.key_bytes_max,
-            capabilities.value_bytes_max
-        ));
-    }
-    None
-}
-
-fn shorter(limit: Limit) -> Limit {
-    match (limit, NOOP_LIMIT) {
-        (Limit::Operations(operations), Limit::Operations(most)) => {
-            Limit::Operations(operations.min(most))
-        }
-        _ => NOOP_LIMIT,
     }
 }
 
