@@ -3,8 +3,8 @@
 //! This is the first, simple form: medians over trials and one threshold for all metrics. It tells
 //! differences, not their significance; with few trials or a busy machine it raises false alarms.
 //!
-//! 1. Workloads that both results know must have the same spec digest.
-//! 2. Cells are matched by engine, workload, phase, durability class, threads, records and value size.
+//! 1. Workloads that both results know must have the same spec digest, and the same digest of their operations.
+//! 2. Cells are matched by their whole identity ([`CellKey`]).
 //! 3. For each pair, each metric that both sides have gives a [`Change`].
 //! 4. A cell of head whose data is wrong, or that no longer runs where it ran in base, is a
 //!    [`BrokenCell`] and counts as a regression whatever the threshold.
@@ -14,11 +14,9 @@
 mod markdown;
 mod pair;
 
-use std::fmt;
-
 use crate::error::Result;
-use crate::model::{durability_name, phase_name};
-use crate::result::{Durability, Phase, ResultFile};
+use crate::identity::CellKey;
+use crate::result::ResultFile;
 
 pub(crate) use markdown::{markdown, table};
 
@@ -37,40 +35,6 @@ impl Default for CompareOptions {
     }
 }
 
-/// What identifies a cell over its trials.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct CellKey {
-    /// Name of the workload.
-    pub workload: String,
-    /// Phase measured.
-    pub phase: Phase,
-    /// Name of the engine.
-    pub engine: String,
-    /// Durability class.
-    pub durability: Durability,
-    /// Client threads.
-    pub threads: u32,
-    /// Records in the store.
-    pub records: u64,
-    /// Bytes of one value.
-    pub value_bytes: u64,
-}
-
-impl fmt::Display for CellKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { workload, phase, engine, durability, threads, records, value_bytes } = self;
-        write!(
-            f,
-            "{engine} {workload} {} (class {}, {}, {} of {} B)",
-            phase_name(*phase),
-            durability_name(*durability),
-            crate::format::plural((*threads).into(), "thread"),
-            crate::format::plural(*records, "record"),
-            crate::format::count(*value_bytes),
-        )
-    }
-}
-
 /// A figure that is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -81,6 +45,12 @@ pub enum Metric {
     ServiceP50,
     /// 99th percentile of the service time.
     ServiceP99,
+    /// Median response time, under an offered rate.
+    ResponseP50,
+    /// 99th percentile of the response time.
+    ResponseP99,
+    /// The highest rate that holds the bound that was looked for.
+    HighestRate,
     /// Bytes written ÷ user bytes, after settling.
     WriteAmplification,
     /// Allocated bytes ÷ live bytes, after settling.
@@ -91,6 +61,8 @@ pub enum Metric {
     CpuPerOperation,
     /// Time to open the store after `kill -9`.
     RecoveryOpen,
+    /// Time from opening until reads came at 90 % of their rate before.
+    RecoveryTo90Percent,
 }
 
 impl Metric {
@@ -100,28 +72,34 @@ impl Metric {
             Self::Throughput => "throughput",
             Self::ServiceP50 => "p50",
             Self::ServiceP99 => "p99",
+            Self::ResponseP50 => "response p50",
+            Self::ResponseP99 => "response p99",
+            Self::HighestRate => "highest rate",
             Self::WriteAmplification => "write amplification",
             Self::SpaceAmplification => "space amplification",
             Self::Memory => "memory",
             Self::CpuPerOperation => "CPU per operation",
             Self::RecoveryOpen => "recovery",
+            Self::RecoveryTo90Percent => "recovery to 90 %",
         }
     }
 
     /// Whether more of it is better.
     pub fn higher_is_better(self) -> bool {
-        self == Self::Throughput
+        matches!(self, Self::Throughput | Self::HighestRate)
     }
 
     /// A value of this metric with its unit.
     pub fn format(self, value: f64) -> String {
         match self {
-            Self::Throughput => format!("{}/s", crate::format::rate(value)),
-            Self::ServiceP50 | Self::ServiceP99 => crate::format::latency(value),
+            Self::Throughput | Self::HighestRate => format!("{}/s", crate::format::rate(value)),
+            Self::ServiceP50 | Self::ServiceP99 | Self::ResponseP50 | Self::ResponseP99 => {
+                crate::format::latency(value)
+            }
             Self::WriteAmplification | Self::SpaceAmplification => crate::format::ratio(value),
             Self::Memory => crate::format::bytes(value),
             Self::CpuPerOperation => crate::format::microseconds(value),
-            Self::RecoveryOpen => crate::format::milliseconds(value),
+            Self::RecoveryOpen | Self::RecoveryTo90Percent => crate::format::milliseconds(value),
         }
     }
 }

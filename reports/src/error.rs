@@ -43,6 +43,16 @@ pub enum Error {
         /// The schema that this build reads.
         expected: &'static str,
     },
+    /// The file fits its schema, but holds a figure that no run gives.
+    #[error("{}: {field}: {reason}; nothing is made of a file whose figures cannot be", path.display())]
+    Impossible {
+        /// The file.
+        path: PathBuf,
+        /// Where in the file, for instance `cells[3].measurement.duration_s`.
+        field: String,
+        /// Why it cannot be.
+        reason: String,
+    },
     /// A latency histogram cannot be decoded.
     #[error("not a base64 HdrHistogram V2: {reason}")]
     Histogram {
@@ -81,6 +91,18 @@ pub enum Error {
         /// Digest in base.
         base: String,
         /// Digest in head.
+        head: String,
+    },
+    /// The same workload was run with other operations: another seed, or another generator.
+    #[error(
+        "not comparable: workload {workload} ran other operations in base ({base}) than in head ({head}); run both with the same seed"
+    )]
+    OperationsDiffer {
+        /// The workload's name.
+        workload: String,
+        /// Digest and seed in base.
+        base: String,
+        /// Digest and seed in head.
         head: String,
     },
     /// The same engines and workloads ran under different conditions.

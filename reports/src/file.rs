@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result};
 use crate::result::{ResultFile, SCHEMA};
+use crate::validate::{Fault, check};
 
 /// Name of the result file within an output folder.
 const FILE_NAME: &str = "result.json";
@@ -21,7 +22,8 @@ impl ResultFile {
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Schema`] where the file is of another format or version;
-    /// [`Error::Malformed`] with line and column where it is damaged.
+    /// [`Error::Malformed`] with line and column where it is damaged, or has a field that this build does not know;
+    /// [`Error::Impossible`] where a figure in it cannot be.
     pub fn read(path: &Path) -> Result<Self> {
         let path = if path.is_dir() { path.join(FILE_NAME) } else { path.to_path_buf() };
         let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
@@ -36,7 +38,11 @@ impl ResultFile {
         }
         // From the text again rather than from the value, whose errors know no line.
         let mut deserializer = serde_json::Deserializer::from_str(&text);
-        Self::deserialize(&mut deserializer).map_err(malformed)
+        let result = Self::deserialize(&mut deserializer).map_err(malformed)?;
+        match check(&result) {
+            Ok(()) => Ok(result),
+            Err(Fault { field, reason }) => Err(Error::Impossible { path, field, reason }),
+        }
     }
 
     /// Writes the file atomically.

@@ -15,15 +15,7 @@ pub(crate) const SAMPLES_ABOVE: u64 = 100;
 ///
 /// A percentile is told only where at least 100 samples lie above it; the median is always told
 /// (zero, like the other figures, where there is no sample).
-///
-/// # Panics
-/// Never: writing to memory does not fail.
-#[expect(clippy::expect_used, reason = "writing a histogram to memory does not fail")]
 pub fn encode_latency(histogram: &Histogram<u64>) -> Latency {
-    let mut bytes = Vec::new();
-    V2DeflateSerializer::new()
-        .serialize(histogram, &mut bytes)
-        .expect("a histogram fits in memory");
     Latency {
         count: histogram.len(),
         min_ns: histogram.min(),
@@ -35,8 +27,21 @@ pub fn encode_latency(histogram: &Histogram<u64>) -> Latency {
         p999_ns: percentile(histogram, 1_000),
         p9999_ns: percentile(histogram, 10_000),
         max_ns: histogram.max(),
-        histogram: BASE64.encode(bytes),
+        histogram: encode_histogram(histogram),
     }
+}
+
+/// A histogram as text: HdrHistogram V2 with DEFLATE, in base64.
+///
+/// # Panics
+/// Never: writing to memory does not fail.
+#[expect(clippy::expect_used, reason = "writing a histogram to memory does not fail")]
+pub fn encode_histogram(histogram: &Histogram<u64>) -> String {
+    let mut bytes = Vec::new();
+    V2DeflateSerializer::new()
+        .serialize(histogram, &mut bytes)
+        .expect("a histogram fits in memory");
+    BASE64.encode(bytes)
 }
 
 /// The histogram in [`Latency::histogram`].

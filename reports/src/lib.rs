@@ -22,6 +22,7 @@ mod error;
 mod file;
 mod format;
 mod html;
+mod identity;
 mod latency;
 mod model;
 mod palette;
@@ -31,12 +32,12 @@ mod score;
 mod series;
 mod summary;
 mod table;
+mod validate;
 
-pub use compare::{
-    BrokenCell, CellKey, Change, CompareOptions, Comparison, Direction, Metric, compare,
-};
+pub use compare::{BrokenCell, Change, CompareOptions, Comparison, Direction, Metric, compare};
 pub use error::{Error, Result};
-pub use latency::{decode_histogram, encode_latency};
+pub use identity::{CellKey, OfferedRate};
+pub use latency::{decode_histogram, encode_histogram, encode_latency};
 pub use report::{report_html, write_report};
 pub use result::*;
 pub use summary::{SUMMARY_COLUMNS, summary_csv, write_summary};

@@ -1,18 +1,23 @@
 //! What tables, charts and the page read: results sorted into what may be compared with what.
 //!
-//! 1. Results of the same machine, file system, build profile and workload specs form one *setup*.
+//! 1. Results of the same machine, file system, build profile, memory limit and operations form one *setup*.
 //! 2. Within a setup, cells of the same durability class, threads, records and value size form one
 //!    [`Group`]. No table and no chart ever spans two groups.
-//! 3. Within a group, one workload in one phase is a [`Contest`]: there engines meet.
+//! 3. Within a group, one workload in one phase, in a closed loop or under one offered rate, is a [`Contest`]: there
+//!    engines meet.
 //! 4. In a contest, the trials of one engine are one [`Series`].
 //!
 //! Contests keep the order of the run, which is the order in which their first cells ended: the load of a data
-//! set stands before the workloads that ran on it. Recoveries are kept apart.
+//! set stands before the workloads that ran on it. Recoveries are kept apart, and those under a scenario form a
+//! [`Study`] of their own, in which the number of records is what is varied.
 
 use std::collections::BTreeMap;
 
 use crate::format;
-use crate::result::{Cell, Durability, EngineInfo, Phase, ResultFile, WorkloadInfo};
+use crate::identity::{OfferedRate, durability_name};
+use crate::result::{
+    Cell, Durability, EngineInfo, Phase, RecoveryScenario, ResultFile, WorkloadInfo,
+};
 use crate::series::Series;
 
 /// One or several results, sorted for reading.
@@ -21,6 +26,7 @@ pub(crate) struct Report<'a> {
     pub(crate) results: &'a [ResultFile],
     pub(crate) engines: Vec<Engine<'a>>,
     pub(crate) groups: Vec<Group<'a>>,
+    pub(crate) studies: Vec<Study<'a>>,
 }
 
 /// An engine under the name by which the report calls it.
@@ -91,7 +97,10 @@ pub(crate) struct Group<'a> {
 /// One workload in one phase: where engines meet.
 #[derive(Debug)]
 pub(crate) struct Contest<'a> {
+    /// The workload, with the rate where one was offered: `ycsb-a at 50.0 k/s`.
+    pub(crate) name: String,
     pub(crate) workload: &'a str,
+    pub(crate) offered: Option<OfferedRate>,
     pub(crate) phase: Phase,
     pub(crate) info: Option<&'a WorkloadInfo>,
     /// In the report's order of engines; the harness's own engine is not among them.
@@ -106,10 +115,53 @@ pub(crate) struct Entry<'a> {
     pub(crate) series: Series<'a>,
 }
 
+/// Recovery under scenarios and over sizes.
+#[derive(Debug)]
+pub(crate) struct Study<'a> {
+    /// Records are what is varied: zero here.
+    pub(crate) conditions: Conditions,
+    pub(crate) setup_name: String,
+    pub(crate) suffix: String,
+    pub(crate) workload: &'a str,
+    /// In the order of scenarios, then of engines, then of records.
+    pub(crate) entries: Vec<StudyEntry<'a>>,
+}
+
+/// An engine's trials of one scenario at one size.
+#[derive(Debug)]
+pub(crate) struct StudyEntry<'a> {
+    pub(crate) scenario: RecoveryScenario,
+    /// Index into [`Report::engines`].
+    pub(crate) engine: usize,
+    pub(crate) records: u64,
+    pub(crate) series: Series<'a>,
+}
+
+impl Study<'_> {
+    /// For instance `class os · 1 thread · records of 1,000 B`.
+    pub(crate) fn title(&self) -> String {
+        let Conditions { durability, threads, value_bytes, .. } = self.conditions;
+        let title = format!(
+            "class {} · {} · records of {} B",
+            durability_name(durability),
+            format::plural(threads.into(), "thread"),
+            format::count(value_bytes),
+        );
+        if self.setup_name.is_empty() { title } else { format!("{} · {title}", self.setup_name) }
+    }
+
+    /// The scenarios of the study, each once.
+    pub(crate) fn scenarios(&self) -> Vec<RecoveryScenario> {
+        let mut scenarios: Vec<_> = self.entries.iter().map(|entry| entry.scenario).collect();
+        scenarios.dedup();
+        scenarios
+    }
+}
+
 impl<'a> Group<'a> {
     /// The load of the data set that a run worked on: the last one that began before it.
     pub(crate) fn load_of(&self, run: &Contest<'_>) -> Option<&Contest<'a>> {
-        let same = |other: &Contest<'_>| other.workload == run.workload && other.phase == run.phase;
+        let same = |other: &Contest<'_>| other.name == run.name && other.phase == run.phase;
         let at = self.contests.iter().position(same)?;
         self.loads().filter(|(load, _)| *load < at).last().map(|(_, load)| load)
     }
@@ -166,30 +218,13 @@ impl Group<'_> {
     }
 }
 
-/// The class as it is written everywhere.
-pub(crate) fn durability_name(durability: Durability) -> &'static str {
-    match durability {
-        Durability::Buffered => "buffered",
-        Durability::Os => "os",
-        Durability::Sync => "sync",
-    }
-}
-
-/// The phase as it is written everywhere.
-pub(crate) fn phase_name(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Load => "load",
-        Phase::Run => "run",
-        Phase::Recover => "recover",
-    }
-}
-
 impl<'a> Report<'a> {
     /// Sorts `results`.
     pub(crate) fn new(results: &'a [ResultFile]) -> Self {
         let engines = engines(results);
         let setups = setups(results);
         let mut groups: BTreeMap<Conditions, Group<'a>> = BTreeMap::new();
+        let mut studies: BTreeMap<(Conditions, &'a str), Study<'a>> = BTreeMap::new();
         for (file, result) in results.iter().enumerate() {
             for cell in &result.cells {
                 let Some(engine) = engines.iter().position(|engine| engine.is_of(file, cell))
@@ -203,6 +238,14 @@ impl<'a> Report<'a> {
                     records: cell.records,
                     value_bytes: cell.value_bytes,
                 };
+                if let Some(scenario) = cell.scenario {
+                    let conditions = Conditions { records: 0, ..conditions };
+                    studies
+                        .entry((conditions, &cell.workload))
+                        .or_insert_with(|| Study::new(conditions, &cell.workload))
+                        .add(cell, scenario, engine);
+                    continue;
+                }
                 groups
                     .entry(conditions)
                     .or_insert_with(|| Group::new(conditions))
@@ -216,7 +259,13 @@ impl<'a> Report<'a> {
         // What was measured first, what was only recovered last.
         groups.sort_by_key(|group| group.contests.is_empty());
         name_groups(&mut groups, results, &setups);
-        Self { results, engines, groups }
+        let mut studies: Vec<_> = studies.into_values().collect();
+        for (at, study) in studies.iter_mut().enumerate() {
+            study.sort();
+            study.setup_name = setup_name(study.conditions.setup, results, &setups);
+            study.suffix = if at == 0 { String::new() } else { format!("-{}", at + 1) };
+        }
+        Self { results, engines, groups, studies }
     }
 
     /// The engine of an entry.
@@ -250,12 +299,21 @@ impl<'a> Group<'a> {
     fn add(&mut self, cell: &'a Cell, engine: usize, results: &'a [ResultFile]) {
         let contests =
             if cell.phase == Phase::Recover { &mut self.recoveries } else { &mut self.contests };
+        let offered = OfferedRate::of(cell);
         let same = |contest: &Contest<'_>| {
-            contest.workload == cell.workload && contest.phase == cell.phase
+            contest.workload == cell.workload
+                && contest.phase == cell.phase
+                && contest.offered == offered
         };
         let at = contests.iter().position(same).unwrap_or_else(|| {
+            let name = match offered {
+                Some(rate) => format!("{} at {}/s", cell.workload, format::rate(rate.ops_per_s())),
+                None => cell.workload.clone(),
+            };
             contests.push(Contest {
+                name,
                 workload: &cell.workload,
+                offered,
                 phase: cell.phase,
                 info: workloads(results).find(|info| info.is_of(cell)),
                 entries: Vec::new(),
@@ -276,6 +334,32 @@ impl<'a> Group<'a> {
             for entry in &mut contest.entries {
                 entry.series.cells.sort_by_key(|cell| cell.trial);
             }
+        }
+    }
+}
+
+impl<'a> Study<'a> {
+    fn new(conditions: Conditions, workload: &'a str) -> Self {
+        let (setup_name, suffix) = (String::new(), String::new());
+        Self { conditions, setup_name, suffix, workload, entries: Vec::new() }
+    }
+
+    fn add(&mut self, cell: &'a Cell, scenario: RecoveryScenario, engine: usize) {
+        let same = |entry: &&mut StudyEntry<'_>| {
+            (entry.scenario, entry.engine, entry.records) == (scenario, engine, cell.records)
+        };
+        if let Some(entry) = self.entries.iter_mut().find(same) {
+            entry.series.cells.push(cell);
+        } else {
+            let series = Series { cells: vec![cell] };
+            self.entries.push(StudyEntry { scenario, engine, records: cell.records, series });
+        }
+    }
+
+    fn sort(&mut self) {
+        self.entries.sort_by_key(|entry| (entry.scenario, entry.engine, entry.records));
+        for entry in &mut self.entries {
+            entry.series.cells.sort_by_key(|cell| cell.trial);
         }
     }
 }
@@ -329,14 +413,15 @@ fn same_setup(a: &ResultFile, b: &ResultFile) -> bool {
             [e.page_cache.clone(), e.build_profile.clone()],
             e.store_device.clone(),
             (e.cpus, e.memory_bytes),
+            (result.run.stores, result.run.memory_limit_bytes),
         )
     };
     let same_spec = |workload: &WorkloadInfo| {
         let digests = |other: &&WorkloadInfo| other.is_same(workload);
-        b.workloads
-            .iter()
-            .find(digests)
-            .is_none_or(|other| other.spec_digest == workload.spec_digest)
+        b.workloads.iter().find(digests).is_none_or(|other| {
+            other.spec_digest == workload.spec_digest
+                && other.stream_digest == workload.stream_digest
+        })
     };
     machine(a) == machine(b) && a.workloads.iter().all(same_spec)
 }
@@ -368,11 +453,17 @@ fn name_groups(groups: &mut [Group<'_>], results: &[ResultFile], setups: &[usize
         }
         if several_setups {
             group.suffix = format!("-{}{}", c.setup + 1, group.suffix);
-            let runs: Vec<_> = (0..results.len())
-                .filter(|file| setups[*file] == c.setup)
-                .map(|file| results[file].run.id.as_str())
-                .collect();
-            group.setup_name = format!("run {}", format::list(&runs));
+            group.setup_name = setup_name(c.setup, results, setups);
         }
     }
+}
+
+/// The runs of a setup; empty where there is no other setup.
+fn setup_name(setup: usize, results: &[ResultFile], setups: &[usize]) -> String {
+    if setups.iter().all(|other| *other == setup) {
+        return String::new();
+    }
+    let runs = (0..results.len()).filter(|file| setups[*file] == setup);
+    let runs: Vec<_> = runs.map(|file| results[file].run.id.as_str()).collect();
+    format!("run {}", format::list(&runs))
 }

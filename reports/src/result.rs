@@ -13,7 +13,9 @@
 //! 2. Field names carry their unit (`_ns`, `_bytes`, `_s`, `_ops_per_s`). Times are nanoseconds as
 //!    integers where they are latencies and seconds as floating point where they are durations.
 //! 3. What does not apply is absent or `null`, never zero.
-//! 4. Latency distributions are whole HdrHistograms (V2, compressed, base64), so results can be merged without
+//! 4. A field that this build does not know is an error, like one that is missing: a misspelt name would be a
+//!    figure lost without a word.
+//! 5. Latency distributions are whole HdrHistograms (V2, compressed, base64), so results can be merged without
 //!    loss. The percentiles beside them are there for scripts that do not decode histograms.
 //!
 //! The JSON Schema of the same format lies in `reports/schema/result.schema.json`.
@@ -27,6 +29,7 @@ pub const SCHEMA: &str = "kvdyno.result/1";
 
 /// One run of kvdyno: what was measured, on what, and how to repeat it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ResultFile {
     /// Always [`SCHEMA`].
     pub schema: String,
@@ -46,6 +49,7 @@ pub struct ResultFile {
 
 /// Which run this is and how it ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RunInfo {
     /// Name of the run, unique within an output folder, for instance `quick-20260102-030405`.
     pub id: String,
@@ -102,6 +106,7 @@ pub enum RunStatus {
 
 /// The machine, the file system and the build.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Environment {
     /// Model name of the processor.
     pub cpu_model: String,
@@ -136,6 +141,7 @@ pub struct Environment {
 
 /// What it costs to touch memory that the run will use: a virtual machine's host may back it only then, and whoever came first would pay for all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FirstTouch {
     /// Bytes touched before the first cell.
     pub bytes: u64,
@@ -147,6 +153,7 @@ pub struct FirstTouch {
 
 /// What measuring itself costs on this machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct HarnessInfo {
     /// The clock that times operations: `tsc` or `monotonic`.
     pub clock: String,
@@ -160,6 +167,7 @@ pub struct HarnessInfo {
 
 /// The whole loop's cost on the engine `noop` under one workload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NoopCost {
     /// Name of the workload.
     pub workload: String,
@@ -176,6 +184,7 @@ pub struct NoopCost {
 
 /// An engine that took part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EngineInfo {
     /// Name as on the command line, with its variant: `lsm`, `bitcask@nocrc`.
     pub name: String,
@@ -196,6 +205,7 @@ pub struct EngineInfo {
 
 /// What was seen of a durability class from outside the engine's process.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DurabilityCheck {
     /// How it was checked, for instance `system calls traced between acknowledgements`.
     pub method: String,
@@ -213,6 +223,7 @@ pub struct DurabilityCheck {
 
 /// A workload that took part, resolved.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct WorkloadInfo {
     /// Name as on the command line.
     pub name: String,
@@ -300,6 +311,7 @@ pub enum CellStatus {
 
 /// One engine × workload × configuration × trial in one phase.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Cell {
     /// Name of the engine, one of [`ResultFile::engines`].
     pub engine: String,
@@ -336,6 +348,7 @@ pub struct Cell {
 
 /// What was done to a store before it was reopened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RecoveryScenario {
     /// How the store was left.
     pub ending: RecoveryEnding,
@@ -370,6 +383,7 @@ pub enum PageCache {
 
 /// Figures of a load or run phase.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Measurement {
     /// How the warm-up before it was ended, for instance `1 s`, `none` or `steady after 7 s`.
     pub warm_up: String,
@@ -422,6 +436,7 @@ pub struct Measurement {
 
 /// How well an offered rate was kept.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct OpenLoop {
     /// Operations due per second, over all threads.
     pub offered_ops_per_s: f64,
@@ -455,6 +470,7 @@ pub enum Arrivals {
 
 /// Latency at one offered rate, over all operation kinds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RatePoint {
     /// Operations due per second, over all threads.
     pub offered_ops_per_s: f64,
@@ -477,6 +493,7 @@ pub struct RatePoint {
 
 /// A bound on the response time, and the highest rate that held it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Slo {
     /// The bound, for instance `p99<1ms`.
     pub bound: String,
@@ -488,6 +505,7 @@ pub struct Slo {
 
 /// What the machine did during a phase that must not be taken for the engine's doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MachineNoise {
     /// The longest that a sleeping thread woke too late.
     pub hiccup_max_ns: u64,
@@ -499,6 +517,7 @@ pub struct MachineNoise {
 
 /// Counts and latencies of one operation kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct OperationStats {
     /// `read`, `update`, `insert`, `scan`, `read_modify_write`, `latest`, `window`, …, or `all`.
     pub kind: String,
@@ -516,6 +535,7 @@ pub struct OperationStats {
 
 /// A latency distribution.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Latency {
     /// Samples.
     pub count: u64,
@@ -543,7 +563,8 @@ pub struct Latency {
 }
 
 /// One interval of the time line, over all operation kinds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TimelinePoint {
     /// Start of the interval, from the start of the measured phase.
     pub start_s: f64,
@@ -557,6 +578,9 @@ pub struct TimelinePoint {
     pub p99_ns: u64,
     /// Largest service time.
     pub max_ns: u64,
+    /// The service times of the interval over all kinds, encoded as [`Latency::histogram`] is, where they were kept: interval logs are made from them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub histogram: Option<String>,
     /// Median response time; like the two below only under an offered rate.
     #[serde(default)]
     pub response_p50_ns: Option<u64>,
@@ -590,6 +614,7 @@ pub struct TimelinePoint {
 
 /// Background work of an engine, or a stall that it imposed on writers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct BackgroundEvent {
     /// `flush`, `compaction`, `merge` or `stall`.
     pub kind: String,
@@ -603,6 +628,7 @@ pub struct BackgroundEvent {
 
 /// Processor and memory of the child process during the phase.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Resources {
     /// Processor time in user mode, all threads.
     pub cpu_user_s: f64,
@@ -628,6 +654,7 @@ pub struct Resources {
 
 /// Bytes and calls. `_end` is read when the last operation was acknowledged, `_settled` when background work had drained.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Io {
     /// Key and value bytes handed to the engine's write calls: the denominator of write amplification.
     pub user_bytes_written: u64,
@@ -655,6 +682,7 @@ pub struct Io {
 
 /// The three amplifications. None where a term is unknown or the denominator zero.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Amplification {
     /// Bytes that the engine wrote ÷ user bytes, when the last operation was acknowledged.
     pub write_end: Option<f64>,
@@ -684,6 +712,7 @@ pub struct Amplification {
 
 /// The untimed check of the data after a phase.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct DataCheck {
     /// `all` or `sample`.
     pub scope: String,
@@ -705,6 +734,7 @@ pub struct DataCheck {
 
 /// Figures of a recovery experiment: a child is killed with SIGKILL while it writes, the store is reopened and every acknowledged write looked up.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Recovery {
     /// What was done to the store, for instance `kill -9 while writing`.
     pub scenario: String,

@@ -1,25 +1,43 @@
 //! Who won: ratios to the best, their geometric mean, and winners that deserve the word.
 //!
 //! 1. The score of an engine in a contest is its median throughput ÷ the best median throughput
-//!    there, among stores whose data was right. 1 is the best.
+//!    there, among stores whose data was right. 1 is the best. Under an offered rate, where throughput says nothing, it is the best 99th
+//!    percentile of the response time ÷ the engine's own, among those that reached the rate.
 //! 2. Its overall score is the geometric mean of its scores, over those contests only in which every
-//!    store of the group was measured: `(∏ score)^(1/n)`. A store that was measured nowhere in the group is left out.
+//!    store of the group was measured: `(∏ score)^(1/n)`. A store that was measured nowhere in the group is left out. Contests in
+//!    a closed loop and contests under a rate never enter the same mean: the latter have one only where no other workload ran.
 //! 3. The winner of a contest is the store with the best median, if its trials lie apart from those
 //!    of every other store. Ranges that overlap, or single trials closer than 5 %, have no winner.
 
 use crate::model::{Contest, Entry, Group, Report, Role};
-use crate::series::Spread;
+use crate::result::Phase;
+use crate::series::{Spread, operation};
 
 /// Single trials have no spread: below this ratio nothing is said about who is faster.
 const SINGLE_TRIAL_MARGIN: f64 = 1.05;
 
-/// Throughput of the stores of a contest that were measured, best first.
+/// What decides a contest: throughput in a closed loop, the inverse of the response time's 99th percentile
+/// (its median where there are too few samples) under an offered rate. More is better.
+pub(crate) fn merit(contest: &Contest<'_>, entry: &Entry<'_>) -> Option<Spread> {
+    let series = &entry.series;
+    if contest.offered.is_none() {
+        return series.throughput();
+    }
+    series.reached().filter(|reached| *reached)?;
+    series.spread(|m| {
+        let response = operation(m, "all")?.response.as_ref()?;
+        let ns = response.p99_ns.unwrap_or(response.p50_ns);
+        (response.count > 0 && ns > 0).then(|| 1e9 / ns as f64)
+    })
+}
+
+/// Merit of the stores of a contest that were measured, best first.
 pub(crate) fn ranking(report: &Report<'_>, contest: &Contest<'_>) -> Vec<(usize, Spread)> {
     let mut ranking: Vec<_> = contest
         .entries
         .iter()
         .filter(|entry| competes(report, entry))
-        .filter_map(|entry| Some((entry.engine, entry.series.throughput()?)))
+        .filter_map(|entry| Some((entry.engine, merit(contest, entry)?)))
         .collect();
     ranking.sort_by(|(a, x), (b, y)| y.median.total_cmp(&x.median).then(a.cmp(b)));
     ranking
@@ -77,7 +95,11 @@ pub(crate) fn scores(report: &Report<'_>, group: &Group<'_>) -> Scores {
         })
         .filter(|row| row.ratios.iter().any(Option::is_some))
         .collect();
+    let closed = |contest: &Contest<'_>| contest.offered.is_none();
+    let runs = || group.contests.iter().filter(|contest| contest.phase == Phase::Run);
+    let mean_of_closed = runs().next().is_none() || runs().any(closed);
     let in_mean: Vec<usize> = (0..group.contests.len())
+        .filter(|contest| closed(&group.contests[*contest]) == mean_of_closed)
         .filter(|contest| !rows.is_empty() && rows.iter().all(|row| row.ratios[*contest].is_some()))
         .collect();
     for row in &mut rows {

@@ -146,6 +146,14 @@ impl<'a> Series<'a> {
         Spread::of(self.recoveries().map(figure))
     }
 
+    /// Spread of one figure that not every recovery has.
+    pub(crate) fn recovered(&self, figure: impl Fn(&Recovery) -> Option<f64>) -> Option<Spread> {
+        if self.outcome().is_wrong() {
+            return None;
+        }
+        Spread::of(self.recoveries().filter_map(figure))
+    }
+
     /// Spread of the throughput at acknowledgement.
     pub(crate) fn throughput(&self) -> Option<Spread> {
         self.spread(|measurement| Some(measurement.throughput_ops_per_s))
@@ -163,7 +171,28 @@ impl<'a> Series<'a> {
         })
     }
 
-    /// The trial whose throughput is the median one (the lower of two).
+    /// Spread of one figure of the response time of an operation kind; none in a closed loop.
+    pub(crate) fn response(
+        &self,
+        kind: &str,
+        figure: impl Fn(&Latency) -> Option<u64>,
+    ) -> Option<Spread> {
+        self.spread(|measurement| {
+            let response = operation(measurement, kind)?.response.as_ref()?;
+            (response.count > 0).then(|| figure(response))?.map(|ns| ns as f64)
+        })
+    }
+
+    /// Whether every trial reached the offered rate; none in a closed loop.
+    pub(crate) fn reached(&self) -> Option<bool> {
+        self.measurements()
+            .filter_map(|m| m.open_loop)
+            .map(|open| open.reached)
+            .reduce(|a, b| a && b)
+    }
+
+    /// The trial whose throughput is the median one; of an even number, the slower of the two in the middle, so that
+    /// what is shown is a trial that ran and none is made to look faster than its median.
     pub(crate) fn median_trial(&self) -> Option<(&'a Cell, &'a Measurement)> {
         if self.outcome().is_wrong() {
             return None;

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::error::Result;
 use crate::file::write_atomically;
-use crate::model::{durability_name, phase_name};
+use crate::identity::{durability_name, phase_name};
 use crate::result::{Cell, CellStatus, Latency, Measurement, OperationStats, ResultFile};
 
 /// The columns in their order. New ones go at the end.

@@ -261,7 +261,7 @@ fn recovery_block(report: &Report<'_>, contest: &Contest<'_>, options: TerminalO
 }
 
 fn heading(contest: &Contest<'_>) -> String {
-    let name = contest.workload;
+    let name = contest.name.as_str();
     match (contest.phase, contest.info) {
         (Phase::Load, _) => format!("{name} · writing the records into an empty store"),
         (Phase::Recover, _) => {

@@ -92,7 +92,7 @@ pub(super) fn chart(report: &Report<'_>, group: &Group<'_>) -> Option<Chart> {
             .filter_map(|entry| bar(report.engine(entry), &entry.series))
             .collect();
         if bars.iter().any(|bar| !bar.parts.is_empty()) {
-            panels.push(Panel { workload: contest.workload, bars });
+            panels.push(Panel { workload: &contest.name, bars });
         }
     }
     if panels.is_empty() {

@@ -56,8 +56,8 @@ pub(super) fn chart(
         return None;
     }
     Some(Chart {
-        name: anchor(group, &[contest.workload, "percentiles"]),
-        title: format!("{}: latency by percentile", contest.workload),
+        name: anchor(group, &[&contest.name, "percentiles"]),
+        title: format!("{}: latency by percentile", contest.name),
         finding: finding(&curves),
         caption: format!(
             "Service time over all operations. {}. Curves end where fewer than {SAMPLES_ABOVE} samples lie above.",

@@ -47,10 +47,10 @@ fn finding(report: &Report<'_>, contests: &[&Contest<'_>]) -> String {
     for contest in contests {
         match winner(report, contest) {
             Some(engine) => match sentences.iter_mut().find(|(other, _)| *other == engine) {
-                Some((_, workloads)) => workloads.push(contest.workload),
-                None => sentences.push((engine, vec![contest.workload])),
+                Some((_, workloads)) => workloads.push(&contest.name),
+                None => sentences.push((engine, vec![contest.name.as_str()])),
             },
-            None => open.push(contest.workload),
+            None => open.push(contest.name.as_str()),
         }
     }
     sentences.sort_by_key(|(_, workloads)| std::cmp::Reverse(workloads.len()));
@@ -75,7 +75,7 @@ fn rows(report: &Report<'_>, contest: &Contest<'_>) -> Vec<Vec<String>> {
         .entries
         .iter()
         .map(|entry| {
-            let mut row = vec![contest.workload.to_owned(), report.engine(entry).label.clone()];
+            let mut row = vec![contest.name.clone(), report.engine(entry).label.clone()];
             let settled = entry.series.spread(|m| Some(m.throughput_settled_ops_per_s));
             match (entry.series.throughput(), settled) {
                 (Some(spread), Some(settled)) => row.extend([
@@ -130,7 +130,7 @@ fn panel(
         (left + label, left + width - text_width("1,234 k best", TEXT) - 8.0),
     );
     let bottom = top + HEAD + ROW * contest.entries.len() as f64;
-    drawing.text((left, top + 12.0), contest.workload, Anchor::Left);
+    drawing.text((left, top + 12.0), &contest.name, Anchor::Left);
     for tick in ticks.into_iter().filter(|tick| *tick <= most || last <= 1.0) {
         let x = axis.at(tick);
         let color = if tick == 0.0 { AXIS } else { GRID };

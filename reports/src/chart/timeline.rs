@@ -56,8 +56,8 @@ pub(super) fn chart(
         return None;
     }
     Some(Chart {
-        name: anchor(group, &[contest.workload, "timeline"]),
-        title: format!("{}: throughput over time", contest.workload),
+        name: anchor(group, &[&contest.name, "timeline"]),
+        title: format!("{}: throughput over time", contest.name),
         finding: finding(&strips),
         caption:
             "Mean of each interval; of each engine the trial with the median throughput. All strips share both scales."
@@ -249,7 +249,7 @@ mod tests {
             p50_ns: 1,
             p99_ns: 1,
             max_ns: 1,
-            rss_anon_bytes: None,
+            ..TimelinePoint::default()
         }
     }
 

@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 
 use super::{Change, Comparison, Direction};
 use crate::format;
-use crate::model::phase_name;
+use crate::identity::phase_name;
 
 /// Rows of Markdown at most, so that a comment stays within what forges accept.
 const MARKDOWN_ROWS_MAX: usize = 300;

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{BrokenCell, CellKey, Change, CompareOptions, Comparison, Direction, Metric};
+use super::{BrokenCell, Change, CompareOptions, Comparison, Direction, Metric};
 use crate::error::{Error, Result};
 use crate::format;
-use crate::model::{base_name, durability_name, phase_name};
-use crate::result::{Cell, ResultFile};
+use crate::identity::{CellKey, durability_name, phase_name, scenario_name};
+use crate::model::base_name;
+use crate::result::{Arrivals, Cell, ResultFile, RunInfo, StoreUse, WorkloadInfo};
 use crate::series::{Outcome, Series, Spread};
 
 /// Changes smaller than this print as zero.
@@ -78,11 +79,15 @@ fn changes(
     whole(Metric::Throughput, &|s| s.throughput());
     whole(Metric::ServiceP50, &|s| s.service("all", |l| Some(l.p50_ns)));
     whole(Metric::ServiceP99, &|s| s.service("all", |l| l.p99_ns));
+    whole(Metric::ResponseP50, &|s| s.response("all", |l| Some(l.p50_ns)));
+    whole(Metric::ResponseP99, &|s| s.response("all", |l| l.p99_ns));
+    whole(Metric::HighestRate, &|s| s.spread(|m| m.slo.as_ref()?.highest_ops_per_s));
     whole(Metric::WriteAmplification, &|s| s.spread(|m| m.amplification.write_settled));
     whole(Metric::SpaceAmplification, &|s| s.spread(|m| m.amplification.space_settled));
     whole(Metric::Memory, &|s| s.spread(|m| m.resources.memory_bytes.map(|b| b as f64)));
     whole(Metric::CpuPerOperation, &|s| s.spread(|m| Some(m.resources.cpu_us_per_op)));
     whole(Metric::RecoveryOpen, &|s| s.recovery(|r| r.open_ms));
+    whole(Metric::RecoveryTo90Percent, &|s| s.recovered(|r| r.to_90_percent_ms));
     let kinds = base.kinds();
     if options.per_operation && kinds.len() > 1 {
         for kind in kinds {
@@ -128,21 +133,9 @@ fn change(
 fn series(result: &ResultFile, position: impl Fn(&Cell) -> usize) -> SeriesByKey<'_> {
     let mut series = SeriesByKey::new();
     for cell in result.cells.iter().filter(|cell| base_name(&cell.engine) != "noop") {
-        series.entry((position(cell), key(cell))).or_default().cells.push(cell);
+        series.entry((position(cell), CellKey::of(cell))).or_default().cells.push(cell);
     }
     series
-}
-
-fn key(cell: &Cell) -> CellKey {
-    CellKey {
-        workload: cell.workload.clone(),
-        phase: cell.phase,
-        engine: cell.engine.clone(),
-        durability: cell.durability,
-        threads: cell.threads,
-        records: cell.records,
-        value_bytes: cell.value_bytes,
-    }
 }
 
 /// Where the cell's workload stands in the lists of both results; loads, which no list holds, come first.
@@ -166,6 +159,18 @@ fn check_specs(base: &ResultFile, head: &ResultFile) -> Result<()> {
                 workload: workload.name.clone(),
                 base: workload.spec_digest.clone(),
                 head: other.spec_digest.clone(),
+            });
+        }
+        let same_name = head.workloads.iter().find(|other| other.name == workload.name);
+        let covered = |info: &WorkloadInfo| (info.stream_digest.clone(), info.digest_operations);
+        if let Some(other) = same_name.filter(|other| covered(other) != covered(workload)) {
+            let told = |info: &WorkloadInfo, run: &RunInfo| {
+                format!("stream digest {} with seed {}", info.stream_digest, run.seed)
+            };
+            return Err(Error::OperationsDiffer {
+                workload: workload.name.clone(),
+                base: told(workload, &base.run),
+                head: told(other, &head.run),
             });
         }
     }
@@ -198,6 +203,13 @@ fn conditions_differ(base: &CellKey, head: &CellKey) -> Error {
         ("value bytes", |key| format::count(key.value_bytes))
     } else if base.records != head.records {
         ("records", |key| format::count(key.records))
+    } else if base.offered != head.offered {
+        ("offered rate", |key| match key.offered {
+            Some(rate) => format!("{} ops/s", format::rate(rate.ops_per_s())),
+            None => "a closed loop".to_owned(),
+        })
+    } else if base.scenario != head.scenario {
+        ("recovery scenario", |key| key.scenario.map_or_else(|| "none".to_owned(), scenario_name))
     } else {
         ("threads", |key| key.threads.to_string())
     };
@@ -223,6 +235,23 @@ fn contents(result: &ResultFile) -> String {
     )
 }
 
+fn stores_name(stores: StoreUse) -> &'static str {
+    match stores {
+        StoreUse::Copies => "a copy for each workload",
+        StoreUse::Chain => "workloads follow one another on one store",
+    }
+}
+
+/// How the arrivals of the result's open loops are spaced.
+fn arrivals(result: &ResultFile) -> &'static str {
+    let mut loops = result.cells.iter().filter_map(|cell| cell.measurement.as_ref()?.open_loop);
+    match loops.next().map(|open| open.arrivals) {
+        None => "none",
+        Some(Arrivals::Constant) => "constant",
+        Some(Arrivals::Poisson) => "poisson",
+    }
+}
+
 fn notes(base: &ResultFile, head: &ResultFile) -> Vec<String> {
     let mut notes = Vec::new();
     let mut differs = |what: &str, a: &str, b: &str| {
@@ -240,6 +269,13 @@ fn notes(base: &ResultFile, head: &ResultFile) -> Vec<String> {
     differs("the build profile", &a.build_profile, &b.build_profile);
     differs("the seed", &base.run.seed.to_string(), &head.run.seed.to_string());
     differs("the check of reads", &base.run.verify, &head.run.verify);
+    let limit = |run: &RunInfo| {
+        run.memory_limit_bytes
+            .map_or_else(|| "none".to_owned(), |limit| format::bytes(limit as f64))
+    };
+    differs("the memory limit", &limit(&base.run), &limit(&head.run));
+    differs("how stores are used", stores_name(base.run.stores), stores_name(head.run.stores));
+    differs("the spacing of arrivals", arrivals(base), arrivals(head));
     let trials = base.run.trials.min(head.run.trials);
     if trials < 3 {
         notes.push(format!(

@@ -204,7 +204,7 @@ fn group_row(group: &Group<'_>, contest: &Contest<'_>, columns: usize) -> Markup
         tr {
             th scope="rowgroup" colspan=(columns) {
                 @if measured {
-                    a href=(format!("#{}", anchor(group, &[contest.workload, "percentiles"]))) { (name) }
+                    a href=(format!("#{}", anchor(group, &[&contest.name, "percentiles"]))) { (name) }
                 } @else { (name) }
                 @if let Some(info) = contest.info {
                     @if !info.mix.is_empty() { span { (mix(&info.mix)) } }

@@ -4,7 +4,8 @@ use maud::{Markup, html};
 
 use super::{median, spread};
 use crate::format;
-use crate::model::{Contest, Group, Report, durability_name};
+use crate::identity::durability_name;
+use crate::model::{Contest, Group, Report};
 use crate::result::{Durability, Recovery};
 use crate::series::Series;
 

@@ -3,7 +3,8 @@
 use maud::{Markup, html};
 
 use crate::format;
-use crate::model::{Contest, Group, Report, base_name, durability_name};
+use crate::identity::durability_name;
+use crate::model::{Contest, Group, Report, base_name};
 use crate::result::{Phase, ResultFile, RunStatus};
 use crate::score::{ranking, winner};
 use crate::series::Outcome;
@@ -99,10 +100,10 @@ fn group_verdict(report: &Report<'_>, group: &Group<'_>) -> GroupVerdict {
     for contest in &contested {
         match winner(report, contest) {
             Some(engine) => match wins.iter_mut().find(|(other, _)| *other == engine) {
-                Some((_, workloads)) => workloads.push(contest.workload),
-                None => wins.push((engine, vec![contest.workload])),
+                Some((_, workloads)) => workloads.push(&contest.name),
+                None => wins.push((engine, vec![contest.name.as_str()])),
             },
-            None => open.push(contest.workload),
+            None => open.push(contest.name.as_str()),
         }
     }
     if wins.is_empty() {
@@ -313,6 +314,6 @@ pub(super) fn contest_name(contest: &Contest<'_>) -> String {
         Phase::Load if !contest.workload.starts_with("load") => {
             format!("{} (load)", contest.workload)
         }
-        _ => contest.workload.to_owned(),
+        _ => contest.name.clone(),
     }
 }

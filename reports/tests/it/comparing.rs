@@ -125,6 +125,21 @@ fn what_is_not_comparable_is_an_error() {
     );
     let other_values = error(|head| head.cells.iter_mut().for_each(|cell| cell.value_bytes = 10));
     assert!(matches!(other_values, Error::ConditionsDiffer { what: "value bytes", .. }));
+    let other_seed = error(|head| {
+        head.run.seed = 8;
+        head.workloads[0].stream_digest = "other".to_owned();
+    });
+    let message = other_seed.to_string();
+    assert!(
+        matches!(&other_seed, Error::OperationsDiffer { workload, .. } if workload == "ycsb-a")
+    );
+    assert!(message.contains("seed 7") && message.contains("seed 8"), "{message}");
+    let other_rate = error(|head| {
+        head.cells.iter_mut().for_each(|cell| cell.offered_ops_per_s = Some(5e4));
+    });
+    assert!(
+        matches!(&other_rate, Error::ConditionsDiffer { what: "offered rate", base, .. } if base == "a closed loop")
+    );
     let nothing = error(|head| head.cells.clear());
     assert!(matches!(nothing, Error::NothingShared { .. }));
 }
@@ -143,4 +158,24 @@ fn markdown_tells_regressions_first_and_escapes_names() {
     assert!(markdown.find("−50.0 %").unwrap() < markdown.find("<details>").unwrap());
     assert!(markdown.contains("l\\|s&lt;b&gt;m") && !markdown.contains("<b>"));
     assert!(markdown.len() < 60_000, "{} bytes", markdown.len());
+}
+
+#[test]
+fn response_times_and_highest_rates_are_compared() {
+    let mut head = sample::at_rate();
+    for measurement in head.cells.iter_mut().filter_map(|cell| cell.measurement.as_mut()) {
+        for response in measurement.operations.iter_mut().filter_map(|s| s.response.as_mut()) {
+            response.p99_ns = response.p99_ns.map(|ns| ns * 3);
+        }
+    }
+    let comparison = compare(&sample::at_rate(), &head, &CompareOptions::default()).unwrap();
+    let worse: Vec<_> = comparison.changes.iter().filter(|c| c.is_regression()).collect();
+    assert!(!worse.is_empty() && worse.iter().all(|c| c.metric == Metric::ResponseP99));
+    let mut head = sample::sweep();
+    for measurement in head.cells.iter_mut().filter_map(|cell| cell.measurement.as_mut()) {
+        measurement.slo.as_mut().unwrap().highest_ops_per_s = Some(1000.0);
+    }
+    let comparison = compare(&sample::sweep(), &head, &CompareOptions::default()).unwrap();
+    let worse: Vec<_> = comparison.changes.iter().filter(|c| c.is_regression()).collect();
+    assert!(!worse.is_empty() && worse.iter().all(|c| c.metric == Metric::HighestRate));
 }

@@ -13,10 +13,20 @@ use std::sync::LazyLock;
 use hdrhistogram::Histogram;
 use kvdyno_reports::*;
 
+#[path = "sample_rates.rs"]
+mod rates;
+#[path = "sample_recoveries.rs"]
+mod recoveries;
+
+pub use rates::{at_rate, sweep};
+pub use recoveries::recoveries;
+
 const RECORDS: u64 = 100_000;
 const VALUE_BYTES: u64 = 1_000;
 const OPERATIONS: u64 = 200_000;
 const TRIALS: u32 = 3;
+/// Invented runs are short: points a fortieth of the run apart show what long ones show.
+const TIMELINE_POINTS: usize = 40;
 
 /// An engine's character: how long its operations take, how heavy its tail is, what it writes.
 struct Character {
@@ -191,6 +201,8 @@ pub fn without_cells() -> ResultFile {
             seed: 7,
             trials: TRIALS,
             verify: "content".to_owned(),
+            stores: StoreUse::Copies,
+            memory_limit_bytes: None,
             status: RunStatus::Complete,
             cells_planned: 0,
             warnings: vec![
@@ -208,6 +220,7 @@ pub fn without_cells() -> ResultFile {
                     workload: (*workload).to_owned(),
                     threads: 1,
                     ns_per_operation: if *workload == "ycsb-e" { 97.0 } else { 68.0 },
+                    timed_section_ns: Some(19.0),
                     rss_anon_bytes: 2_400_000,
                 })
                 .collect(),
@@ -229,6 +242,11 @@ fn environment() -> Environment {
         store_file_system: "ext4".to_owned(),
         store_device: Some("vda".to_owned()),
         page_cache: "warm".to_owned(),
+        first_touch: Some(FirstTouch {
+            bytes: 2_147_483_648,
+            first_ns_per_page: 9_800.0,
+            again_ns_per_page: 310.0,
+        }),
         compiler: "rustc 1.95.0".to_owned(),
         build_profile: "release".to_owned(),
         kvdyno_version: "0.1.0".to_owned(),
@@ -247,6 +265,25 @@ fn engine(character: &Character) -> EngineInfo {
         ]),
         durability_call: "write(2), no fsync".to_owned(),
         unsupported: if character.scan_ns.is_none() { vec!["scan".to_owned()] } else { vec![] },
+        durability_check: durability_check(character.name),
+    }
+}
+
+/// Kept on two engines, broken on a third, not to be checked on a fourth, not run on the last.
+fn durability_check(engine: &str) -> Option<DurabilityCheck> {
+    let check = |kept, note: &str| DurabilityCheck {
+        method: "kill -9 while writing".to_owned(),
+        acknowledgements: 20_000,
+        sync_calls: Some(3),
+        device_flushes: None,
+        kept,
+        note: note.to_owned(),
+    };
+    match engine {
+        "bitcask" | "lsm" => Some(check(Some(true), "all 20,000 acknowledged writes were there")),
+        "fjall" => Some(check(Some(false), "7 of 20,000 acknowledged writes were gone")),
+        "lmdb" => Some(check(None, "system calls cannot be traced in this container")),
+        _ => None,
     }
 }
 
@@ -276,6 +313,8 @@ pub fn cell(engine: &str, workload: &str, phase: Phase, trial: u32) -> Cell {
         threads: 1,
         records: RECORDS,
         value_bytes: VALUE_BYTES,
+        offered_ops_per_s: None,
+        scenario: None,
         trial,
         phase,
         status: CellStatus::Ok,
@@ -321,6 +360,7 @@ fn recover(character: &Character, trial: u32, noise: &mut Noise) -> Cell {
             records_wrong: 0,
             store_bytes: 160_000_000,
             reopen_clean_ms: open_ms * 0.4,
+            ..Recovery::default()
         }),
         ..cell(character.name, "ycsb-a", Phase::Recover, trial)
     }
@@ -369,15 +409,30 @@ fn measure(
     let done = all.len() as f64;
     let io = io(character, writes);
     let memory = character.memory_per_record * RECORDS as f64;
+    let timeline_noise: Vec<f64> = (0..TIMELINE_POINTS).map(|_| noise.around(0.15)).collect();
+    let events = events(character, seconds, writes > 0, noise);
+    let stalls = || events.iter().filter(|event| event.kind == "stall");
+    let tells_stalls = matches!(character.name, "bitcask" | "lsm" | "fjall");
     Measurement {
         warm_up: "1 s".to_owned(),
+        open_loop: None,
+        rates: Vec::new(),
+        slo: None,
+        stall_count: tells_stalls.then(|| stalls().count() as u64),
+        stall_s: tells_stalls.then(|| stalls().map(|event| event.end_s - event.start_s).sum()),
+        machine: Some(MachineNoise {
+            hiccup_max_ns: 3_200_000,
+            hiccup_p99_ns: 110_000,
+            steal_s: Some(seconds * 0.002),
+        }),
+        resident_share_before: Some(0.97),
         duration_s: seconds,
         settle_s,
         throughput_ops_per_s: done / seconds,
         throughput_settled_ops_per_s: done / (seconds + settle_s),
         operations: stats,
-        timeline: timeline(&all, seconds, noise),
-        events: events(character, seconds, writes > 0, noise),
+        timeline: timeline(character, &all, seconds, writes > 0, &timeline_noise),
+        events,
         resources: Resources {
             cpu_user_s: seconds * 0.8,
             cpu_system_s: seconds * 0.3,
@@ -397,6 +452,7 @@ fn measure(
             scope: "sample".to_owned(),
             records_checked: 10_000,
             reads_checked: all.len() / 2,
+            check_ns_per_operation: Some(14.0),
             ..DataCheck::default()
         },
     }
@@ -416,21 +472,56 @@ fn latencies(base: f64, tail: f64, count: u64) -> Histogram<u64> {
     histogram
 }
 
-fn timeline(all: &Histogram<u64>, seconds: f64, noise: &mut Noise) -> Vec<TimelinePoint> {
-    // Invented runs are short: points a fortieth of the run apart show what long ones show.
-    let points = 40;
-    let length_s = seconds / f64::from(points);
-    (0..points)
-        .map(|at| TimelinePoint {
-            start_s: f64::from(at) * length_s,
+fn timeline(
+    character: &Character,
+    all: &Histogram<u64>,
+    seconds: f64,
+    writing: bool,
+    noise: &[f64],
+) -> Vec<TimelinePoint> {
+    let length_s = seconds / TIMELINE_POINTS as f64;
+    // A few shapes are enough: encoding one for every interval would take long.
+    let mean = all.len() as f64 / TIMELINE_POINTS as f64;
+    let shapes = [0.86, 0.93, 1.0, 1.07, 1.14].map(|share| thinned(all, mean * share));
+    let texts = shapes.each_ref().map(encode_histogram);
+    let shape = |around: f64| (((around - 0.85) / 0.3 * 5.0) as usize).min(4);
+    let writes = |ratio: f64| writing.then_some((2_000_000.0 * ratio) as u64);
+    noise
+        .iter()
+        .enumerate()
+        .map(|(at, around)| TimelinePoint {
+            start_s: at as f64 * length_s,
             length_s,
-            operations: (all.len() as f64 / f64::from(points) * noise.around(0.15)) as u64,
+            operations: shapes[shape(*around)].len(),
             p50_ns: all.value_at_quantile(0.5),
-            p99_ns: all.value_at_quantile(0.99),
+            p99_ns: (all.value_at_quantile(0.99) as f64 * around.powi(3)) as u64,
             max_ns: all.max(),
-            rss_anon_bytes: Some(9_000_000),
+            histogram: Some(texts[shape(*around)].clone()),
+            response_p50_ns: None,
+            response_p99_ns: None,
+            response_max_ns: None,
+            rss_anon_bytes: Some(9_000_000 + at as u64 * 60_000),
+            cpu_s: Some(length_s * around.min(1.0)),
+            engine_bytes_written: writes(*around).filter(|_| !character.sources.is_empty()),
+            device_bytes_written: writes(if at % 10 == 9 { 8.0 } else { 0.2 }),
+            allocated_bytes: Some(120_000_000 + at as u64 * 800_000),
+            hiccup_max_ns: Some(if at == 21 { 3_200_000 } else { 60_000 }),
+            steal_s: Some(if at == 21 { length_s * 0.3 } else { 0.0 }),
         })
         .collect()
+}
+
+/// A histogram of about the same shape with about this many samples.
+fn thinned(all: &Histogram<u64>, samples: f64) -> Histogram<u64> {
+    let share = samples / all.len() as f64;
+    let mut thin = Histogram::new(3).unwrap();
+    let mut due = 0.0;
+    for value in all.iter_recorded() {
+        due += value.count_since_last_iteration() as f64 * share;
+        thin.record_n(value.value_iterated_to(), due as u64).unwrap();
+        due = due.fract();
+    }
+    thin
 }
 
 fn events(
