@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Report(ReportArguments),
     /// Compare two result files; exit status 3 if something got worse by more than the threshold.
     Compare(CompareArguments),
+    /// Join result files into one without loss: further trials, further engines, or the load generators of one run.
+    Merge(MergeArguments),
     /// A cell's own process; for kvdyno's own use.
     #[command(hide = true)]
     Cell,
@@ -177,6 +179,19 @@ pub(crate) struct RunArguments {
     /// Print the result file to standard output instead of the table.
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Print this to standard output instead of the table.
+    #[arg(long, value_enum, conflicts_with_all = ["quiet", "json"])]
+    pub(crate) format: Option<TextFormat>,
+}
+
+/// What can be printed to standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TextFormat {
+    /// As YCSB prints it, so that scripts written for YCSB keep working.
+    Ycsb,
+    /// Markdown, for an issue or a pull request.
+    Markdown,
 }
 
 /// What describes a new run, and has no place beside `--resume`.
@@ -313,9 +328,29 @@ pub(crate) struct ReportArguments {
     #[arg(required = true, value_name = "RESULT")]
     pub(crate) results: Vec<PathBuf>,
 
-    /// Folder for the report.
-    #[arg(short, long, value_name = "DIR")]
+    /// Folder for the report: page, charts, summary.csv, and what HdrHistogram's tools read.
+    #[arg(short, long, value_name = "DIR", required_unless_present = "format")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Print this to standard output.
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<TextFormat>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MergeArguments {
+    /// Result files, or folders that hold one.
+    #[arg(required = true, num_args = 2.., value_name = "RESULT")]
+    pub(crate) results: Vec<PathBuf>,
+
+    /// Result file to write; must not exist.
+    #[arg(short, long, value_name = "FILE")]
     pub(crate) out: PathBuf,
+
+    /// The results are load generators of one run, which worked at the same time: add their cells. Without it they are
+    /// runs after one another, whose cells stand side by side as further trials.
+    #[arg(long)]
+    pub(crate) concurrent: bool,
 }
 
 #[derive(Debug, Args)]

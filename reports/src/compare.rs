@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::identity::CellKey;
 use crate::result::ResultFile;
 
-pub(crate) use markdown::{markdown, table};
+pub(crate) use markdown::{escape, markdown, table};
 
 /// How to compare.
 #[derive(Clone, Copy, Debug, PartialEq)]

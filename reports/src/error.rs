@@ -70,6 +70,16 @@ pub enum Error {
     /// A report over no result at all was asked for.
     #[error("a report needs at least one result file")]
     NoResults,
+    /// Results that do not belong together.
+    #[error(
+        "cannot merge {runs}: {reason}; `kvdyno report` shows results side by side without merging them"
+    )]
+    NotMergeable {
+        /// Ids of the two runs.
+        runs: String,
+        /// What differs, or cannot be added.
+        reason: String,
+    },
     /// Base and head have no cell in common.
     #[error(
         "not comparable: base and head share no cell (engine, workload and phase); base has {base}, head has {head}"

@@ -67,10 +67,19 @@ impl ResultFile {
 
 /// Writes `bytes` to a temporary file beside `path`, syncs it, and renames it to `path`.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(path, bytes, File::sync_data)
+}
+
+/// The same without waiting for the device: for files that are made anew from the result at any time.
+pub(crate) fn write_derived(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(path, bytes, |_| Ok(()))
+}
+
+fn replace(path: &Path, bytes: &[u8], sync: fn(&File) -> std::io::Result<()>) -> Result<()> {
     let temporary = temporary_beside(path);
     let written = File::create(&temporary)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_data()))
-        .map_err(Error::io("write", &temporary))
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| sync(&file)))
+        .map_err(Error::io("write", path))
         .and_then(|()| fs::rename(&temporary, path).map_err(Error::io("replace", path)));
     if written.is_err() {
         // Best effort: the error that matters is the first one.

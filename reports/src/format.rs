@@ -124,7 +124,12 @@ pub(crate) fn timestamp(rfc_3339: &str) -> String {
 
 /// `1 trial`, `3 trials`.
 pub(crate) fn plural(number: u64, noun: &str) -> String {
-    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
+    let ending = match noun.ends_with("sh") {
+        _ if number == 1 => "",
+        true => "es",
+        false => "s",
+    };
+    format!("{} {noun}{ending}", count(number))
 }
 
 /// `a`, `a and b`, `a, b and c`.

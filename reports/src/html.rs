@@ -8,23 +8,30 @@ mod environment;
 mod fairness;
 mod figure;
 mod founding;
+mod offered;
 mod recovery;
 mod score;
+mod study;
 mod style;
-mod verdict;
+pub(crate) mod verdict;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::chart::Chart;
+use crate::chart::{Chart, Charts};
 use crate::error::Result;
 use crate::model::{Group, Report};
+use crate::palette;
 use crate::series::Spread;
 
 /// The page over a report; `charts` holds each group's charts.
-pub(crate) fn page(report: &Report<'_>, charts: &[Vec<Chart>]) -> Result<String> {
-    let mut groups = Vec::with_capacity(charts.len());
-    for (group, charts) in report.groups.iter().zip(charts) {
+pub(crate) fn page(report: &Report<'_>, charts: &Charts) -> Result<String> {
+    let mut groups = Vec::with_capacity(charts.groups.len());
+    for (group, charts) in report.groups.iter().zip(&charts.groups) {
         groups.push(section(report, group, charts)?);
+    }
+    let mut studies = Vec::with_capacity(charts.studies.len());
+    for (study, charts) in report.studies.iter().zip(&charts.studies) {
+        studies.push(study::section(report, study, charts)?);
     }
     let verdict = verdict::verdict(report);
     let title = report.results.iter().map(|r| r.run.id.as_str()).collect::<Vec<_>>().join(", ");
@@ -45,6 +52,7 @@ pub(crate) fn page(report: &Report<'_>, charts: &[Vec<Chart>]) -> Result<String>
                     (verdict::header(report, &verdict))
                     (contents(report))
                     @for group in &groups { (group) }
+                    @for study in &studies { (study) }
                     (fairness::section(report))
                     (environment::section(report))
                 }
@@ -64,12 +72,14 @@ fn contents(report: &Report<'_>) -> Markup {
                 @if !group.contests.is_empty() {
                     @if founding::is_told(report, group) { a href=(name("founding")) { "Hash index or LSM" } }
                     a href=(name("scores")) { "Scores" }
+                    @if offered::is_told(group) { a href=(name("offered")) { "Under a rate" } }
                     a href=(name("costs")) { "Costs" }
                     a href=(name("details")) { "Details" }
                 }
                 @if !group.recoveries.is_empty() { a href=(name("recoveries")) { "Recovery" } }
                 a href=(name("charts")) { "Charts" }
             }
+            @for study in &report.studies { a href=(format!("#study{}", study.suffix)) { "Recovery over size" } }
             a href="#fairness" { "Fairness" }
             a href="#environment" { "Environment" }
             a href="#repeat" { "Repeat it" }
@@ -89,6 +99,7 @@ fn section(report: &Report<'_>, group: &Group<'_>, charts: &[Chart]) -> Result<M
         (founding::section(report, group))
         @if !group.contests.is_empty() {
             (score::section(report, group))
+            (offered::section(report, group))
             (detail::costs(report, group))
             (detail::details(report, group))
         }
@@ -106,8 +117,9 @@ fn section(report: &Report<'_>, group: &Group<'_>, charts: &[Chart]) -> Result<M
 /// An engine's mark and name.
 fn engine(report: &Report<'_>, engine: usize) -> Markup {
     let engine = &report.engines[engine];
+    let (color, shape) = (engine.style % palette::COLORS, engine.style % palette::SHAPES.len());
     html! {
-        span.engine style=(format!("--c:var(--e{})", engine.style % 7)) { (engine.label) }
+        span class=(format!("engine s{shape}")) style=(format!("--c:var(--e{color})")) { (engine.label) }
     }
 }
 

@@ -6,7 +6,9 @@
 use std::fmt;
 
 use crate::format;
-use crate::result::{Cell, Durability, PageCache, Phase, RecoveryEnding, RecoveryScenario};
+use crate::result::{
+    Cell, Durability, PageCache, Phase, RecoveryEnding, RecoveryScenario, ResultFile,
+};
 
 /// A rate at which operations were due, as a part of an identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,6 +88,18 @@ impl fmt::Display for CellKey {
         }
         f.write_str(")")
     }
+}
+
+/// A name for each result: its run's, with a number behind it where an earlier one has the same.
+pub(crate) fn run_names(results: &[ResultFile]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::with_capacity(results.len());
+    for result in results {
+        let id = &result.run.id;
+        let numbered = (2_usize..).map(|number| format!("{id} ({number})"));
+        let mut candidates = std::iter::once(id.clone()).chain(numbered);
+        names.extend(candidates.find(|candidate| !names.contains(candidate)));
+    }
+    names
 }
 
 /// The class as it is written everywhere.

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 
 use crate::format;
-use crate::identity::{OfferedRate, durability_name};
+use crate::identity::{OfferedRate, durability_name, run_names};
 use crate::result::{
     Cell, Durability, EngineInfo, Phase, RecoveryScenario, ResultFile, WorkloadInfo,
 };
@@ -385,9 +385,10 @@ fn engines(results: &[ResultFile]) -> Vec<Engine<'_>> {
         }
     }
     let names: Vec<_> = engines.iter().map(|engine| engine.name).collect();
+    let runs = run_names(results);
     for engine in &mut engines {
         if names.iter().filter(|name| **name == engine.name).count() > 1 {
-            engine.label = format!("{} ({})", engine.name, results[engine.file].run.id);
+            engine.label = format!("{} ({})", engine.name, runs[engine.file]);
         }
     }
     engines

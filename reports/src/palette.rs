@@ -21,8 +21,11 @@ pub(crate) const WORK: Color = (0xC9, 0xD3, 0xDE);
 /// Stalls on the time line.
 pub(crate) const STALL: Color = (0xD6, 0x3A, 0x2E);
 
+/// Colours of engines.
+pub(crate) const COLORS: usize = 7;
+
 /// Okabe and Ito's colours, which most colour-blind people can tell apart.
-const ENGINES: [Color; 7] = [
+const ENGINES: [Color; COLORS] = [
     (0x00, 0x72, 0xB2),
     (0xE6, 0x9F, 0x00),
     (0x00, 0x9E, 0x73),
@@ -58,7 +61,8 @@ pub(crate) enum Shape {
     Inverted,
 }
 
-const SHAPES: [Shape; 5] =
+/// In this order: the style sheet has the same.
+pub(crate) const SHAPES: [Shape; 5] =
     [Shape::Circle, Shape::Square, Shape::Triangle, Shape::Diamond, Shape::Inverted];
 
 /// Lengths of strokes and gaps; the first engine's line is whole.

@@ -5,11 +5,16 @@ use std::path::{Path, PathBuf};
 
 use crate::chart::charts;
 use crate::error::{Error, Result};
-use crate::file::write_atomically;
+use crate::file::{write_atomically, write_derived};
+use crate::hlog;
 use crate::html::page;
+use crate::identity::run_names;
 use crate::model::Report;
 use crate::result::ResultFile;
 use crate::summary::write_summary_of;
+
+/// Folder beside the page for what HdrHistogram's own tools read.
+const LATENCY_FOLDER: &str = "latency";
 
 /// The page over one or several results, without the files that lie beside it.
 ///
@@ -24,8 +29,9 @@ pub fn report_html(results: &[ResultFile]) -> Result<String> {
 }
 
 /// Writes the report over one or several results into `dir`, which is made if it is missing, and
-/// returns the files written: `report.html`, `summary.csv`, and each chart as a PNG. Files of the same
-/// names are replaced; no other file is touched.
+/// returns the files written: `report.html`, `summary.csv`, each chart as a PNG, and in the folder `latency` the
+/// interval log (`.hlog`) of each trial and the distribution (`.hgrm`) of each of its kinds of operations. Files of
+/// the same names are replaced; no other file is touched.
 ///
 /// # Errors
 /// [`Error::NoResults`], [`Error::Io`], [`Error::Chart`].
@@ -39,10 +45,20 @@ pub fn write_report(results: &[ResultFile], dir: &Path) -> Result<Vec<PathBuf>> 
     let mut files = vec![dir.join("report.html"), dir.join("summary.csv")];
     write_atomically(&files[0], page(&report, &charts)?.as_bytes())?;
     write_summary_of(results, &files[1])?;
-    for chart in charts.iter().flatten() {
+    for chart in charts.all() {
         let path = dir.join(format!("{}.png", chart.name));
-        chart.png(&path)?;
+        write_derived(&path, &chart.png()?)?;
         files.push(path);
+    }
+    let latencies = hlog::files(&report, &run_names(results));
+    if !latencies.is_empty() {
+        let dir = dir.join(LATENCY_FOLDER);
+        fs::create_dir_all(&dir).map_err(Error::io("create the folder", &dir))?;
+        for (name, text) in latencies {
+            let path = dir.join(name);
+            write_derived(&path, &text)?;
+            files.push(path);
+        }
     }
     Ok(files)
 }

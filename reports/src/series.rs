@@ -238,6 +238,34 @@ mod tests {
     }
 
     #[test]
+    fn of_an_even_number_of_trials_the_slower_middle_one_is_shown() {
+        let trial = |trial: u32, throughput: f64| {
+            let text = serde_json::json!({
+                "engine": "lsm", "workload": "a", "durability": "os", "threads": 1, "records": 1,
+                "value_bytes": 1, "trial": trial, "phase": "run", "status": "ok",
+                "measurement": {
+                    "warm_up": "none", "duration_s": 1.0, "settle_s": 0.0,
+                    "throughput_ops_per_s": throughput, "throughput_settled_ops_per_s": throughput,
+                    "operations": [], "timeline": [], "events": [], "resources": {
+                        "cpu_user_s": 0.0, "cpu_system_s": 0.0, "cpu_us_per_op": 0.0,
+                        "minor_faults": 0, "major_faults": 0
+                    },
+                    "io": { "user_bytes_written": 0, "user_bytes_read": 0 },
+                    "amplification": { "live_bytes": 0 }, "counters": {},
+                    "check": {
+                        "scope": "all", "records_checked": 0, "records_missing": 0,
+                        "records_wrong": 0, "reads_checked": 0
+                    }
+                }
+            });
+            serde_json::from_value::<Cell>(text).unwrap()
+        };
+        let cells = [trial(1, 40.0), trial(2, 10.0), trial(3, 30.0), trial(4, 20.0)];
+        let series = Series { cells: cells.iter().collect() };
+        assert_eq!(series.median_trial().unwrap().0.trial, 4);
+    }
+
+    #[test]
     fn ranges_that_touch_are_not_apart() {
         let spread = |min, max| Spread { median: min, min, max, trials: 2 };
         assert!(spread(1.0, 2.0).is_apart_from(spread(2.1, 3.0)));

@@ -1,19 +1,26 @@
 //! The table that a person sees at the end of a run.
 //!
 //! One block per contest (workload and phase), engines as rows, columns as wide in all of them, then a block
-//! for recovery, then how to read it and what the harness itself costs. Figures are medians over the trials; `±` is half their range in per
+//! for recovery, then how to read it and what the harness itself costs. Where the terminal is too narrow, it is said how many columns are left out. Figures are medians over the trials; `±` is half their range in per
 //! cent of the median. The fastest engine of a block is marked, but only where its trials lie
 //! apart from everyone else's.
 
-use std::fmt::Write as _;
+mod columns;
+pub(crate) mod notes;
 
 use comfy_table::{CellAlignment, ColumnConstraint, Table, TableStyle, Width};
 
+use crate::chart::recovery_curve::{slope_ms_per_gib, slope_words};
 use crate::format;
-use crate::model::{Contest, Entry, Group, Report, Role};
-use crate::result::{Latency, Phase, Recovery, ResultFile};
+use crate::identity::scenario_name;
+use crate::model::{Contest, Entry, Group, Report, Role, Study, StudyEntry};
+use crate::rates::{points, slo_sentence};
+use crate::result::{Phase, ResultFile};
 use crate::score::winner;
-use crate::series::{Outcome, Series, Spread};
+use crate::series::{Outcome, Series};
+
+use columns::SPREAD;
+pub(crate) use columns::{Column, all_columns, recovery_columns};
 
 /// How the table may look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,82 +33,44 @@ pub struct TerminalOptions {
 
 /// Marks the fastest engine of a block.
 const BEST: &str = "◀";
-/// Heads the column of half the trials' range.
-const SPREAD: &str = "±";
-
-/// A figure's column: its heading, how it is computed and told, and how dispensable it is.
-struct Column {
-    heading: &'static str,
-    text: fn(&Series<'_>) -> Option<String>,
-    /// Where the terminal is too narrow, the columns with the largest numbers go first.
-    dispensable: u8,
-}
-
-const COLUMNS: [Column; 11] = [
-    Column { heading: "ops/s", text: |s| told(s.throughput(), format::rate), dispensable: 0 },
-    Column { heading: SPREAD, text: |s| s.throughput().and_then(half_range), dispensable: 6 },
-    Column { heading: "p50", text: |s| latency(s, |l| Some(l.p50_ns)), dispensable: 1 },
-    Column { heading: "p99", text: |s| latency(s, |l| l.p99_ns), dispensable: 2 },
-    Column { heading: "p99.9", text: |s| latency(s, |l| l.p999_ns), dispensable: 8 },
-    Column { heading: "max", text: |s| latency(s, |l| Some(l.max_ns)), dispensable: 4 },
-    Column {
-        heading: "write amp",
-        text: |s| told(s.spread(|m| m.amplification.write_settled), format::figure),
-        dispensable: 3,
-    },
-    Column {
-        heading: "space amp",
-        text: |s| told(s.spread(|m| m.amplification.space_settled), format::figure),
-        dispensable: 7,
-    },
-    Column {
-        heading: "memory",
-        text: |s| told(s.spread(|m| m.resources.memory_bytes.map(|b| b as f64)), format::bytes),
-        dispensable: 5,
-    },
-    Column {
-        heading: "CPU/op",
-        text: |s| told(s.spread(|m| Some(m.resources.cpu_us_per_op)), format::microseconds),
-        dispensable: 9,
-    },
-    Column {
-        heading: "settled ops/s",
-        text: |s| told(s.spread(|m| Some(m.throughput_settled_ops_per_s)), format::rate),
-        dispensable: 10,
-    },
-];
-
-fn told(spread: Option<Spread>, format: fn(f64) -> String) -> Option<String> {
-    spread.map(|spread| format(spread.median))
-}
-
-fn latency(series: &Series<'_>, of: fn(&Latency) -> Option<u64>) -> Option<String> {
-    told(series.service("all", of), format::latency)
-}
-
-fn half_range(spread: Spread) -> Option<String> {
-    spread.half_range_percent().map(|percent| format!("{percent:.0} %"))
-}
-
 /// A result as text for a terminal.
 pub fn terminal_table(result: &ResultFile, options: TerminalOptions) -> String {
     let report = Report::new(std::slice::from_ref(result));
-    let layout = Layout::new(&report, options.width);
+    let layouts = Layouts::new(&report, options.width);
     let mut text = String::new();
+    if let Some(progress) = notes::progress(result) {
+        push_line(&mut text, &progress, options.color);
+    }
     for group in &report.groups {
-        push_line(&mut text, &format!("{}, {}", group.title(), medians(group)), options.color);
+        push_line(
+            &mut text,
+            &format!("{}, {}", group.title(), medians(group, result)),
+            options.color,
+        );
         for contest in &group.contests {
-            text.push_str(&contest_block(&report, contest, &layout, options));
+            text.push_str(&contest_block(&report, contest, layouts.of(contest), options));
+            text.push_str(&rates_block(&report, contest, options));
         }
         for contest in &group.recoveries {
-            text.push_str(&recovery_block(&report, contest, options));
+            text.push_str(&recovery_block(&report, contest, &layouts.recoveries, options));
         }
+    }
+    for study in &report.studies {
+        text.push_str(&study_block(&report, study, &layouts.recoveries, options));
     }
     if result.cells.is_empty() {
         text.push_str("nothing was measured\n");
     }
     text.push('\n');
-    for line in legend(&report, &layout.columns).into_iter().chain([harness(result)]) {
+    let lines = layouts
+        .left_out()
+        .into_iter()
+        .chain(legend(&report, &layouts))
+        .chain(notes::conditions(result))
+        .chain([notes::harness(result)])
+        .chain(notes::machine(result))
+        .chain(notes::durability(&report));
+    for line in lines {
         push_wrapped(&mut text, &line, options.width);
     }
     for warning in &result.run.warnings {
@@ -110,11 +79,14 @@ pub fn terminal_table(result: &ResultFile, options: TerminalOptions) -> String {
     text
 }
 
-fn medians(group: &Group<'_>) -> String {
-    match group.trials() {
+/// What the figures of a group are, and of how many trials that were planned.
+fn medians(group: &Group<'_>, result: &ResultFile) -> String {
+    let planned = result.run.trials as usize;
+    let words = match group.trials() {
         0 | 1 => "1 trial".to_owned(),
         trials => format!("medians over {trials} trials"),
-    }
+    };
+    if group.trials() < planned { format!("{words} of {planned} planned") } else { words }
 }
 
 fn push_line(text: &mut String, line: &str, color: bool) {
@@ -143,38 +115,116 @@ fn push_wrapped(text: &mut String, line: &str, width: u16) {
 /// Which columns are shown, and how wide all of them are in every block.
 struct Layout {
     columns: Vec<&'static Column>,
-    /// Of the engines' names and then of the columns.
+    /// Of the names and then of the columns.
     widths: Vec<usize>,
+    /// Columns with figures for which there was no room.
+    left_out: usize,
 }
 
 /// Spaces about the content of a cell.
 const PADDING: usize = 2;
 
 impl Layout {
-    /// As many columns as the terminal has room for.
-    fn new(report: &Report<'_>, width: u16) -> Self {
-        let contests = || report.groups.iter().flat_map(|group| &group.contests);
-        let entries = || contests().flat_map(|contest| &contest.entries);
-        let has_spread = entries().any(|entry| entry.series.trials().0 > 1);
-        let mut columns: Vec<&'static Column> =
-            COLUMNS.iter().filter(|column| has_spread || column.heading != SPREAD).collect();
+    /// As many of the columns that have a figure as the terminal has room for.
+    fn fit(mut columns: Vec<&'static Column>, rows: &[(String, &Series<'_>)], width: u16) -> Self {
+        let has_figure =
+            |column: &&Column| rows.iter().any(|(_, series)| (column.text)(series).is_some());
+        columns.retain(has_figure);
+        let wanted = columns.len();
         loop {
-            let mut widths = vec![0];
-            widths.extend(columns.iter().map(|column| column.heading.chars().count()));
-            for row in contests().flat_map(|contest| rows(report, contest, &columns)) {
-                for (width, cell) in widths.iter_mut().zip(row) {
-                    *width = cell.chars().count().max(*width);
-                }
-            }
+            let names = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+            let figures = columns.iter().map(|column| {
+                let texts = rows.iter().map(|(_, series)| figure(column, series).chars().count());
+                texts.max().unwrap_or(0).max(column.heading.chars().count())
+            });
+            let widths: Vec<usize> = [names].into_iter().chain(figures).collect();
             // The last column's padding to the right is not printed.
             let total = widths.iter().map(|width| width + PADDING).sum::<usize>() - 1;
             if total <= usize::from(width) || columns.len() <= 2 {
-                return Self { columns, widths };
+                let left_out = wanted - columns.len();
+                return Self { columns, widths, left_out };
             }
             let most = columns.iter().map(|column| column.dispensable).max();
             columns.retain(|column| Some(column.dispensable) != most);
         }
     }
+
+    fn table(&self, rows: impl IntoIterator<Item = Vec<String>>) -> Table {
+        let mut table = new_table();
+        let headings = self.columns.iter().map(|column| column.heading);
+        table.set_header([""].into_iter().chain(headings));
+        table.add_rows(rows);
+        align_right(&mut table);
+        for (at, width) in self.widths.iter().enumerate() {
+            if let Some(column) = table.column_mut(at) {
+                let width = u16::try_from(width + PADDING).unwrap_or(u16::MAX);
+                column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width)));
+            }
+        }
+        table
+    }
+
+    fn row(&self, name: String, series: &Series<'_>) -> Vec<String> {
+        let figures = self.columns.iter().map(|column| figure(column, series));
+        [name].into_iter().chain(figures).collect()
+    }
+}
+
+fn figure(column: &Column, series: &Series<'_>) -> String {
+    (column.text)(series).unwrap_or_else(|| "n/a".to_owned())
+}
+
+/// The layouts of the kinds of blocks.
+struct Layouts {
+    closed: Layout,
+    offered: Layout,
+    recoveries: Layout,
+}
+
+impl Layouts {
+    fn new(report: &Report<'_>, width: u16) -> Self {
+        let contests = || report.groups.iter().flat_map(|group| &group.contests);
+        let layout = |offered: bool| {
+            let contests = || contests().filter(|c| c.offered.is_some() == offered);
+            let rows: Vec<_> = contests()
+                .flat_map(|contest| measured(contest).map(move |entry| (contest, entry)))
+                .map(|(contest, entry)| (marked_name(report, contest, entry), &entry.series))
+                .collect();
+            let columns = contests().next().map(all_columns).unwrap_or_default();
+            Layout::fit(columns, &rows, width)
+        };
+        let recoveries = report.groups.iter().flat_map(|group| &group.recoveries);
+        let studied = report.studies.iter().flat_map(|study| &study.entries);
+        let rows: Vec<_> = recoveries
+            .flat_map(|contest| &contest.entries)
+            .map(|entry| (name(report, entry), &entry.series))
+            .chain(studied.map(|entry| (study_name(report, entry), &entry.series)))
+            .filter(|(_, series)| series.recovery(|r| r.open_ms).is_some())
+            .collect();
+        let recoveries = Layout::fit(recovery_columns().iter().collect(), &rows, width);
+        Self { closed: layout(false), offered: layout(true), recoveries }
+    }
+
+    fn of(&self, contest: &Contest<'_>) -> &Layout {
+        if contest.offered.is_some() { &self.offered } else { &self.closed }
+    }
+
+    fn left_out(&self) -> Option<String> {
+        let most = [&self.closed, &self.offered, &self.recoveries].map(|layout| layout.left_out);
+        let most = most.into_iter().max().filter(|most| *most > 0)?;
+        let columns = format::plural(most as u64, "column");
+        Some(format!("{columns} left out: widen the terminal, or see summary.csv"))
+    }
+
+    fn shows(&self, heading: &str) -> bool {
+        let layouts = [&self.closed, &self.offered, &self.recoveries];
+        layouts.iter().flat_map(|l| &l.columns).any(|column| column.heading == heading)
+    }
+}
+
+/// The engines that were measured.
+fn measured<'c, 'a>(contest: &'c Contest<'a>) -> impl Iterator<Item = &'c Entry<'a>> {
+    contest.entries.iter().filter(|entry| entry.series.throughput().is_some())
 }
 
 fn contest_block(
@@ -183,39 +233,58 @@ fn contest_block(
     layout: &Layout,
     options: TerminalOptions,
 ) -> String {
-    let mut table = new_table();
-    let headings = layout.columns.iter().map(|column| column.heading);
-    table.set_header([""].into_iter().chain(headings));
-    table.add_rows(rows(report, contest, &layout.columns));
-    align_right(&mut table);
-    for (at, width) in layout.widths.iter().enumerate() {
-        if let Some(column) = table.column_mut(at) {
-            let width = u16::try_from(width + PADDING).unwrap_or(u16::MAX);
-            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width)));
-        }
-    }
+    let row = |entry: &Entry<'_>| layout.row(marked_name(report, contest, entry), &entry.series);
+    let table = layout.table(measured(contest).map(row));
     let is_remarkable = |entry: &&Entry<'_>| {
         let (good, all) = entry.series.trials();
         entry.series.outcome() != Outcome::Measured || good < all
     };
-    let remarkable = contest.entries.iter().filter(is_remarkable);
-    let remarks: Vec<_> =
-        remarkable.map(|entry| remark(&name(report, entry), &entry.series)).collect();
+    let remarks = contest.entries.iter().filter(is_remarkable);
+    let remarks = remarks.map(|entry| remark(&name(report, entry), &entry.series));
+    let bounds = contest.entries.iter().filter_map(|entry| {
+        Some(format!("{} {}", name(report, entry), slo_sentence(&entry.series)?))
+    });
+    let remarks: Vec<_> = remarks.chain(bounds).collect();
     block(&heading(contest), &table, &remarks, options)
 }
 
-/// The engines that were measured, with their figures.
-fn rows(report: &Report<'_>, contest: &Contest<'_>, columns: &[&Column]) -> Vec<Vec<String>> {
-    let best = winner(report, contest);
-    let measured = contest.entries.iter().filter(|entry| entry.series.throughput().is_some());
-    let row = |entry: &Entry<'_>| {
-        let name = name(report, entry);
-        let name = if best == Some(entry.engine) { format!("{name} {BEST}") } else { name };
-        let figure =
-            |column: &&Column| (column.text)(&entry.series).unwrap_or_else(|| "n/a".to_owned());
-        [name].into_iter().chain(columns.iter().map(figure)).collect()
-    };
-    measured.map(row).collect()
+/// The engine's name, with a mark where it is the best.
+fn marked_name(report: &Report<'_>, contest: &Contest<'_>, entry: &Entry<'_>) -> String {
+    let name = name(report, entry);
+    if winner(report, contest) == Some(entry.engine) { format!("{name} {BEST}") } else { name }
+}
+
+/// Latency at each rate that was offered, where several were.
+fn rates_block(report: &Report<'_>, contest: &Contest<'_>, options: TerminalOptions) -> String {
+    let mut table = new_table();
+    table.set_header([
+        "", "offered", "ops/s", "rate", "resp p50", "resp p99", "resp max", "serv p99",
+    ]);
+    for entry in &contest.entries {
+        for (at, point) in points(&entry.series).into_iter().enumerate() {
+            let name = if at == 0 { name(report, entry) } else { String::new() };
+            let told = |ns: Option<u64>| {
+                ns.map_or_else(|| "n/a".to_owned(), |ns| format::latency(ns as f64))
+            };
+            table.add_row([
+                name,
+                format::rate(point.offered_ops_per_s),
+                format::rate(point.achieved_ops_per_s),
+                if point.reached { "reached" } else { "not reached" }.to_owned(),
+                told(Some(point.response.p50_ns)),
+                told(point.response.p99_ns),
+                told(Some(point.response.max_ns)),
+                told(point.service.p99_ns),
+            ]);
+        }
+    }
+    if table.row_count() == 0 {
+        return String::new();
+    }
+    align_right(&mut table);
+    let heading =
+        format!("{} under rising load · the trial with the median throughput", contest.name);
+    block(&heading, &table, &[], options)
 }
 
 fn align_right(table: &mut Table) {
@@ -226,41 +295,66 @@ fn align_right(table: &mut Table) {
     }
 }
 
-/// Columns of a terminal from which a recovery's dispensable columns are shown.
-const WIDE: u16 = 80;
-
-fn recovery_block(report: &Report<'_>, contest: &Contest<'_>, options: TerminalOptions) -> String {
-    type Figure = (&'static str, bool, fn(&Recovery) -> f64, fn(f64) -> String);
-    let figures: [Figure; 4] = [
-        ("open after kill", true, |r| r.open_ms, format::milliseconds),
-        ("first read", false, |r| r.first_read_ms, format::milliseconds),
-        ("clean reopen", true, |r| r.reopen_clean_ms, format::milliseconds),
-        ("store", false, |r| r.store_bytes as f64, format::bytes),
-    ];
-    let shown = || figures.iter().filter(|(_, always, ..)| *always || options.width >= WIDE);
-    let mut table = new_table();
-    let headings = shown().map(|(heading, ..)| *heading);
-    table.set_header([""].into_iter().chain(headings).chain(["intact"]));
-    let mut remarks = Vec::new();
-    for entry in &contest.entries {
-        let series = &entry.series;
-        if series.recovery(|r| r.open_ms).is_none() {
-            remarks.push(remark(&name(report, entry), series));
-            continue;
-        }
-        let told = shown()
-            .map(|(_, _, of, format)| told(series.recovery(of), *format).unwrap_or_default());
-        let sum = |of: fn(&Recovery) -> u64| series.recoveries().map(of).sum::<u64>();
-        let verified = sum(|r| r.records_verified);
-        let intact = verified.saturating_sub(sum(|r| r.records_lost + r.records_wrong));
-        let intact = format!("{} of {}", format::count(intact), format::count(verified));
-        table.add_row([name(report, entry)].into_iter().chain(told).chain([intact]));
-    }
-    align_right(&mut table);
-    block(&heading(contest), &table, &remarks, options)
+fn recovery_block(
+    report: &Report<'_>,
+    contest: &Contest<'_>,
+    layout: &Layout,
+    options: TerminalOptions,
+) -> String {
+    let entries = contest.entries.iter().map(|entry| (name(report, entry), &entry.series));
+    let (rows, remarks) = recovery_rows(entries, layout);
+    block(&heading(contest), &layout.table(rows), &remarks, options)
 }
 
-fn heading(contest: &Contest<'_>) -> String {
+/// A block for each scenario, a row for each engine and size.
+fn study_block(
+    report: &Report<'_>,
+    study: &Study<'_>,
+    layout: &Layout,
+    options: TerminalOptions,
+) -> String {
+    let mut text = String::from("\n");
+    let of = if study.workload == "recovery" { "" } else { &format!(" of {}", study.workload) };
+    push_line(&mut text, &one_line(&format!("recovery{of}, {}", study.title())), options.color);
+    for scenario in study.scenarios() {
+        let entries = || study.entries.iter().filter(move |entry| entry.scenario == scenario);
+        let named = entries().map(|entry| (study_name(report, entry), &entry.series));
+        let (rows, mut remarks) = recovery_rows(named, layout);
+        for (engine, stated) in report.engines.iter().enumerate() {
+            let own = entries().filter(|entry| entry.engine == engine);
+            if let Some(slope) = slope_ms_per_gib(own) {
+                let label = one_line(&stated.label);
+                let slope = slope_words(slope);
+                remarks.push(format!("{label}: {slope} to the first read for each GiB more"));
+            }
+        }
+        text.push_str(&block(&scenario_name(scenario), &layout.table(rows), &remarks, options));
+    }
+    text
+}
+
+fn study_name(report: &Report<'_>, entry: &StudyEntry<'_>) -> String {
+    let label = one_line(&report.engines[entry.engine].label);
+    format!("{label} {}", format::plural(entry.records, "record"))
+}
+
+fn recovery_rows<'s, 'a: 's>(
+    entries: impl Iterator<Item = (String, &'s Series<'a>)>,
+    layout: &Layout,
+) -> (Vec<Vec<String>>, Vec<String>) {
+    let (mut rows, mut remarks) = (Vec::new(), Vec::new());
+    for (name, series) in entries {
+        if series.recovery(|r| r.open_ms).is_some() {
+            rows.push(layout.row(name, series));
+        } else {
+            remarks.push(remark(&name, series));
+        }
+    }
+    (rows, remarks)
+}
+
+/// What a block of a contest is called.
+pub(crate) fn heading(contest: &Contest<'_>) -> String {
     let name = contest.name.as_str();
     match (contest.phase, contest.info) {
         (Phase::Load, _) => format!("{name} · writing the records into an empty store"),
@@ -301,6 +395,11 @@ fn name(report: &Report<'_>, entry: &Entry<'_>) -> String {
 }
 
 fn remark(name: &str, series: &Series<'_>) -> String {
+    format!("{name}: {}", remark_of(series))
+}
+
+/// Why trials have no figures.
+pub(crate) fn remark_of(series: &Series<'_>) -> String {
     let outcome = series.outcome();
     let (good, all) = series.trials();
     let words = match outcome {
@@ -312,8 +411,8 @@ fn remark(name: &str, series: &Series<'_>) -> String {
         outcome => outcome.words().to_owned(),
     };
     match series.reason() {
-        Some(reason) => format!("{name}: {words} ({})", one_line(reason)),
-        None => format!("{name}: {words}"),
+        Some(reason) => format!("{words} ({})", one_line(reason)),
+        None => words,
     }
 }
 
@@ -355,44 +454,27 @@ fn block(heading: &str, table: &Table, remarks: &[String], options: TerminalOpti
 }
 
 /// What the marks and columns mean, as far as they are shown.
-fn legend(report: &Report<'_>, columns: &[&Column]) -> Option<String> {
+fn legend(report: &Report<'_>, layouts: &Layouts) -> Option<String> {
     let contests = || report.groups.iter().flat_map(|group| &group.contests);
-    let has_best = contests().any(|contest| winner(report, contest).is_some());
-    let shown = |heading: &str| columns.iter().any(|column| column.heading == heading);
+    let won = |offered: bool| {
+        let contests = contests().filter(|contest| contest.offered.is_some() == offered);
+        contests.into_iter().any(|contest| winner(report, contest).is_some())
+    };
     let amplifications: Vec<&str> = [("write amp", "write"), ("space amp", "space")]
         .into_iter()
-        .filter_map(|(heading, word)| shown(heading).then_some(word))
+        .filter_map(|(heading, word)| layouts.shows(heading).then_some(word))
         .collect();
     let words = [
-        has_best.then(|| format!("{BEST} fastest")),
-        shown(SPREAD).then(|| format!("{SPREAD} half the trials' range")),
+        won(false).then(|| format!("{BEST} fastest")),
+        won(true).then(|| format!("{BEST} lowest p99 response time at the rate")),
+        layouts.shows(SPREAD).then(|| format!("{SPREAD} half the trials' range")),
+        layouts
+            .shows("resp p99")
+            .then(|| "resp: from the intended start · serv: from the call".to_owned()),
         (!amplifications.is_empty())
             .then(|| format!("{} amplification after settling", format::list(&amplifications))),
-        shown("memory").then(|| "memory above the harness's own".to_owned()),
+        layouts.shows("memory").then(|| "memory above the harness's own".to_owned()),
     ];
     let words: Vec<_> = words.into_iter().flatten().collect();
     (contests().next().is_some() && !words.is_empty()).then(|| words.join(" · "))
-}
-
-/// What the harness itself costs.
-fn harness(result: &ResultFile) -> String {
-    let harness = &result.harness;
-    let costs = harness.noop.iter().map(|noop| noop.ns_per_operation);
-    let mut text = match Spread::of(costs) {
-        Some(cost) if cost.min < cost.max => format!(
-            "harness: {} to {} an operation",
-            format::latency(cost.min),
-            format::latency(cost.max)
-        ),
-        Some(cost) => format!("harness: {} an operation", format::latency(cost.max)),
-        None => "harness: own cost not measured".to_owned(),
-    };
-    let _ = write!(
-        text,
-        " · clock {}: {} a reading, step {}",
-        one_line(&harness.clock),
-        format::latency(harness.clock_read_ns),
-        format::latency(harness.clock_step_ns),
-    );
-    text
 }

@@ -14,6 +14,7 @@ use crate::format;
 use crate::latency::{SAMPLES_ABOVE, decode_histogram};
 use crate::model::{Contest, Engine, Group, Report, Role};
 use crate::palette::{AXIS, GRID, style};
+use crate::result::{Latency, OperationStats};
 use crate::series::{Series, Spread, operation};
 
 const HEIGHT: f64 = 330.0;
@@ -33,22 +34,57 @@ const TICKS: [(f64, &str); 7] = [
     (1e6, "99.9999 %"),
 ];
 
+/// Which of the two times a curve shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Time {
+    Service,
+    Response,
+}
+
+impl Time {
+    fn of(self, stats: &OperationStats) -> Option<&Latency> {
+        match self {
+            Self::Service => Some(&stats.service),
+            Self::Response => stats.response.as_ref(),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Service => "service time",
+            Self::Response => "response time",
+        }
+    }
+}
+
 /// One engine's curve: 1/(1−p) and the latency there.
 struct Curve<'a> {
     engine: &'a Engine<'a>,
     points: Vec<(f64, Spread)>,
 }
 
-pub(super) fn chart(
+/// Service time in a closed loop; under an offered rate response time first, and service time beside it.
+pub(super) fn charts(report: &Report<'_>, group: &Group<'_>, contest: &Contest<'_>) -> Vec<Chart> {
+    let times: &[Time] = match contest.offered {
+        Some(_) => &[Time::Response, Time::Service],
+        None => &[Time::Service],
+    };
+    let main = times[0];
+    times.iter().filter_map(|time| chart(report, group, contest, *time, *time == main)).collect()
+}
+
+fn chart(
     report: &Report<'_>,
     group: &Group<'_>,
     contest: &Contest<'_>,
+    time: Time,
+    is_main: bool,
 ) -> Option<Chart> {
     let curves: Vec<Curve<'_>> = contest
         .entries
         .iter()
         .filter_map(|entry| {
-            let points = curve(&entry.series)?;
+            let points = curve(&entry.series, time)?;
             Some(Curve { engine: report.engine(entry), points })
         })
         .collect();
@@ -56,11 +92,22 @@ pub(super) fn chart(
         return None;
     }
     Some(Chart {
-        name: anchor(group, &[&contest.name, "percentiles"]),
-        title: format!("{}: latency by percentile", contest.name),
+        name: anchor(
+            group,
+            &[&contest.name, if is_main { "percentiles" } else { "service-percentiles" }],
+        ),
+        title: format!(
+            "{}: {} by percentile",
+            contest.name,
+            if contest.offered.is_some() { time.name() } else { "latency" }
+        ),
         finding: finding(&curves),
         caption: format!(
-            "Service time over all operations. {}. Curves end where fewer than {SAMPLES_ABOVE} samples lie above.",
+            "{} over all operations. {}. Curves end where fewer than {SAMPLES_ABOVE} samples lie above.",
+            match time {
+                Time::Service => "Service time, from the call to its return,",
+                Time::Response => "Response time, from the intended start to the return,",
+            },
             trials_words(group, "the tint reaches")
         ),
         name_columns: 1,
@@ -70,19 +117,19 @@ pub(super) fn chart(
         rows: contest
             .entries
             .iter()
-            .map(|entry| row(&report.engine(entry).label, &entry.series))
+            .map(|entry| row(&report.engine(entry).label, &entry.series, time))
             .collect(),
-        drawing: draw(&curves),
+        drawing: draw(&curves, time),
     })
 }
 
-fn curve(series: &Series<'_>) -> Option<Vec<(f64, Spread)>> {
+fn curve(series: &Series<'_>, time: Time) -> Option<Vec<(f64, Spread)>> {
     series.throughput()?;
     let histograms: Vec<Histogram<u64>> = series
         .measurements()
         .filter_map(|measurement| operation(measurement, "all"))
         // A damaged histogram costs its curve, not the report; the figures beside it stay.
-        .filter_map(|stats| decode_histogram(&stats.service.histogram).ok())
+        .filter_map(|stats| decode_histogram(&time.of(stats)?.histogram).ok())
         .filter(|histogram| !histogram.is_empty())
         .collect();
     let fewest = histograms.iter().map(Histogram::len).min()?;
@@ -131,14 +178,18 @@ fn finding(curves: &[Curve<'_>]) -> String {
     }
 }
 
-fn row(label: &str, series: &Series<'_>) -> Vec<String> {
+fn row(label: &str, series: &Series<'_>, time: Time) -> Vec<String> {
     let mut row = vec![label.to_owned()];
     if series.throughput().is_none() {
         row.push(series.outcome().words().to_owned());
         return row;
     }
-    let figure = |of: fn(&crate::result::Latency) -> Option<u64>| {
-        series.service("all", of).map_or_else(|| "n/a".to_owned(), |s| format::latency(s.median))
+    let figure = |of: fn(&Latency) -> Option<u64>| {
+        let spread = match time {
+            Time::Service => series.service("all", of),
+            Time::Response => series.response("all", of),
+        };
+        spread.map_or_else(|| "n/a".to_owned(), |s| format::latency(s.median))
     };
     row.extend([
         figure(|l| Some(l.p50_ns)),
@@ -151,7 +202,7 @@ fn row(label: &str, series: &Series<'_>) -> Vec<String> {
     row
 }
 
-fn draw(curves: &[Curve<'_>]) -> Drawing {
+fn draw(curves: &[Curve<'_>], time: Time) -> Drawing {
     let mut drawing = Drawing::new(HEIGHT);
     let labels =
         curves.iter().map(|curve| text_width(&curve.engine.label, TEXT)).fold(0.0, f64::max);
@@ -167,14 +218,14 @@ fn draw(curves: &[Curve<'_>]) -> Drawing {
 
     for tick in ticks {
         drawing.line((LEFT, y.at(tick)), (right, y.at(tick)), GRID, 1.0);
-        drawing.muted((LEFT - 8.0, y.at(tick)), tick_label(tick), Anchor::Right);
+        drawing.muted((LEFT - 8.0, y.at(tick)), super::latency_tick(tick), Anchor::Right);
     }
     for (above, label) in TICKS.iter().filter(|(above, _)| *above <= last * 1.001) {
         drawing.line((x.at(*above), TOP), (x.at(*above), BOTTOM), GRID, 1.0);
         drawing.muted((x.at(*above), BOTTOM + 14.0), *label, Anchor::Middle);
     }
     drawing.line((LEFT, BOTTOM), (right, BOTTOM), AXIS, 1.0);
-    drawing.muted((LEFT - 52.0, 12.0), "service time", Anchor::Left);
+    drawing.muted((LEFT - 52.0, 12.0), time.name(), Anchor::Left);
     drawing.muted(
         (right, BOTTOM + 32.0),
         "share of operations that took at most this long",
@@ -204,14 +255,4 @@ fn draw(curves: &[Curve<'_>]) -> Drawing {
         drawing.text((right + 26.0, height), &curve.engine.label, Anchor::Left);
     }
     drawing
-}
-
-/// `500 ns`, `2 µs`: ticks are round, so they carry no digits that mean nothing.
-fn tick_label(ns: f64) -> String {
-    let text = format::latency(ns);
-    let Some((number, unit)) = text.split_once(' ') else { return text };
-    match number.split_once('.') {
-        Some((whole, fraction)) if fraction.bytes().all(|b| b == b'0') => format!("{whole} {unit}"),
-        _ => text,
-    }
 }

@@ -126,7 +126,7 @@ fn draw(rows: &[Row<'_>]) -> Drawing {
     let x = Axis::logarithmic(ends, (left, right));
     for tick in ticks {
         drawing.line((x.at(tick), TOP), (x.at(tick), bottom), GRID, 1.0);
-        drawing.muted((x.at(tick), bottom + 14.0), tick_label(tick), Anchor::Middle);
+        drawing.muted((x.at(tick), bottom + 14.0), super::latency_tick(tick * 1e6), Anchor::Middle);
     }
     drawing.line((left, bottom), (right, bottom), AXIS, 1.0);
     drawing.mark(
@@ -163,16 +163,4 @@ fn labels(drawing: &mut Drawing, row: &Row<'_>, (killed, clean): (f64, f64), y: 
     let (shift, anchor) =
         if killed >= clean { (-10.0, Anchor::Right) } else { (10.0, Anchor::Left) };
     drawing.muted((clean + shift, y), format::milliseconds(row.clean.median), anchor);
-}
-
-/// `500 µs`, `2 ms`: ticks are round, so they carry no digits that mean nothing.
-fn tick_label(ms: f64) -> String {
-    let text = format::milliseconds(ms);
-    let Some((number, unit)) = text.split_once(' ') else { return text };
-    let number = if number.contains('.') {
-        number.trim_end_matches('0').trim_end_matches('.')
-    } else {
-        number
-    };
-    format!("{number} {unit}")
 }

@@ -3,9 +3,10 @@
 //! plotters counts in whole pixels, so an SVG is drawn at twice its size and scaled by its `viewBox`. A PNG is
 //! drawn at four times its size and each 2 × 2 pixels are averaged, which smooths every edge.
 
-use std::path::Path;
 use std::sync::Once;
 
+use image::codecs::png::PngEncoder;
+use image::{ColorType, ImageEncoder};
 use plotters::backend::{BitMapBackend, DrawingBackend, SVGBackend};
 use plotters::coord::Shift;
 use plotters::drawing::{DrawingArea, IntoDrawingArea};
@@ -71,8 +72,8 @@ pub(crate) fn svg(drawing: &Drawing) -> Result<String> {
     Ok(format!("<svg viewBox=\"0 0 {width} {height}\" aria-hidden=\"true\">{inner}"))
 }
 
-/// Writes the drawing as a PNG. The file is complete or not there.
-pub(crate) fn png(drawing: &Drawing, path: &Path) -> Result<()> {
+/// The drawing as a PNG.
+pub(crate) fn png(drawing: &Drawing) -> Result<Vec<u8>> {
     register();
     let (width, height) = pixels(drawing, OVERSAMPLING);
     let mut large = vec![0xFF; width as usize * height as usize * 3];
@@ -83,12 +84,12 @@ pub(crate) fn png(drawing: &Drawing, path: &Path) -> Result<()> {
         area.present().map_err(failed)?;
     }
     let small = averaged(&large, width as usize);
-    let temporary = path.with_extension("tmp.png");
-    let size = pixels(drawing, 1);
-    let mut backend = BitMapBackend::new(&temporary, size);
-    backend.blit_bitmap((0, 0), size, &small).and_then(|()| backend.present()).map_err(failed)?;
-    drop(backend);
-    std::fs::rename(&temporary, path).map_err(Error::io("replace", path))
+    let (width, height) = pixels(drawing, 1);
+    let mut bytes = Vec::new();
+    PngEncoder::new(&mut bytes)
+        .write_image(&small, width, height, ColorType::Rgb8)
+        .map_err(failed)?;
+    Ok(bytes)
 }
 
 fn pixels(drawing: &Drawing, factor: u32) -> (u32, u32) {

@@ -38,7 +38,9 @@ pub(super) fn chart(report: &Report<'_>, group: &Group<'_>) -> Option<Chart> {
 }
 
 fn measured(contest: &Contest<'_>) -> bool {
-    contest.entries.iter().any(|entry| entry.series.throughput().is_some())
+    // Under an offered rate throughput is the rate: response time says more.
+    contest.offered.is_none()
+        && contest.entries.iter().any(|entry| entry.series.throughput().is_some())
 }
 
 fn finding(report: &Report<'_>, contests: &[&Contest<'_>]) -> String {

@@ -6,16 +6,22 @@ use super::render::text_width;
 use super::{Chart, anchor};
 use crate::format;
 use crate::model::{Contest, Engine, Group, Report, Role};
-use crate::palette::{AXIS, Color, GRID, MUTED, STALL, WORK, style};
+use crate::palette::{AXIS, Color, GRID, INK, MUTED, STALL, WORK, style};
 use crate::result::{Cell, Measurement, TimelinePoint};
 
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = WIDTH - 24.0;
 const TOP: f64 = 34.0;
 const STRIP: f64 = 62.0;
-const HEAD: f64 = 28.0;
+const HEAD: f64 = 32.0;
 /// A last interval shorter than this share of the first one says nothing about throughput by itself.
 const SHORTEST_SHARE: f64 = 0.2;
+/// A sleeping thread that wakes this much too late tells of a machine that stood still.
+const HICCUP_NS: u64 = 1_000_000;
+/// And so does a hypervisor that takes this share of a processor's time.
+const STEAL_SHARE: f64 = 0.05;
+/// Height of the strip of the machine's stalls.
+const MACHINE: f64 = 4.0;
 /// Room above the highest throughput.
 const HEADROOM: f64 = 1.08;
 /// An engine whose every interval reaches this share of its mean throughput has no dip to speak of.
@@ -60,7 +66,7 @@ pub(super) fn chart(
         title: format!("{}: throughput over time", contest.name),
         finding: finding(&strips),
         caption:
-            "Mean of each interval; of each engine the trial with the median throughput. All strips share both scales."
+            "Mean of each interval; of each engine the trial with the median throughput, the slower of the two in the middle of an even number. All strips share both scales. The thin strip under each tells when the machine, not the engine, stood still: a sleeping thread woke more than 1 ms too late, or the hypervisor gave processor time to others."
                 .to_owned(),
         name_columns: 1,
         header: ["engine", "trial", "interval starts", "length", "operations", "p50", "p99", "max"]
@@ -100,17 +106,15 @@ fn finding(strips: &[Strip<'_>]) -> String {
         let median = strip.measurement.throughput_ops_per_s;
         (median > 0.0).then(|| (least / median * 100.0).min(100.0))
     };
-    let stalls = |strip: &Strip<'_>| {
-        strip.measurement.events.iter().filter(|event| event.kind == "stall").count()
-    };
-    let stalled: u64 = strips.iter().map(|strip| stalls(strip) as u64).sum();
+    let stalled = strips.iter().filter_map(|strip| stalls(strip.measurement)).reduce(|a, b| a + b);
     let deepest = strips
         .iter()
         .filter_map(|strip| Some((dip(strip)?, strip.engine.label.as_str())))
         .min_by(|a, b| a.0.total_cmp(&b.0));
     let stall_words = match stalled {
-        0 => "No engine reported a stall".to_owned(),
-        many => format!("{} reported", format::plural(many, "stall")),
+        None => "No engine tells whether it stalled".to_owned(),
+        Some(0) => "No engine reported a stall".to_owned(),
+        Some(many) => format!("{} reported", format::plural(many, "stall")),
     };
     match deepest {
         Some((percent, _)) if percent >= STEADY_PERCENT => format!(
@@ -121,6 +125,12 @@ fn finding(strips: &[Strip<'_>]) -> String {
         ),
         None => format!("{stall_words}."),
     }
+}
+
+/// Stalls that the engine reported; none where it does not tell.
+fn stalls(measurement: &Measurement) -> Option<u64> {
+    let events = measurement.events.iter().filter(|event| event.kind == "stall").count() as u64;
+    measurement.stall_count.or((events > 0).then_some(events))
 }
 
 fn rows<'a>(strip: &'a Strip<'a>) -> impl Iterator<Item = Vec<String>> + 'a {
@@ -158,7 +168,7 @@ fn draw(strips: &[Strip<'_>]) -> Drawing {
         for tick in &rates {
             let color = if *tick == 0.0 { AXIS } else { GRID };
             drawing.line((LEFT, y.at(*tick)), (RIGHT, y.at(*tick)), color, 1.0);
-            drawing.muted((LEFT - 8.0, y.at(*tick)), tick_label(*tick), Anchor::Right);
+            drawing.muted((LEFT - 8.0, y.at(*tick)), super::rate_tick(*tick), Anchor::Right);
         }
         drawing.mark((LEFT + 6.0, top - 10.0), 4.0, style);
         drawing.text((LEFT + 16.0, top - 10.0), &strip.engine.label, Anchor::Left);
@@ -175,15 +185,34 @@ fn draw(strips: &[Strip<'_>]) -> Drawing {
             area.extend([(last.0, top + STRIP), (first.0, top + STRIP)]);
         }
         drawing.area(area, style.color, 0.15);
+        machine(&mut drawing, strip.measurement, &x, top + STRIP + 2.0);
         drawing.curve(&points, crate::palette::Style { dash: &[], ..style });
     }
     let seconds = linear_ticks(longest, 6);
     for tick in seconds.into_iter().filter(|tick| *tick <= longest * 1.001) {
         drawing.line((x.at(tick), bottom), (x.at(tick), bottom + 4.0), AXIS, 1.0);
-        drawing.muted((x.at(tick), bottom + 14.0), format!("{} s", short(tick)), Anchor::Middle);
+        drawing.muted(
+            (x.at(tick), bottom + 14.0),
+            format!("{} s", super::plain_tick(tick)),
+            Anchor::Middle,
+        );
     }
     drawing.muted((LEFT - 52.0, 12.0), "ops/s", Anchor::Left);
     drawing
+}
+
+/// Whether the machine, not the engine, stood still in an interval.
+fn machine_stood_still(point: &TimelinePoint) -> bool {
+    let stolen = point.steal_s.is_some_and(|steal| steal > point.length_s * STEAL_SHARE);
+    stolen || point.hiccup_max_ns.is_some_and(|hiccup| hiccup > HICCUP_NS)
+}
+
+/// A thin strip of its own, so that the machine's stalls are not taken for the engine's.
+fn machine(drawing: &mut Drawing, measurement: &Measurement, x: &Axis, top: f64) {
+    for point in measurement.timeline.iter().filter(|point| machine_stood_still(point)) {
+        let (from, to) = (x.at(point.start_s), x.at(point.start_s + point.length_s));
+        drawing.rect((from, top), (to.max(from + 1.0), top + MACHINE), INK, 0.75);
+    }
 }
 
 /// Flushes as marks on the base line, other work as bands, stalls as bands in the colour of alarm.
@@ -219,22 +248,11 @@ fn legend(drawing: &mut Drawing, strips: &[Strip<'_>]) {
         drawing.muted((left + 20.0, 12.0), word, Anchor::Left);
         left += text_width(word, TEXT) + 40.0;
     }
-}
-
-fn tick_label(rate: f64) -> String {
-    if rate >= 1e6 {
-        format!("{} M", short(rate / 1e6))
-    } else if rate >= 1e3 {
-        format!("{} k", short(rate / 1e3))
-    } else {
-        short(rate)
+    let points = || strips.iter().flat_map(|strip| &strip.measurement.timeline);
+    if points().any(machine_stood_still) {
+        drawing.rect((left, 14.0), (left + 14.0, 14.0 + MACHINE), INK, 0.75);
+        drawing.muted((left + 20.0, 12.0), "machine stood still", Anchor::Left);
     }
-}
-
-/// A round number without digits that mean nothing.
-fn short(value: f64) -> String {
-    let text = format!("{value:.3}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]

@@ -147,7 +147,7 @@ fn rows(text: &mut String, changes: &[&Change]) {
 }
 
 /// Names come from result files: nothing in them may become a table cell, a link or a tag.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

@@ -71,7 +71,7 @@ const COSTS: [Column; 10] = [
     },
 ];
 
-const DETAILS: [Column; 15] = [
+const DETAILS: [Column; 18] = [
     Column { heading: "ops/s", remark: "", cell: |s| spread(s.throughput(), format::rate) },
     Column {
         heading: "settled",
@@ -85,6 +85,7 @@ const DETAILS: [Column; 15] = [
     },
     Column { heading: "p50", remark: "", cell: |s| latency(s, "all", |l| Some(l.p50_ns)) },
     Column { heading: "p90", remark: "", cell: |s| latency(s, "all", |l| l.p90_ns) },
+    Column { heading: "p95", remark: "", cell: |s| latency(s, "all", |l| l.p95_ns) },
     Column { heading: "p99", remark: "", cell: |s| latency(s, "all", |l| l.p99_ns) },
     Column { heading: "p99.9", remark: "", cell: |s| latency(s, "all", |l| l.p999_ns) },
     Column { heading: "p99.99", remark: "", cell: |s| latency(s, "all", |l| l.p9999_ns) },
@@ -105,6 +106,16 @@ const DETAILS: [Column; 15] = [
         cell: |s| median(s.spread(bytes_written), format::bytes),
     },
     Column { heading: "stalls", remark: "of time", cell: stalls },
+    Column {
+        heading: "machine",
+        remark: "late by at most",
+        cell: |s| median(s.spread(|m| m.machine.map(|m| m.hiccup_max_ns as f64)), format::latency),
+    },
+    Column {
+        heading: "in memory",
+        remark: "before",
+        cell: |s| median(s.spread(|m| m.resident_share_before), per_cent),
+    },
     Column {
         heading: "RSS",
         remark: "anon.",
@@ -141,7 +152,8 @@ pub(super) fn details(report: &Report<'_>, group: &Group<'_>) -> Markup {
         section id=(format!("details{}", group.suffix)) {
             h2 { "Details" }
             p.note {
-                "Latency is service time over all operations: from the call to its return. "
+                "Latency is service time over all operations: from the call to its return. Stalls: how often the engine made writers wait, and for which share of the time; n/a where it does not tell. "
+                "Machine: the longest that a sleeping thread woke too late, which is not the engine's doing. In memory: the share of the store's bytes that the page cache held before the phase. "
                 "A percentile is told only where at least 100 samples lie above it. Medians over trials; ± is half their range."
             }
             (table(report, group, &DETAILS))
@@ -220,14 +232,14 @@ fn kinds(report: &Report<'_>, group: &Group<'_>) -> Markup {
             table.dense {
                 thead {
                     tr {
-                        @for name in ["engine", "operation", "operations", "p50", "p90", "p99", "p99.9", "p99.99", "max"] {
+                        @for name in ["engine", "operation", "operations", "p50", "p90", "p95", "p99", "p99.9", "p99.99", "max"] {
                             th scope="col" { (name) }
                         }
                     }
                 }
                 @for contest in &group.contests {
                     tbody {
-                        (group_row(group, contest, 9))
+                        (group_row(group, contest, 10))
                         @for entry in &contest.entries {
                             @for kind in entry.series.kinds() {
                                 @let series = &entry.series;
@@ -237,6 +249,7 @@ fn kinds(report: &Report<'_>, group: &Group<'_>) -> Markup {
                                     td { (median(series.service(kind, |l| Some(l.count)), format::figure)) }
                                     td { (latency(series, kind, |l| Some(l.p50_ns))) }
                                     td { (latency(series, kind, |l| l.p90_ns)) }
+                                    td { (latency(series, kind, |l| l.p95_ns)) }
                                     td { (latency(series, kind, |l| l.p99_ns)) }
                                     td { (latency(series, kind, |l| l.p999_ns)) }
                                     td { (latency(series, kind, |l| l.p9999_ns)) }
@@ -283,15 +296,19 @@ fn errors(series: &Series<'_>) -> Markup {
     html! { span.bad[errors > 0] { (format::count(errors)) } }
 }
 
-/// How often writers were held up in the median trial, and for what share of its time.
+/// How often writers were held up, and for what share of the time; n/a where the engine does not tell.
 fn stalls(series: &Series<'_>) -> Markup {
-    let Some((_, measurement)) = series.median_trial() else { return html! {} };
-    let stalls: Vec<_> = measurement.events.iter().filter(|event| event.kind == "stall").collect();
-    let held: f64 = stalls.iter().map(|event| (event.end_s - event.start_s).max(0.0)).sum();
+    let share = series.spread(|m| {
+        (m.duration_s > 0.0).then(|| m.stall_s.map(|stalled| stalled / m.duration_s))?
+    });
     html! {
-        (stalls.len())
-        @if !stalls.is_empty() && measurement.duration_s > 0.0 {
-            " " small { (format::figure(held / measurement.duration_s * 100.0)) " %" }
+        (median(series.spread(|m| m.stall_count.map(|count| count as f64)), format::figure))
+        @if let Some(share) = share.filter(|share| share.median > 0.0) {
+            " " small { (per_cent(share.median)) }
         }
     }
+}
+
+fn per_cent(share: f64) -> String {
+    format!("{} %", format::figure(share * 100.0))
 }

@@ -4,7 +4,9 @@ use maud::{Markup, html};
 
 use crate::format;
 use crate::model::Report;
-use crate::result::ResultFile;
+use crate::result::{ResultFile, StoreUse};
+use crate::series::Spread;
+use crate::table::notes;
 
 pub(super) fn section(report: &Report<'_>) -> Markup {
     html! {
@@ -23,7 +25,7 @@ pub(super) fn section(report: &Report<'_>) -> Markup {
             @for result in report.results { pre { (command(&result.run.command)) } }
             p.note {
                 "Beside this page lie the charts as PNG and " code { "summary.csv" }
-                ", a flat table of every trial. " code { "result.json" }
+                ", a flat table of every trial; in " code { "latency" } " the interval logs and distributions that HdrHistogram's tools read. " code { "result.json" }
                 " holds everything measured, whole histograms included; " code { "kvdyno report" } " makes this page from it."
             }
         }
@@ -48,7 +50,14 @@ fn facts(result: &ResultFile) -> Markup {
                 e.store_device.as_deref().unwrap_or("none")
             ),
         ),
-        ("Page cache", e.page_cache.clone()),
+        ("Page cache", page_cache(result)),
+        ("First touch of memory", first_touch(result)),
+        ("Memory limit", memory_limit(result)),
+        ("Stores", stores(result)),
+        (
+            "The machine meanwhile",
+            notes::machine_noise(result).unwrap_or_else(|| "not watched".to_owned()),
+        ),
         (
             "Built",
             format!(
@@ -69,7 +78,7 @@ fn facts(result: &ResultFile) -> Markup {
                 run.seed
             ),
         ),
-        ("Reads checked while timed", run.verify.clone()),
+        ("Reads checked while timed", verify(result)),
         (
             "Clock",
             format!(
@@ -85,22 +94,86 @@ fn facts(result: &ResultFile) -> Markup {
     }
 }
 
+fn page_cache(result: &ResultFile) -> String {
+    let shares = result.cells.iter().filter_map(|c| c.measurement.as_ref()?.resident_share_before);
+    let state = &result.environment.page_cache;
+    match Spread::of(shares) {
+        Some(share) => format!(
+            "{state}; {} to {} % of a store's bytes were in memory when a phase began",
+            format::figure(share.min * 100.0),
+            format::figure(share.max * 100.0)
+        ),
+        None => format!("{state}; what was in memory was not looked at"),
+    }
+}
+
+fn first_touch(result: &ResultFile) -> String {
+    match result.environment.first_touch {
+        Some(touch) => format!(
+            "{} a page, {} when touched again; {} touched before the first cell",
+            format::latency(touch.first_ns_per_page),
+            format::latency(touch.again_ns_per_page),
+            format::bytes(touch.bytes as f64)
+        ),
+        None => "memory was not touched beforehand".to_owned(),
+    }
+}
+
+fn memory_limit(result: &ResultFile) -> String {
+    match result.run.memory_limit_bytes {
+        Some(limit) => {
+            format!("{} a measured process, its page cache included", format::bytes(limit as f64))
+        }
+        None => "none: all of the machine's".to_owned(),
+    }
+}
+
+fn stores(result: &ResultFile) -> String {
+    match result.run.stores {
+        StoreUse::Copies => {
+            "each workload that writes starts from a fresh copy of the loaded store".to_owned()
+        }
+        StoreUse::Chain => {
+            let names: Vec<&str> = result.workloads.iter().map(|w| w.name.as_str()).collect();
+            format!(
+                "workloads follow one another on one store, in this order: {}",
+                names.join(", ")
+            )
+        }
+    }
+}
+
+/// The level of verification and what it costs.
+fn verify(result: &ResultFile) -> String {
+    let measurements = result.cells.iter().filter_map(|cell| cell.measurement.as_ref());
+    let costs = measurements.filter_map(|m| m.check.check_ns_per_operation);
+    match Spread::of(costs) {
+        Some(cost) => format!(
+            "{}, which costs {} an operation outside the timed section (median)",
+            result.run.verify,
+            format::latency(cost.median)
+        ),
+        None => result.run.verify.clone(),
+    }
+}
+
 fn harness(result: &ResultFile) -> Markup {
     html! {
         h3 { "What measuring costs" }
         @if result.harness.noop.is_empty() {
             p.note { "The harness's own cost was not measured in this run." }
         } @else {
-            p.note { "The whole loop (generate, call, time, record) on an engine that does nothing. It is part of every rate on this page; two clock readings are part of every latency." }
+            p.note { "The whole loop (generate, call, time, record) on an engine that does nothing. It is part of every rate on this page; what is timed of it, two clock readings around a call, is part of every latency." }
             div.scroll tabindex="0" {
                 table {
-                    thead { tr { @for name in ["workload", "threads", "an operation", "anonymous memory"] { th scope="col" { (name) } } } }
+                    thead { tr { @for name in ["workload", "threads", "an operation", "of it timed", "anonymous memory"] { th scope="col" { (name) } } } }
                     tbody {
                         @for noop in &result.harness.noop {
                             tr {
                                 th scope="row" { (noop.workload) }
                                 td { (noop.threads) }
                                 td { (format::latency(noop.ns_per_operation)) }
+                                td { (noop.timed_section_ns.map_or_else(|| "n/a".to_owned(), format::latency)) }
                                 td { (format::bytes(noop.rss_anon_bytes as f64)) }
                             }
                         }

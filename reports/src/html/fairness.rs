@@ -2,7 +2,9 @@
 
 use maud::{Markup, html};
 
+use crate::format;
 use crate::model::{Report, Role};
+use crate::result::DurabilityCheck;
 
 pub(super) fn section(report: &Report<'_>) -> Markup {
     html! {
@@ -10,13 +12,14 @@ pub(super) fn section(report: &Report<'_>) -> Markup {
             h2 { "Fairness" }
             p.note {
                 "All engines ran the same operations in the same durability class, each in a process of its own. "
-                "The durability call is what an engine does before it acknowledges a write."
+                "The durability call is what an engine does before it acknowledges a write; whether it keeps its class was checked from outside its process where that says so. "
+                "Memory budgets (write buffers and caches) are among the options."
             }
             div.scroll tabindex="0" {
                 table {
                     thead {
                         tr {
-                            @for name in ["engine", "version", "what it is", "durability call", "not supported", "options"] {
+                            @for name in ["engine", "version", "what it is", "durability call", "class checked", "not supported", "options"] {
                                 th scope="col" style="text-align:left" { (name) }
                             }
                         }
@@ -33,6 +36,7 @@ pub(super) fn section(report: &Report<'_>) -> Markup {
                                         td style="text-align:left" { (info.version) }
                                         td.text { (info.description) }
                                         td.text { (info.durability_call) }
+                                        td.text style="min-width:12em" { (checked(info.durability_check.as_ref())) }
                                         td.text style="min-width:8em" {
                                             @if info.unsupported.is_empty() { "–" } @else { (info.unsupported.join(", ")) }
                                         }
@@ -41,7 +45,7 @@ pub(super) fn section(report: &Report<'_>) -> Markup {
                                             @for (name, value) in &info.options { div { code { (name) " = " (value) } } }
                                         }
                                     }
-                                    None => { td.text colspan="5" { "the result file says nothing about this engine" } }
+                                    None => { td.text colspan="6" { "the result file says nothing about this engine" } }
                                 }
                             }
                         }
@@ -49,5 +53,25 @@ pub(super) fn section(report: &Report<'_>) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// Whether the class was kept, by what was seen.
+fn checked(check: Option<&DurabilityCheck>) -> Markup {
+    let Some(check) = check else { return html! { span.none { "not checked" } } };
+    let seen = [
+        Some(format::plural(check.acknowledgements, "acknowledgement")),
+        check.sync_calls.map(|calls| format::plural(calls, "sync call")),
+        check.device_flushes.map(|flushes| format::plural(flushes, "device flush")),
+    ];
+    let seen: Vec<String> = seen.into_iter().flatten().collect();
+    html! {
+        @match check.kept {
+            Some(true) => strong { "✓ kept" },
+            Some(false) => strong.bad { "✗ broken" },
+            None => strong { "could not be checked" },
+        }
+        ": " (check.note) ". "
+        small { (check.method) ": " (format::list(&seen)) }
     }
 }

@@ -47,6 +47,9 @@ fn formula(group: &Group<'_>, scores: &Scores) -> String {
         .map(|contest| contest_name(&group.contests[contest]))
         .collect();
     let mut text = "Score = median throughput ÷ best median throughput of a store in that workload; 1 is the best. ".to_owned();
+    if group.contests.iter().any(|contest| contest.offered.is_some()) {
+        text.push_str("Under an offered rate, score = best median p99 of the response time ÷ the engine's own, among those that reached the rate; the two kinds are never averaged together. ");
+    }
     match names.len() {
         0 => text.push_str("No workload was measured on all engines, so there is no mean."),
         n => {
@@ -82,7 +85,7 @@ fn store(report: &Report<'_>, group: &Group<'_>, row: &ScoreRow) -> Markup {
                         @let word = word(report, contest, row.engine, *ratio);
                         td.score.best[word == "best"] style=(shade(*ratio)) {
                             (two_digits(*ratio)) " " (word)
-                            small { (rate(series)) }
+                            small { (headline(contest, series)) }
                         }
                     }
                     (_, series) => { (words(series)) }
@@ -102,7 +105,7 @@ fn unscored(report: &Report<'_>, group: &Group<'_>, engine: usize, instead: &str
             td { span.none { (instead) } }
             @for contest in &group.contests {
                 @match series(contest, engine).filter(|series| series.throughput().is_some()) {
-                    Some(series) => { td { span.none { "–" } small { (rate(series)) } } }
+                    Some(series) => { td { span.none { "–" } small { (headline(contest, series)) } } }
                     None => { (words(series(contest, engine))) }
                 }
             }
@@ -114,7 +117,12 @@ fn series<'g, 'a>(contest: &'g Contest<'a>, engine: usize) -> Option<&'g Series<
     contest.entries.iter().find(|entry| entry.engine == engine).map(|entry| &entry.series)
 }
 
-fn rate(series: &Series<'_>) -> String {
+/// The figure that the score is made of.
+fn headline(contest: &Contest<'_>, series: &Series<'_>) -> String {
+    if contest.offered.is_some() {
+        let p99 = series.response("all", |l| l.p99_ns);
+        return p99.map(|p99| format!("p99 {}", format::latency(p99.median))).unwrap_or_default();
+    }
     series
         .throughput()
         .map(|spread| format!("{} ops/s", format::rate(spread.median)))
@@ -126,6 +134,9 @@ fn words(series: Option<&Series<'_>>) -> Markup {
     let outcome = series.map(Series::outcome);
     let words = match outcome {
         None => "not run",
+        Some(Outcome::Measured) if series.and_then(Series::reached) == Some(false) => {
+            "target not reached"
+        }
         Some(Outcome::Measured) => "n/a",
         Some(outcome) => outcome.words(),
     };

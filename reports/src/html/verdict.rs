@@ -8,15 +8,16 @@ use crate::model::{Contest, Group, Report, base_name};
 use crate::result::{Phase, ResultFile, RunStatus};
 use crate::score::{ranking, winner};
 use crate::series::Outcome;
+use crate::table::notes;
 
 /// A longer headline is no headline: about two lines of a wide page.
 const HEADLINE_CHARS_MAX: usize = 150;
 
 /// What was found: a sentence, and what did not find room in it.
 #[derive(Debug)]
-pub(super) struct Verdict {
-    pub(super) headline: String,
-    pub(super) details: Vec<String>,
+pub(crate) struct Verdict {
+    pub(crate) headline: String,
+    pub(crate) details: Vec<String>,
 }
 
 /// What was found in a group: as a sentence that names workloads, as one that only counts them, and the names.
@@ -34,7 +35,7 @@ impl GroupVerdict {
 }
 
 /// Who won what, in one sentence that claims no more than was measured.
-pub(super) fn verdict(report: &Report<'_>) -> Verdict {
+pub(crate) fn verdict(report: &Report<'_>) -> Verdict {
     let wrong = wrong_engines(report);
     let alarm = if wrong.is_empty() {
         String::new()
@@ -184,6 +185,7 @@ pub(super) fn header(report: &Report<'_>, verdict: &Verdict) -> Markup {
             h1 { (unbroken(&verdict.headline)) }
             @for line in &verdict.details { p.detail { (line) } }
             p.lede { (basis(report)) }
+            @for line in report.results.iter().flat_map(notes::conditions) { p.note { (line) } }
             ul.badges {
                 @for (class, text) in badges(report) { li class=(class) { (text) } }
             }
@@ -227,8 +229,14 @@ fn basis(report: &Report<'_>) -> String {
             "Medians over {trials} trials; an engine is called fastest only where its trials lie apart from all others"
         ),
     };
+    let rated = report.groups.iter().flat_map(|g| &g.contests).any(|c| c.offered.is_some());
+    let rated = if rated {
+        " Under an offered rate the lowest p99 of the response time counts, among those that reach the rate."
+    } else {
+        ""
+    };
     format!(
-        "{conditions}. {trials}. The figures hold for this machine, these workloads and these options."
+        "{conditions}. {trials}.{rated} The figures hold for this machine, these workloads and these options."
     )
 }
 
@@ -263,6 +271,7 @@ fn badges(report: &Report<'_>) -> Vec<(&'static str, String)> {
         }
     }
     unique.extend(data_badge(report));
+    unique.extend(class_badge(report));
     unique.extend(report.results.iter().filter_map(status_badge));
     unique
 }
@@ -288,6 +297,18 @@ fn data_badge(report: &Report<'_>) -> Option<(&'static str, String)> {
         .then(|| ("good", format!("✓ {} records checked, none wrong", format::count(checked))))
 }
 
+/// Engines that were seen to break the durability class they ran in.
+fn class_badge(report: &Report<'_>) -> Option<(&'static str, String)> {
+    let broken = |engine: &&crate::model::Engine<'_>| {
+        let check = engine.info.and_then(|info| info.durability_check.as_ref());
+        check.and_then(|check| check.kept) == Some(false)
+    };
+    let names: Vec<&str> =
+        report.engines.iter().filter(broken).map(|engine| engine.label.as_str()).collect();
+    let text = || format!("✗ durability class broken on {}", format::list(&names));
+    (!names.is_empty()).then(|| ("bad", text()))
+}
+
 fn status_badge(result: &ResultFile) -> Option<(&'static str, String)> {
     let run = &result.run;
     let bad = result
@@ -303,7 +324,13 @@ fn status_badge(result: &ResultFile) -> Option<(&'static str, String)> {
         RunStatus::Complete => None,
         RunStatus::Running | RunStatus::Interrupted => Some((
             "warn",
-            format!("! incomplete: {} of {} cells", result.cells.len(), run.cells_planned),
+            format!(
+                "! incomplete: {} of {} cells, in trial {} of {}",
+                result.cells.len(),
+                run.cells_planned,
+                result.cells.iter().map(|cell| cell.trial).max().unwrap_or(0),
+                run.trials
+            ),
         )),
     }
 }

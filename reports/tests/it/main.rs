@@ -5,9 +5,13 @@
 mod comparing;
 mod files;
 mod grouping;
+mod hdr;
+mod merging;
 mod page;
+mod page_load;
 #[allow(dead_code, reason = "shared with an example")]
 mod sample;
 mod schema;
 mod summary;
 mod terminal;
+mod ycsb;

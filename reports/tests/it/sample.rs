@@ -180,6 +180,27 @@ pub fn flawless() -> ResultFile {
     result
 }
 
+/// The same run with four engines more, variants among them.
+pub fn many() -> ResultFile {
+    let mut result = quick();
+    let more = [("lsm", "rocksdb"), ("lsm", "rocksdb@mmap"), ("lmdb", "sqlite"), ("lmdb", "redb")];
+    for (like, name) in more {
+        let info = result.engines.iter().find(|engine| engine.name == like).unwrap().clone();
+        result.engines.push(EngineInfo { name: name.to_owned(), ..info });
+        let cells: Vec<_> =
+            result.cells.iter().filter(|cell| cell.engine == like).cloned().collect();
+        for mut cell in cells {
+            cell.engine = name.to_owned();
+            if let Some(measurement) = &mut cell.measurement {
+                measurement.throughput_ops_per_s *= 0.3 + name.len() as f64 * 0.05;
+            }
+            result.cells.push(cell);
+        }
+    }
+    result.run.cells_planned = result.cells.len() as u64;
+    result
+}
+
 /// The same run with `change` applied to every measurement.
 pub fn changed(change: impl Fn(&mut Measurement)) -> ResultFile {
     let mut result = quick();
@@ -275,7 +296,7 @@ fn durability_check(engine: &str) -> Option<DurabilityCheck> {
         method: "kill -9 while writing".to_owned(),
         acknowledgements: 20_000,
         sync_calls: Some(3),
-        device_flushes: None,
+        device_flushes: (engine == "lsm").then_some(2),
         kept,
         note: note.to_owned(),
     };

@@ -16,6 +16,8 @@ fn under_load(base_ns: f64, tail: f64, load: f64) -> Latency {
 pub fn at_rate() -> ResultFile {
     const OFFERED: f64 = 300_000.0;
     let mut result = quick();
+    result.run.memory_limit_bytes = Some(4 << 30);
+    result.run.stores = StoreUse::Chain;
     result.run.id = "rate-20260104-030405".to_owned();
     result.cells.retain(|cell| {
         cell.phase == Phase::Load || matches!(cell.workload.as_str(), "ycsb-a" | "ycsb-b")

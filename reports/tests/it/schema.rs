@@ -73,8 +73,9 @@ fn samples_use_every_property_of_the_schema() {
             strike_out(&schema, definition, &value[property], &mut left);
         }
     }
-    // Unknown on the machine of the sample.
+    // Unknown on the machine of the sample; told from a million samples on.
     left.remove("Environment.cpu_governor");
+    left.remove("Latency.p9999_ns");
     assert!(left.is_empty(), "{left:#?}");
 }
 

@@ -3,7 +3,8 @@
 use std::fs;
 
 use kvdyno_reports::{
-    CellStatus, Phase, SUMMARY_COLUMNS, encode_latency, summary_csv, write_report, write_summary,
+    CellStatus, PageCache, Phase, RecoveryEnding, RecoveryScenario, SUMMARY_COLUMNS,
+    encode_latency, summary_csv, write_report, write_summary,
 };
 
 use crate::sample;
@@ -13,7 +14,9 @@ const HEADER: &str = "suite,workload,engine,durability,threads,records,value_byt
     service_p90_ns,service_p99_ns,service_p999_ns,service_max_ns,response_p50_ns,response_p99_ns,\
     response_max_ns,write_amplification_end,write_amplification_settled,read_amplification,\
     space_amplification_end,space_amplification_settled,cpu_us_per_op,rss_anon_bytes,fsyncs,\
-    recovery_ms,status";
+    recovery_ms,status,service_p95_ns,response_p95_ns,response_p999_ns,offered_ops_per_s,\
+    target_reached,scenario,page_cache,stall_count,stall_s,run,time_to_first_read_ms,\
+    to_90_percent_ms,row";
 
 #[test]
 fn header_is_the_agreed_one() {
@@ -50,12 +53,22 @@ fn rows_are_golden() {
     measurement.resources.cpu_us_per_op = 2.75;
     measurement.resources.rss_anon_bytes = Some(9_000_000);
     measurement.io.fsyncs = Some(12);
+    (measurement.stall_count, measurement.stall_s) = (Some(1), Some(0.25));
     let unsupported = kvdyno_reports::Cell {
         status: CellStatus::Unsupported,
         ..sample::cell("bitcask, \"fast\"", "ycsb-e", Phase::Run, 1)
     };
     let recovery = kvdyno_reports::Cell {
-        recovery: Some(kvdyno_reports::Recovery { open_ms: 12.5, ..Default::default() }),
+        recovery: Some(kvdyno_reports::Recovery {
+            open_ms: 12.5,
+            first_read_ms: 13.5,
+            to_90_percent_ms: Some(99.5),
+            ..Default::default()
+        }),
+        scenario: Some(RecoveryScenario {
+            ending: RecoveryEnding::KillWithoutHints,
+            page_cache: PageCache::Cold,
+        }),
         ..sample::cell("lsm", "ycsb-a", Phase::Recover, 1)
     };
     result.cells = vec![run, unsupported, recovery];
@@ -64,11 +77,11 @@ fn rows_are_golden() {
     assert_eq!(
         rows,
         [
-            "quick,ycsb-a,lsm,os,1,100000,1000,1,run,read,10000,0,5000,4000,500,500,900,,900,,,,,,,,,,,,,ok",
-            "quick,ycsb-a,lsm,os,1,100000,1000,1,run,update,10000,0,5000,4000,500,500,900,,900,,,,,,,,,,,,,ok",
-            "quick,ycsb-a,lsm,os,1,100000,1000,1,run,all,20000,0,10000,8000,500,500,900,,900,500,900,900,2.5,4.25,,1.5,1.25,2.75,9000000,12,,ok",
-            "quick,ycsb-e,\"bitcask, \"\"fast\"\"\",os,1,100000,1000,1,run,all,,,,,,,,,,,,,,,,,,,,,,unsupported",
-            "quick,ycsb-a,lsm,os,1,100000,1000,1,recover,all,,,,,,,,,,,,,,,,,,,,,12.5,ok",
+            "quick,ycsb-a,lsm,os,1,100000,1000,1,run,read,10000,0,5000,4000,500,500,900,,900,,,,,,,,,,,,,ok,500,,,,,,warm,,,quick-20260102-030405,,,operation",
+            "quick,ycsb-a,lsm,os,1,100000,1000,1,run,update,10000,0,5000,4000,500,500,900,,900,,,,,,,,,,,,,ok,500,,,,,,warm,,,quick-20260102-030405,,,operation",
+            "quick,ycsb-a,lsm,os,1,100000,1000,1,run,all,20000,0,10000,8000,500,500,900,,900,500,900,900,2.5,4.25,,1.5,1.25,2.75,9000000,12,,ok,500,500,,,,,warm,1,0.25,quick-20260102-030405,,,operation",
+            "quick,ycsb-e,\"bitcask, \"\"fast\"\"\",os,1,100000,1000,1,run,all,,,,,,,,,,,,,,,,,,,,,,unsupported,,,,,,,warm,,,quick-20260102-030405,,,operation",
+            "quick,ycsb-a,lsm,os,1,100000,1000,1,recover,all,,,,,,,,,,,,,,,,,,,,,12.5,ok,,,,,,kill_without_hints,cold,,,quick-20260102-030405,13.5,99.5,operation",
         ]
     );
 }
@@ -97,4 +110,68 @@ fn report_over_several_results_sums_up_all_of_them() {
     let second = summary_csv(&second);
     let (_, rows) = second.split_once('\n').unwrap();
     assert_eq!(written, summary_csv(&first) + rows);
+}
+
+/// The rows of a summary by column.
+fn rows(csv: &str) -> Vec<std::collections::BTreeMap<String, String>> {
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    reader.deserialize().collect::<Result<_, _>>().unwrap()
+}
+
+#[test]
+fn offered_rates_have_rows_that_scripts_can_tell_apart() {
+    let mut result = sample::sweep();
+    result.cells.retain(|cell| cell.engine == "lsm" && cell.trial == 1);
+    let rows = rows(&summary_csv(&result));
+    let rates: Vec<_> = rows.iter().filter(|row| row["row"] == "rate").collect();
+    assert_eq!(rates.len(), 8);
+    for row in &rates {
+        assert_eq!((row["phase"].as_str(), row["operation"].as_str()), ("run", "all"));
+        assert!(!row["offered_ops_per_s"].is_empty() && !row["response_p99_ns"].is_empty());
+        assert!(row["write_amplification_end"].is_empty(), "that is the cell's");
+    }
+    let reached: Vec<_> = rates.iter().map(|row| row["target_reached"].as_str()).collect();
+    assert_eq!(reached[6..], ["true", "false"]);
+    let rest: Vec<_> = rows.iter().filter(|row| row["row"] == "operation").collect();
+    assert_eq!(rest.len(), 3, "read, update and all");
+    assert!(rest.iter().all(|row| row["offered_ops_per_s"].is_empty()));
+}
+
+#[test]
+fn open_loops_tell_rate_and_target() {
+    let rows = rows(&summary_csv(&sample::at_rate()));
+    let reached = |engine: &str| {
+        let row = rows.iter().find(|row| {
+            row["engine"] == engine && row["phase"] == "run" && row["operation"] == "all"
+        });
+        let row = row.unwrap();
+        assert_eq!(row["offered_ops_per_s"], "300000");
+        assert!(!row["response_p999_ns"].is_empty() && !row["response_p95_ns"].is_empty());
+        row["target_reached"].clone()
+    };
+    assert_eq!((reached("bitcask").as_str(), reached("lmdb").as_str()), ("true", "false"));
+}
+
+#[test]
+fn names_are_no_formulas() {
+    let mut result = sample::sweep();
+    result.cells.truncate(1);
+    result.cells[0].engine = "=cmd|' /C calc'!A0".to_owned();
+    result.cells[0].workload = " @spaces and\u{7} bells\t".to_owned();
+    result.run.id = "-1+2".to_owned();
+    let rows = rows(&summary_csv(&result));
+    assert_eq!(rows[0]["engine"], "'=cmd|' /C calc'!A0");
+    assert_eq!(rows[0]["workload"], "'@spaces and  bells");
+    assert_eq!(rows[0]["run"], "'-1+2");
+}
+
+#[test]
+fn runs_of_the_same_id_are_told_apart() {
+    let mut result = sample::sweep();
+    result.cells.truncate(1);
+    let dir = tempfile::tempdir().unwrap();
+    write_report(&[result.clone(), result], dir.path()).unwrap();
+    let written = rows(&fs::read_to_string(dir.path().join("summary.csv")).unwrap());
+    let runs: std::collections::BTreeSet<_> = written.iter().map(|row| &row["run"]).collect();
+    assert_eq!(runs.len(), 2, "{runs:?}");
 }

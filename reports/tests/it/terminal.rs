@@ -1,6 +1,6 @@
 //! The table at the end of a run.
 
-use kvdyno_reports::{CellStatus, ResultFile, TerminalOptions, terminal_table};
+use kvdyno_reports::{CellStatus, ResultFile, RunStatus, TerminalOptions, terminal_table};
 
 use crate::sample;
 
@@ -74,4 +74,76 @@ fn poor_results_read_well() {
         (cell.status, cell.measurement, cell.recovery) = (CellStatus::Timeout, None, None);
     }
     assert!(plain(&failed, 100).contains("lsm: timed out"));
+}
+
+#[test]
+fn columns_for_which_there_is_no_room_are_counted() {
+    assert!(
+        plain(&sample::quick(), 80)
+            .contains("columns left out: widen the terminal, or see summary.csv")
+    );
+    assert!(!plain(&sample::quick(), 200).contains("left out"));
+}
+
+#[test]
+fn unfinished_run_says_how_far_it_came() {
+    let mut result = sample::quick();
+    result.run.status = RunStatus::Interrupted;
+    result.run.cells_planned = 117;
+    result.cells.retain(|cell| cell.trial == 1);
+    let text = plain(&result, 120);
+    let progress = format!(
+        "interrupted: {} of 117 planned cells finished, in trial 1 of 3",
+        result.cells.len()
+    );
+    assert!(text.starts_with(&progress), "{text:.200}");
+    assert!(text.contains("1,000 B, 1 trial of 3 planned"));
+    assert!(!plain(&sample::quick(), 120).contains("planned"));
+}
+
+#[test]
+fn response_times_come_first_under_a_rate() {
+    let text = plain(&sample::at_rate(), 120);
+    let block = text.split("ycsb-a at 300 k/s").nth(1).unwrap();
+    let heading = block.lines().nth(1).unwrap();
+    let place = |word: &str| heading.find(word).unwrap_or_else(|| panic!("no {word} in {heading}"));
+    assert!(place("rate") < place("resp p99") && place("resp p99") < place("serv p99"));
+    assert!(block.contains("target not reached"));
+    assert!(text.contains("lowest p99 response time at the rate"));
+    assert!(text.contains("resp: from the intended start · serv: from the call"));
+    assert!(text.contains("memory limit: 4.29 GB a process"));
+}
+
+#[test]
+fn rates_bounds_and_recoveries_have_tables_of_their_own() {
+    let text = plain(&sample::sweep(), 120);
+    assert!(text.contains("ycsb-a under rising load"));
+    assert!(text.contains("not reached"));
+    assert!(text.contains("lsm holds p99<1ms up to "), "{text}");
+    let text = plain(&sample::recoveries(), 120);
+    for words in [
+        "recovery, class os · 1 thread · records of 1,000 B",
+        "kill -9, hints removed, warm cache",
+        "bitcask 10,000,000 records",
+        "to 90 %",
+        "to the first read for each GiB more",
+        "lmdb 100,000 records: not supported (no files that make recovery faster)",
+    ] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
+}
+
+#[test]
+fn machine_costs_and_broken_classes_stand_below() {
+    let text = plain(&sample::quick(), 300);
+    for words in [
+        "harness: 68 ns to 97 ns an operation, 19 ns of it timed",
+        "checking reads (content): 14 ns an operation",
+        "machine: a sleeping thread woke up to 3.20 ms too late",
+        "a page of memory cost 9.80 µs when first touched, 310 ns again",
+        "fjall: durability class broken: 7 of 20,000 acknowledged writes were gone",
+        "lmdb: durability class could not be checked: system calls cannot be traced",
+    ] {
+        assert!(text.contains(words), "{words}\n{text}");
+    }
 }

@@ -1,0 +1,228 @@
+//! Recovery over sizes: how the time to the first read grows with the store.
+//!
+//! The slope that is told is that of a straight line through all trials of a scenario by least squares, seconds over
+//! bytes: a cost per gibibyte that does not depend on the axes' logarithms. One size has no slope.
+
+use std::collections::BTreeSet;
+
+use super::axis::{Axis, logarithmic_ticks, spread_labels};
+use super::drawing::{Anchor, Drawing, Point, TEXT, WIDTH};
+use super::render::text_width;
+use super::{Chart, latency_tick};
+use crate::format;
+use crate::identity::scenario_name;
+use crate::model::{Report, Study, StudyEntry};
+use crate::palette::{AXIS, GRID, Style, style};
+use crate::result::RecoveryScenario;
+use crate::series::Spread;
+
+const HEIGHT: f64 = 330.0;
+const TOP: f64 = 34.0;
+const BOTTOM: f64 = HEIGHT - 44.0;
+const LEFT: f64 = 64.0;
+const GIB: f64 = 1_073_741_824.0;
+
+/// One engine under one scenario.
+struct Curve<'s, 'a> {
+    engine: usize,
+    entries: Vec<&'s StudyEntry<'a>>,
+}
+
+/// Bytes of the store and milliseconds to the first read, median over the trials.
+struct Place {
+    bytes: f64,
+    ms: Spread,
+}
+
+/// A chart per scenario that was measured at two sizes or more.
+pub(super) fn charts(report: &Report<'_>, study: &Study<'_>) -> Vec<Chart> {
+    let scenarios = study.scenarios();
+    scenarios.into_iter().filter_map(|scenario| chart(report, study, scenario)).collect()
+}
+
+fn chart(report: &Report<'_>, study: &Study<'_>, scenario: RecoveryScenario) -> Option<Chart> {
+    let mut curves: Vec<Curve<'_, '_>> = Vec::new();
+    for entry in study.entries.iter().filter(|entry| entry.scenario == scenario) {
+        match curves.last_mut() {
+            Some(curve) if curve.engine == entry.engine => curve.entries.push(entry),
+            _ => curves.push(Curve { engine: entry.engine, entries: vec![entry] }),
+        }
+    }
+    let sizes: BTreeSet<u64> = curves
+        .iter()
+        .flat_map(|curve| &curve.entries)
+        .filter(|entry| place(entry).is_some())
+        .map(|entry| entry.records)
+        .collect();
+    if sizes.len() < 2 {
+        return None;
+    }
+    let name = scenario_name(scenario);
+    let slug = name.replace([' ', ','], "-").replace("--", "-");
+    Some(Chart {
+        name: format!("recovery-over-size-{slug}{}", study.suffix),
+        title: format!("Recovery over size: {name}"),
+        finding: finding(report, &curves),
+        caption: "From the call that opens the store to the first value read, over the bytes of blocks allocated to it; thin lines reach from the smallest to the largest trial. Slope: of a straight line through all trials by least squares, in time per GiB.".to_owned(),
+        name_columns: 1,
+        header: ["engine", "records", "store", "first read", "min", "max", "trials", "slope per GiB"]
+            .map(str::to_owned)
+            .to_vec(),
+        rows: curves.iter().flat_map(|curve| rows(report, curve)).collect(),
+        drawing: draw(report, &curves),
+    })
+}
+
+fn place(entry: &StudyEntry<'_>) -> Option<Place> {
+    let bytes = entry.series.recovery(|r| r.store_bytes as f64)?.median;
+    let ms = entry.series.recovery(|r| r.first_read_ms)?;
+    (bytes > 0.0 && ms.median > 0.0).then_some(Place { bytes, ms })
+}
+
+/// Milliseconds per gibibyte, by least squares over all trials of all sizes.
+pub(crate) fn slope_ms_per_gib<'s, 'a: 's>(
+    entries: impl IntoIterator<Item = &'s StudyEntry<'a>>,
+) -> Option<f64> {
+    let points: Vec<(f64, f64)> = entries
+        .into_iter()
+        .filter(|entry| place(entry).is_some())
+        .flat_map(|entry| entry.series.recoveries())
+        .map(|r| (r.store_bytes as f64 / GIB, r.first_read_ms))
+        .collect();
+    slope(&points)
+}
+
+/// The slope of the line through `points` by least squares; none where all lie above one another.
+fn slope(points: &[(f64, f64)]) -> Option<f64> {
+    let number = points.len() as f64;
+    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / number;
+    let (mean_x, mean_y) = (mean(|p| p.0), mean(|p| p.1));
+    let spread: f64 = points.iter().map(|(x, _)| (x - mean_x).powi(2)).sum();
+    let common: f64 = points.iter().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum();
+    // Sizes that differ by less than this are one size with the noise of its blocks.
+    let differ = spread.sqrt() > mean_x * number.sqrt() * 0.05;
+    (points.len() > 1 && differ).then(|| common / spread)
+}
+
+/// A slope with its unit.
+pub(crate) fn slope_words(ms_per_gib: f64) -> String {
+    if ms_per_gib < 0.0 {
+        return format!("−{}", format::milliseconds(-ms_per_gib));
+    }
+    format::milliseconds(ms_per_gib)
+}
+
+fn finding(report: &Report<'_>, curves: &[Curve<'_, '_>]) -> String {
+    let words: Vec<String> = curves
+        .iter()
+        .filter_map(|curve| {
+            let slope = slope_ms_per_gib(curve.entries.iter().copied())?;
+            let label = &report.engines[curve.engine].label;
+            Some(format!("{} on {label}", slope_words(slope)))
+        })
+        .collect();
+    if words.is_empty() {
+        return "No engine was measured at two sizes.".to_owned();
+    }
+    format!("A GiB more costs {}.", format::list(&words))
+}
+
+fn rows(report: &Report<'_>, curve: &Curve<'_, '_>) -> Vec<Vec<String>> {
+    let slope = slope_ms_per_gib(curve.entries.iter().copied());
+    let slope = slope.map_or_else(|| "n/a".to_owned(), slope_words);
+    curve
+        .entries
+        .iter()
+        .map(|entry| {
+            let mut row =
+                vec![report.engines[curve.engine].label.clone(), format::count(entry.records)];
+            match place(entry) {
+                Some(place) => row.extend([
+                    format::bytes(place.bytes),
+                    format::milliseconds(place.ms.median),
+                    format::milliseconds(place.ms.min),
+                    format::milliseconds(place.ms.max),
+                    place.ms.trials.to_string(),
+                    slope.clone(),
+                ]),
+                None => row.push(entry.series.outcome().words().to_owned()),
+            }
+            row
+        })
+        .collect()
+}
+
+fn draw(report: &Report<'_>, curves: &[Curve<'_, '_>]) -> Drawing {
+    let mut drawing = Drawing::new(HEIGHT);
+    let told: Vec<(usize, Vec<Place>)> = curves
+        .iter()
+        .map(|curve| {
+            let places: Vec<Place> =
+                curve.entries.iter().filter_map(|entry| place(entry)).collect();
+            (curve.engine, places)
+        })
+        .filter(|(_, places)| !places.is_empty())
+        .collect();
+    let label = |engine: usize| report.engines[engine].label.as_str();
+    let labels = told.iter().map(|(engine, _)| text_width(label(*engine), TEXT));
+    let right = WIDTH - labels.fold(0.0, f64::max).min(170.0) - 36.0;
+    let all = || told.iter().flat_map(|(_, places)| places);
+    let least = |of: fn(&Place) -> f64| all().map(of).fold(f64::INFINITY, f64::min);
+    let most = |of: fn(&Place) -> f64| all().map(of).fold(0.0, f64::max);
+    let (ends, ticks) = logarithmic_ticks(least(|p| p.ms.min) * 1e6, most(|p| p.ms.max) * 1e6);
+    let y = Axis::logarithmic(ends, (BOTTOM, TOP));
+    for tick in ticks {
+        drawing.line((LEFT, y.at(tick)), (right, y.at(tick)), GRID, 1.0);
+        drawing.muted((LEFT - 8.0, y.at(tick)), latency_tick(tick), Anchor::Right);
+    }
+    let (ends, ticks) = logarithmic_ticks(least(|p| p.bytes), most(|p| p.bytes));
+    let x = Axis::logarithmic(ends, (LEFT, right));
+    for tick in ticks {
+        drawing.line((x.at(tick), TOP), (x.at(tick), BOTTOM), GRID, 1.0);
+        drawing.muted((x.at(tick), BOTTOM + 14.0), super::bytes_tick(tick), Anchor::Middle);
+    }
+    drawing.line((LEFT, BOTTOM), (right, BOTTOM), AXIS, 1.0);
+    drawing.muted((LEFT - 52.0, 12.0), "time to the first read", Anchor::Left);
+    drawing.muted((right, BOTTOM + 32.0), "bytes of the store", Anchor::Right);
+    let at = |place: &Place| -> Point { (x.at(place.bytes), y.at(place.ms.median * 1e6)) };
+    let last: Vec<Point> = told.iter().filter_map(|(_, p)| p.last()).map(at).collect();
+    let heights: Vec<f64> = last.iter().map(|(_, y)| *y).collect();
+    let heights = spread_labels(&heights, 15.0, (TOP, BOTTOM));
+    for (((engine, places), end), height) in told.iter().zip(last).zip(heights) {
+        let style = style(report.engines[*engine].style);
+        drawing.curve(&places.iter().map(at).collect::<Vec<_>>(), style);
+        for place in places {
+            let (x, _) = at(place);
+            drawing.line(
+                (x, y.at(place.ms.min * 1e6)),
+                (x, y.at(place.ms.max * 1e6)),
+                style.color,
+                1.0,
+            );
+            drawing.mark(at(place), 4.0, style);
+        }
+        drawing.line((end.0 + 5.0, end.1), (right + 14.0, height), GRID, 1.0);
+        drawing.mark((right + 18.0, height), 4.0, Style { dash: &[], ..style });
+        drawing.text((right + 26.0, height), label(*engine), Anchor::Left);
+    }
+    drawing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slope_is_that_of_the_line_through_the_points() {
+        let line = [(1.0, 12.0), (2.0, 22.0), (10.0, 102.0)];
+        assert!((slope(&line).unwrap() - 10.0).abs() < 1e-9);
+        assert!((slope(&[(1.0, 5.0), (2.0, 5.0)]).unwrap()).abs() < 1e-9);
+    }
+
+    #[test]
+    fn one_size_has_no_slope() {
+        assert_eq!(slope(&[]), None);
+        assert_eq!(slope(&[(1.0, 5.0)]), None);
+        assert_eq!(slope(&[(1.0, 5.0), (1.01, 9.0)]), None);
+    }
+}
