@@ -325,7 +325,7 @@ fn study_block(
             if let Some(slope) = slope_ms_per_gib(own) {
                 let label = one_line(&stated.label);
                 let slope = slope_words(slope);
-                remarks.push(format!("{label}: {slope} to the first read for each GiB more"));
+                remarks.push(format!("{label}: a GiB more costs {slope} until the first read"));
             }
         }
         text.push_str(&block(&scenario_name(scenario), &layout.table(rows), &remarks, options));

@@ -21,6 +21,8 @@ const TOP: f64 = 34.0;
 const BOTTOM: f64 = HEIGHT - 44.0;
 const LEFT: f64 = 64.0;
 const GIB: f64 = 1_073_741_824.0;
+/// Differences below this share are noise.
+const NOISE_SHARE: f64 = 0.05;
 
 /// One engine under one scenario.
 struct Curve<'s, 'a> {
@@ -92,7 +94,8 @@ pub(crate) fn slope_ms_per_gib<'s, 'a: 's>(
     slope(&points)
 }
 
-/// The slope of the line through `points` by least squares; none where all lie above one another.
+/// The slope of the line through `points` by least squares; none where all lie above one another, zero where
+/// it makes less of a difference over all sizes than noise does.
 fn slope(points: &[(f64, f64)]) -> Option<f64> {
     let number = points.len() as f64;
     let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / number;
@@ -100,12 +103,23 @@ fn slope(points: &[(f64, f64)]) -> Option<f64> {
     let spread: f64 = points.iter().map(|(x, _)| (x - mean_x).powi(2)).sum();
     let common: f64 = points.iter().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum();
     // Sizes that differ by less than this are one size with the noise of its blocks.
-    let differ = spread.sqrt() > mean_x * number.sqrt() * 0.05;
-    (points.len() > 1 && differ).then(|| common / spread)
+    let differ = spread.sqrt() > mean_x * number.sqrt() * NOISE_SHARE;
+    if points.len() < 2 || !differ {
+        return None;
+    }
+    let slope = common / spread;
+    let (least, most) = points
+        .iter()
+        .fold((f64::INFINITY, 0.0_f64), |(least, most), (x, _)| (least.min(*x), most.max(*x)));
+    let is_noise = (slope * (most - least)).abs() < mean_y * NOISE_SHARE;
+    Some(if is_noise { 0.0 } else { slope })
 }
 
 /// A slope with its unit.
 pub(crate) fn slope_words(ms_per_gib: f64) -> String {
+    if ms_per_gib == 0.0 {
+        return "nothing".to_owned();
+    }
     if ms_per_gib < 0.0 {
         return format!("−{}", format::milliseconds(-ms_per_gib));
     }
@@ -216,7 +230,8 @@ mod tests {
     fn slope_is_that_of_the_line_through_the_points() {
         let line = [(1.0, 12.0), (2.0, 22.0), (10.0, 102.0)];
         assert!((slope(&line).unwrap() - 10.0).abs() < 1e-9);
-        assert!((slope(&[(1.0, 5.0), (2.0, 5.0)]).unwrap()).abs() < 1e-9);
+        assert_eq!(slope(&[(1.0, 5.0), (2.0, 5.0)]), Some(0.0));
+        assert_eq!(slope(&[(1.0, 5.01), (9.0, 5.0), (17.0, 4.99)]), Some(0.0), "noise");
     }
 
     #[test]

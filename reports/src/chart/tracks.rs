@@ -10,7 +10,7 @@ use super::render::text_width;
 use super::{Chart, anchor, bytes_tick, latency_tick};
 use crate::format;
 use crate::model::{Contest, Engine, Group, Report, Role};
-use crate::palette::{AXIS, GRID, style};
+use crate::palette::{AXIS, GRID, Style, style};
 use crate::result::{Measurement, TimelinePoint};
 
 const LEFT: f64 = 64.0;
@@ -210,7 +210,12 @@ fn draw(tracks: &[&Track], runs: &[Run<'_>]) -> Drawing {
         for (run, curve) in runs.iter().zip(&curves) {
             let places: Vec<Point> =
                 curve.iter().map(|(at, value)| (x.at(*at), y.at(*value))).collect();
-            drawing.curve(&places, style(run.engine.style));
+            // Whole lines, told apart by colour and by the mark at their end: dashes in every strip would be most of the page.
+            let style = Style { dash: &[], ..style(run.engine.style) };
+            drawing.curve(&places, style);
+            if let Some(end) = places.last() {
+                drawing.mark(*end, 3.5, style);
+            }
         }
     }
     let seconds = linear_ticks(longest, 6);
@@ -225,8 +230,8 @@ fn legend(drawing: &mut Drawing, runs: &[Run<'_>]) {
     let mut left = LEFT;
     for run in runs {
         let style = style(run.engine.style);
-        drawing.curve(&[(left, 14.0), (left + 22.0, 14.0)], style);
-        drawing.text((left + 28.0, 14.0), &run.engine.label, Anchor::Left);
-        left += 28.0 + text_width(&run.engine.label, TEXT) + 18.0;
+        drawing.mark((left + 5.0, 14.0), 4.0, style);
+        drawing.text((left + 15.0, 14.0), &run.engine.label, Anchor::Left);
+        left += 15.0 + text_width(&run.engine.label, TEXT) + 18.0;
     }
 }

@@ -302,11 +302,15 @@ fn stalls(series: &Series<'_>) -> Markup {
         (m.duration_s > 0.0).then(|| m.stall_s.map(|stalled| stalled / m.duration_s))?
     });
     html! {
-        (median(series.spread(|m| m.stall_count.map(|count| count as f64)), format::figure))
+        (median(series.spread(|m| m.stall_count.map(|count| count as f64)), whole))
         @if let Some(share) = share.filter(|share| share.median > 0.0) {
             " " small { (per_cent(share.median)) }
         }
     }
+}
+
+fn whole(value: f64) -> String {
+    format::count(value.round() as u64)
 }
 
 fn per_cent(share: f64) -> String {

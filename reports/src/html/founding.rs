@@ -231,7 +231,7 @@ fn words(series: &Series<'_>) -> &'static str {
 fn read_path(sides: &Sides<'_, '_>, engine: usize) -> Vec<Figure> {
     let Some((contest, kind)) = sides.telling(&["read", "get", "latest"]) else { return vec![] };
     let Some(series) = series(contest, engine) else { return vec![] };
-    let mut figures = latencies(series, kind, contest.workload);
+    let mut figures = latencies(series, kind, &contest.name);
     if let Some(cpu) = series.spread(|m| Some(m.resources.cpu_us_per_op)) {
         let is_mixed = contest.info.is_some_and(|info| info.mix.len() > 1);
         let remark = if is_mixed { "all operations" } else { "" };
@@ -246,13 +246,13 @@ fn write_path(sides: &Sides<'_, '_>, engine: usize) -> Vec<Figure> {
     if let Some((contest, kind)) = sides.writing()
         && let Some(series) = series(contest, engine)
     {
-        figures.extend(latencies(series, kind, contest.workload));
+        figures.extend(latencies(series, kind, &contest.name));
     }
     if let Some((contest, series)) = sides.load().and_then(|c| Some((c, series(c, engine)?))) {
         figures.push(match series.throughput() {
             Some(rate) => {
                 let rate = format!("{} ops/s", format::rate(rate.median));
-                figure("load", Some(rate), contest.workload)
+                figure("load", Some(rate), contest.name.as_str())
             }
             None => figure("load", None, words(series)),
         });
@@ -262,9 +262,7 @@ fn write_path(sides: &Sides<'_, '_>, engine: usize) -> Vec<Figure> {
 
 fn range_queries(sides: &Sides<'_, '_>, engine: usize) -> Vec<Figure> {
     let Some((contest, kind)) = sides.telling(&["scan", "window"]) else { return vec![] };
-    series(contest, engine)
-        .map(|series| latencies(series, kind, contest.workload))
-        .unwrap_or_default()
+    series(contest, engine).map(|series| latencies(series, kind, &contest.name)).unwrap_or_default()
 }
 
 fn memory(sides: &Sides<'_, '_>, engine: usize) -> Vec<Figure> {
@@ -279,7 +277,7 @@ fn memory(sides: &Sides<'_, '_>, engine: usize) -> Vec<Figure> {
     let Some(bytes) = per_key(series) else {
         return vec![figure("per key", None, words(series))];
     };
-    let remark = format!("after {}", contest.workload);
+    let remark = format!("after {}", contest.name);
     let mut figures = vec![figure("per key", Some(format::bytes(bytes.median)), remark)];
     if let Some(whole) = series.spread(|m| m.resources.memory_bytes.map(|bytes| bytes as f64)) {
         figures.push(figure("in all", Some(format::bytes(whole.median)), ""));
@@ -315,9 +313,9 @@ fn write_amplification(sides: &Sides<'_, '_>, engine: usize) -> Vec<Figure> {
             let series = series(contest, engine)?;
             Some(match settled(series) {
                 Some(ratio) => {
-                    figure(contest.workload, Some(format::ratio(ratio.median)), "settled")
+                    figure(contest.name.as_str(), Some(format::ratio(ratio.median)), "settled")
                 }
-                None => figure(contest.workload, None, words(series)),
+                None => figure(contest.name.as_str(), None, words(series)),
             })
         })
         .collect()

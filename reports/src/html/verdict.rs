@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use crate::format;
-use crate::identity::durability_name;
+use crate::identity::{durability_name, scenario_name};
 use crate::model::{Contest, Group, Report, base_name};
 use crate::result::{Phase, ResultFile, RunStatus};
 use crate::score::{ranking, winner};
@@ -44,7 +44,10 @@ pub(crate) fn verdict(report: &Report<'_>) -> Verdict {
     };
     let groups: Vec<_> = report.groups.iter().filter(|group| !group.contests.is_empty()).collect();
     if groups.is_empty() {
-        let headline = format!("{alarm}Nothing was measured in this run.");
+        let headline = match studied(report) {
+            Some(sentence) => format!("{alarm}{sentence}"),
+            None => format!("{alarm}Nothing was measured in this run."),
+        };
         return Verdict { headline, details: Vec::new() };
     }
     let titled = |group: &Group<'_>, text: &str| {
@@ -73,6 +76,28 @@ pub(crate) fn verdict(report: &Report<'_>) -> Verdict {
         format!("{alarm}{sets} of conditions were measured; each has its own scores below.");
     // With many groups their sentences would be a page of their own.
     Verdict { headline, details: if groups.len() > 4 { Vec::new() } else { short } }
+}
+
+/// What recovery was measured over; none where no scenario was.
+fn studied(report: &Report<'_>) -> Option<String> {
+    let entries = || report.studies.iter().flat_map(|study| &study.entries);
+    let distinct = |mut values: Vec<String>| {
+        values.sort();
+        values.dedup();
+        values
+    };
+    let engines = entries().map(|entry| report.engines[entry.engine].label.clone()).collect();
+    let engines = distinct(engines);
+    let sizes = distinct(entries().map(|entry| entry.records.to_string()).collect());
+    let scenarios = distinct(entries().map(|entry| scenario_name(entry.scenario)).collect());
+    (!engines.is_empty()).then(|| {
+        format!(
+            "Recovery of {} was measured in {} at {}.",
+            format::list(&engines),
+            format::plural(scenarios.len() as u64, "scenario"),
+            format::plural(sizes.len() as u64, "size")
+        )
+    })
 }
 
 fn group_verdict(report: &Report<'_>, group: &Group<'_>) -> GroupVerdict {
@@ -159,13 +184,15 @@ fn workload_count(number: usize) -> String {
 }
 
 fn wrong_engines(report: &Report<'_>) -> Vec<String> {
-    let mut names: Vec<String> = report
-        .groups
-        .iter()
-        .flat_map(|group| group.contests.iter().chain(&group.recoveries))
+    let contests =
+        report.groups.iter().flat_map(|group| group.contests.iter().chain(&group.recoveries));
+    let studied = report.studies.iter().flat_map(|study| &study.entries);
+    let mut names: Vec<String> = contests
         .flat_map(|contest| &contest.entries)
-        .filter(|entry| entry.series.outcome().is_wrong())
-        .map(|entry| report.engine(entry).label.clone())
+        .map(|entry| (entry.engine, &entry.series))
+        .chain(studied.map(|entry| (entry.engine, &entry.series)))
+        .filter(|(_, series)| series.outcome().is_wrong())
+        .map(|(engine, _)| report.engines[engine].label.clone())
         .collect();
     names.sort();
     names.dedup();
@@ -213,6 +240,9 @@ fn unbroken(text: &str) -> Markup {
 /// What the verdict rests on.
 fn basis(report: &Report<'_>) -> String {
     let Some(group) = report.groups.first() else {
+        if let Some(study) = report.studies.first() {
+            return format!("{}.", study.title().replacen('c', "C", 1));
+        }
         return "The result holds no cell of any engine.".to_owned();
     };
     let conditions = if report.groups.len() == 1 {
@@ -255,8 +285,9 @@ fn badges(report: &Report<'_>) -> Vec<(&'static str, String)> {
         ));
         badges.push(("", format!("stores on {}", e.store_file_system)));
     }
+    let studies = report.studies.iter().map(|study| study.conditions.durability);
     let mut classes: Vec<_> =
-        report.groups.iter().map(|group| group.conditions.durability).collect();
+        report.groups.iter().map(|group| group.conditions.durability).chain(studies).collect();
     classes.sort_unstable();
     classes.dedup();
     badges.extend(

@@ -60,7 +60,10 @@ static CLOSED: [Column; 13] = [
     },
     Column {
         heading: "stalls",
-        text: |s| told(s.spread(|m| m.stall_count.map(|count| count as f64)), format::figure),
+        text: |s| {
+            let whole = |count: f64| format::count(count.round() as u64);
+            told(s.spread(|m| m.stall_count.map(|count| count as f64)), whole)
+        },
         dispensable: 12,
     },
 ];

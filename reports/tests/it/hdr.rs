@@ -120,7 +120,7 @@ fn summary_row(csv: &str, about: &serde_json::Value, operation: &str) -> BTreeMa
 #[test]
 fn another_decoder_finds_the_figures_of_the_summary_in_every_file() {
     let mut result = sample::at_rate();
-    result.cells.retain(|cell| cell.trial < 3 && cell.engine != "memory");
+    result.cells.retain(|cell| cell.trial < 3 && cell.engine == "lsm" && cell.workload != "ycsb-b");
     let dir = tempfile::tempdir().unwrap();
     write_report(std::slice::from_ref(&result), dir.path()).unwrap();
     let csv = summary_csv(&result);
@@ -136,10 +136,9 @@ fn another_decoder_finds_the_figures_of_the_summary_in_every_file() {
             distributions += 1;
         }
     }
-    // Four engines, a load and two workloads, two trials.
-    assert_eq!(logs, 4 * 3 * 2);
-    // Insert and all of the load; read, update and all of two workloads, service and response.
-    assert_eq!(distributions, 4 * 2 * (2 + 2 * 3 * 2));
+    assert_eq!(logs, 2 * 2, "a load and a workload, two trials");
+    // Insert and all of the load; read, update and all of the workload, service and response.
+    assert_eq!(distributions, 2 * (2 + 3 * 2));
 }
 
 fn check_log(text: &str, csv: &str) {

@@ -77,9 +77,9 @@ fn rows_are_golden() {
     assert_eq!(
         rows,
         [
-            "quick,ycsb-a,lsm,os,1,100000,1000,1,run,read,10000,0,5000,4000,500,500,900,,900,,,,,,,,,,,,,ok,500,,,,,,warm,,,quick-20260102-030405,,,operation",
-            "quick,ycsb-a,lsm,os,1,100000,1000,1,run,update,10000,0,5000,4000,500,500,900,,900,,,,,,,,,,,,,ok,500,,,,,,warm,,,quick-20260102-030405,,,operation",
-            "quick,ycsb-a,lsm,os,1,100000,1000,1,run,all,20000,0,10000,8000,500,500,900,,900,500,900,900,2.5,4.25,,1.5,1.25,2.75,9000000,12,,ok,500,500,,,,,warm,1,0.25,quick-20260102-030405,,,operation",
+            "quick,ycsb-a,lsm,os,1,100000,1000,1,run,read,10000,0,5000,4000,500,500,900,,900,,,,,,,,,,,,,ok,900,,,,,,warm,,,quick-20260102-030405,,,operation",
+            "quick,ycsb-a,lsm,os,1,100000,1000,1,run,update,10000,0,5000,4000,500,500,900,,900,,,,,,,,,,,,,ok,900,,,,,,warm,,,quick-20260102-030405,,,operation",
+            "quick,ycsb-a,lsm,os,1,100000,1000,1,run,all,20000,0,10000,8000,500,500,900,,900,500,900,900,2.5,4.25,,1.5,1.25,2.75,9000000,12,,ok,900,900,,,,,warm,1,0.25,quick-20260102-030405,,,operation",
             "quick,ycsb-e,\"bitcask, \"\"fast\"\"\",os,1,100000,1000,1,run,all,,,,,,,,,,,,,,,,,,,,,,unsupported,,,,,,,warm,,,quick-20260102-030405,,,operation",
             "quick,ycsb-a,lsm,os,1,100000,1000,1,recover,all,,,,,,,,,,,,,,,,,,,,,12.5,ok,,,,,,kill_without_hints,cold,,,quick-20260102-030405,13.5,99.5,operation",
         ]

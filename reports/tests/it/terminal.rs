@@ -109,6 +109,7 @@ fn response_times_come_first_under_a_rate() {
     let place = |word: &str| heading.find(word).unwrap_or_else(|| panic!("no {word} in {heading}"));
     assert!(place("rate") < place("resp p99") && place("resp p99") < place("serv p99"));
     assert!(block.contains("target not reached"));
+    let text = plain(&sample::at_rate(), 300);
     assert!(text.contains("lowest p99 response time at the rate"));
     assert!(text.contains("resp: from the intended start · serv: from the call"));
     assert!(text.contains("memory limit: 4.29 GB a process"));
@@ -126,7 +127,8 @@ fn rates_bounds_and_recoveries_have_tables_of_their_own() {
         "kill -9, hints removed, warm cache",
         "bitcask 10,000,000 records",
         "to 90 %",
-        "to the first read for each GiB more",
+        "bitcask: a GiB more costs 283 ms until the first read",
+        "lmdb: a GiB more costs nothing until the first read",
         "lmdb 100,000 records: not supported (no files that make recovery faster)",
     ] {
         assert!(text.contains(words), "{words}\n{text}");
