@@ -79,7 +79,7 @@ fn check_alike(a: &ResultFile, b: &ResultFile, concurrent: bool) -> Joined {
         return Err(format!("{what} differs: {a} and {b}"));
     }
     for workload in &a.workloads {
-        let same = |other: &&WorkloadInfo| other.name == workload.name;
+        let same = |other: &&WorkloadInfo| other.is_same(workload);
         let Some(other) = b.workloads.iter().find(same) else { continue };
         if other.spec_digest != workload.spec_digest {
             let (a, b) = (&workload.spec_digest, &other.spec_digest);
@@ -211,7 +211,7 @@ fn join_lists(merged: &mut ResultFile, other: &ResultFile) {
         }
     }
     for workload in &other.workloads {
-        match merged.workloads.iter_mut().find(|known| known.name == workload.name) {
+        match merged.workloads.iter_mut().find(|known| known.is_same(workload)) {
             Some(known) if known.stream_digest != workload.stream_digest => {
                 known.stream_digest = format!("{}+{}", known.stream_digest, workload.stream_digest);
             }

@@ -195,6 +195,7 @@ fn check_rate(point: &RatePoint, place: &Place) -> Checked {
         ("offered_ops_per_s", Some(point.offered_ops_per_s)),
         ("achieved_ops_per_s", Some(point.achieved_ops_per_s)),
         ("duration_s", Some(point.duration_s)),
+        ("settle_s", Some(point.settle_s)),
     ])?;
     check_latency(&point.service, &place.field("service"))?;
     check_latency(&point.response, &place.field("response"))
@@ -255,6 +256,7 @@ fn check_recovery(recovery: &Recovery, place: &Place) -> Checked {
         ("reopen_clean_ms", Some(recovery.reopen_clean_ms)),
         ("to_90_percent_ms", recovery.to_90_percent_ms),
         ("reads_before_ops_per_s", recovery.reads_before_ops_per_s),
+        ("resident_share_before", recovery.resident_share_before),
     ])?;
     let bad = recovery.records_lost.saturating_add(recovery.records_wrong);
     if bad > recovery.records_verified {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use hdrhistogram::Histogram;
-use kvdyno_reports::{OperationStats, RatePoint, TimelinePoint, encode_latency};
+use kvdyno_reports::{OperationStats, RatePoint, TimelinePoint, encode_histogram, encode_latency};
 use kvdyno_workloads::OperationKind;
 
 use super::clock::Clock;
@@ -126,6 +126,7 @@ impl Collector {
                     p50_ns: service.value_at_quantile(0.5),
                     p99_ns: service.value_at_quantile(0.99),
                     max_ns: service.max(),
+                    histogram: Some(encode_histogram(service)),
                     response_p50_ns: response.map(|histogram| histogram.value_at_quantile(0.5)),
                     response_p99_ns: response.map(|histogram| histogram.value_at_quantile(0.99)),
                     response_max_ns: response.map(Histogram::max),

@@ -24,7 +24,7 @@ pub(crate) fn main(
     registry: &Registry,
     command_line: Vec<String>,
 ) -> Result<ExitStatus> {
-    let printed = Printed { quiet: arguments.quiet, json: arguments.json };
+    let printed = Printed { quiet: arguments.quiet, json: arguments.json, format: None };
     measure(printed, registry, || {
         let plan = resolve(arguments, registry)?;
         begin(plan, arguments.dir.as_deref(), arguments.out.as_deref(), true, command_line)

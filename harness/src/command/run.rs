@@ -9,7 +9,7 @@ use kvdyno_reports::{
     CellStatus, ResultFile, RunStatus, TerminalOptions, terminal_table, write_report,
 };
 
-use crate::cli::RunArguments;
+use crate::cli::{RunArguments, TextFormat};
 use crate::failure::{ExitStatus, Failure, Result};
 use crate::registry::Registry;
 use crate::run::cell_key::CellKey;
@@ -44,6 +44,8 @@ pub(super) struct Printed {
     pub(super) quiet: bool,
     /// The result file instead of the table.
     pub(super) json: bool,
+    /// This text instead of the table.
+    pub(super) format: Option<TextFormat>,
 }
 
 /// Plans or goes on, measures, writes and prints.
@@ -55,7 +57,8 @@ pub(crate) fn main(
     if arguments.print_suite {
         return print_suite(arguments);
     }
-    let printed = Printed { quiet: arguments.quiet, json: arguments.json };
+    let printed =
+        Printed { quiet: arguments.quiet, json: arguments.json, format: arguments.format };
     measure(printed, registry, || {
         if let Some(dir) = &arguments.resume {
             return go_on(dir, arguments, registry);
@@ -78,7 +81,8 @@ pub(super) fn measure<'a>(
     let Prepared { plan, stores, output, mut result, ended } = prepared;
     let cells = plan.cells();
     let to_come: Vec<_> = cells.iter().filter(|cell| !ended.contains(cell)).cloned().collect();
-    let progress = Progress::new(cells.len() as u64, to_come, printed.quiet || printed.json);
+    let is_silent = printed.quiet || printed.json || printed.format.is_some();
+    let progress = Progress::new(cells.len() as u64, to_come, is_silent);
     for warning in &result.run.warnings {
         progress.note(&format!("note: {warning}"));
     }
@@ -186,6 +190,10 @@ fn print(
     }
     if printed.json {
         return crate::print(&result.to_json());
+    }
+    if let Some(format) = printed.format {
+        let text = super::report::text(std::slice::from_ref(result), format)?;
+        return crate::print(text.trim_end());
     }
     let terminal = std::io::stdout().is_terminal();
     let width = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(110, |size| size.ws_col);

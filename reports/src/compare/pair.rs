@@ -10,6 +10,8 @@ use crate::model::base_name;
 use crate::result::{Arrivals, Cell, ResultFile, RunInfo, StoreUse, WorkloadInfo};
 use crate::series::{Outcome, Series, Spread};
 
+/// What stands in place of a digest of operations that depend on timing.
+const NO_DIGEST: &str = "none";
 /// Changes smaller than this print as zero.
 const SAME_PERCENT: f64 = 0.05;
 
@@ -161,9 +163,14 @@ fn check_specs(base: &ResultFile, head: &ResultFile) -> Result<()> {
                 head: other.spec_digest.clone(),
             });
         }
-        let same_name = head.workloads.iter().find(|other| other.name == workload.name);
+        let same_name = head.workloads.iter().find(|other| other.is_same(workload));
         let covered = |info: &WorkloadInfo| (info.stream_digest.clone(), info.digest_operations);
-        if let Some(other) = same_name.filter(|other| covered(other) != covered(workload)) {
+        // Operations that depend on timing have no digest: then the seed is all that can be compared.
+        let differs = |other: &WorkloadInfo| {
+            let unknown = other.stream_digest.starts_with(NO_DIGEST);
+            covered(other) != covered(workload) || (unknown && base.run.seed != head.run.seed)
+        };
+        if let Some(other) = same_name.filter(|other| differs(other)) {
             let told = |info: &WorkloadInfo, run: &RunInfo| {
                 format!("stream digest {} with seed {}", info.stream_digest, run.seed)
             };

@@ -47,7 +47,7 @@ pub(super) fn section(report: &Report<'_>, group: &Group<'_>) -> Markup {
             p.note {
                 "Response time runs from the moment at which an operation was due to its return, so that whoever waits behind a stall is counted; "
                 "service time from the call to its return. No operation that was due is left out. "
-                "A rate is reached if all but a second's worth of the operations that were due, at most 1 %, had been done at the end."
+                "A rate is reached if all operations that were due were done, and the last one began no later than a hundredth of the phase, or a tenth of a second, after it was due."
             }
             @if !offered.is_empty() { (table(report, &offered)) }
             @for contest in swept { (bounds(report, contest)) }

@@ -50,6 +50,7 @@ pub(super) fn add(sum: &mut Measurement, other: &Measurement, records: u64) -> R
     sum.check.records_checked += other.check.records_checked;
     sum.check.records_missing += other.check.records_missing;
     sum.check.records_wrong += other.check.records_wrong;
+    sum.check.records_resurrected += other.check.records_resurrected;
     sum.check.reads_checked += other.check.reads_checked;
     add_resources(&mut sum.resources, &other.resources, operations, records);
     add_io(&mut sum.io, &other.io);

@@ -90,6 +90,7 @@ fn make_sweep() -> ResultFile {
                 offered_ops_per_s: (capacity * share).round(),
                 achieved_ops_per_s: achieved,
                 duration_s: 2.0,
+                settle_s: 0.1,
                 reached: share < 1.0,
                 held: Some(share < 0.85),
                 service: under_load(base, 0.3, 0.0),

@@ -76,6 +76,7 @@ fn one(
             to_90_percent_ms: (character.name != "lsm").then_some(open_ms * 1.3 + 20.0),
             reads_before_ops_per_s: Some(1e9 / character.read_ns),
             device_bytes_read: Some(if is_cold { store_bytes / 3 } else { 0 }),
+            resident_share_before: Some(if is_cold { 0.0 } else { 0.98 }),
             written_bytes: Some(records / 2 * (VALUE_BYTES + 23)),
         }),
         ..cell
