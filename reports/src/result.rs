@@ -65,7 +65,7 @@ pub struct RunInfo {
     pub seed: u64,
     /// Trials per cell.
     pub trials: u32,
-    /// How reads were checked while they were timed: `none`, `sample` or `content`.
+    /// How reads were checked while they were timed: `none`, `sample`, `content` or `versions`.
     pub verify: String,
     /// How the workloads share stores.
     #[serde(default)]
