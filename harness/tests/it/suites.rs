@@ -80,8 +80,8 @@ fn what_is_wrong_in_a_suite_file_is_refused_by_line_and_key_and_by_the_schema() 
         (after("rate = 5\nslo = \"p99<1ms\""), &["mine.toml:2", "rate", "slo"]),
         (after("name = \"a/b\""), &["mine.toml:2", "name"]),
         (after("keep_stores = \"yes\""), &["mine.toml:2", "keep_stores", "boolean"]),
-        (after("[engine.lsm]\nmemtable_mib = 1"), &["mine.toml:3", "memtable_mib", "options"]),
-        (after("[variant.small.options]\nmemtable_mib = 1"), &["mine.toml:2", "lsm@small"]),
+        (after("[engine.lsm]\nwrite_buffer_mib = 1"), &["mine.toml:3", "write_buffer_mib", "options"]),
+        (after("[variant.small.options]\nwrite_buffer_mib = 1"), &["mine.toml:2", "lsm@small"]),
         ("workloads = []".to_owned(), &["mine.toml:1", "workloads", "empty"]),
         ("workloads = \"ycsb-a\"".to_owned(), &["mine.toml:1", "workloads", "list"]),
         ("workloads = [\"ycsb-a\"".to_owned(), &["mine.toml:1", "unclosed"]),
@@ -124,8 +124,8 @@ fn names_that_only_the_program_can_know_are_refused_by_line() {
         ("workloads = [\"ycsb-a\"]\nrecords = \"9999G\"", &["mine.toml:2", "records", "at most"]),
         ("workloads = [\"ycsb-a\"]\ntrials = 100000", &["cells", "at most 10000"]),
         (
-            "workloads = [\"ycsb-a\"]\n[engine.lsm.options]\nmemtable_mb = 1",
-            &["mine.toml:3", "did you mean 'memtable_mib'"],
+            "workloads = [\"ycsb-a\"]\n[engine.lsm.options]\nwrite_bufer_mib = 1",
+            &["mine.toml:3", "did you mean 'write_buffer_mib'"],
         ),
         (
             "workloads = [\"ycsb-a\"]\n[variant.\"lsmm@x\".options]\n",
@@ -158,7 +158,7 @@ fn a_matrix_is_run_whole_and_each_size_is_described() {
     let dir = tempfile::tempdir().unwrap();
     let suite = "engines = [\"bitcask\", \"lsm@small\"]\nworkloads = [\"hot\", \"ts-mixed\"]\n\
                  records = [2000, 3000]\nvalue_size = [50, 100]\nthreads = [1, 2]\ndurability = [\"os\", \"sync\"]\n\
-                 operations = 300\n[variant.\"lsm@small\".options]\nmemtable_mib = 1\n\
+                 operations = 300\n[variant.\"lsm@small\".options]\nwrite_buffer_mib = 1\n\
                  [workload.hot]\nbase = \"ycsb-a\"\ntheta = 1.2\nmix = { read = 0.9, update = 0.1 }\n";
     fs::write(dir.path().join("mine.toml"), suite).unwrap();
     let arguments =
@@ -184,7 +184,7 @@ fn a_matrix_is_run_whole_and_each_size_is_described() {
         assert_eq!(result.workloads.iter().filter(|info| info.is_of(cell)).count(), 1);
     }
     let small = result.engines.iter().find(|engine| engine.name == "lsm@small").unwrap();
-    assert_eq!(small.options["memtable_mib"], "1");
+    assert_eq!(small.options["write_buffer_mib"], "1");
     expect_status(dir.path(), &["compare", "out", "out", "--threshold", "5"], 0);
 }
 
