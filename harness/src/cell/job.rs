@@ -16,7 +16,7 @@ use crate::options::Options;
 pub(crate) struct Job {
     /// Process id of the parent; a child that finds another one is an orphan and ends.
     pub(crate) parent: u32,
-    /// Name of the engine.
+    /// Name of the engine, without a variant: variants are options by now, and those of a suite file are known to the parent alone.
     pub(crate) engine: String,
     /// Its options.
     pub(crate) options: Options,

@@ -94,7 +94,7 @@ impl Checks<'_> {
         let store = self.stores.create("durability-check")?;
         let checked = check(Job {
             parent: std::process::id(),
-            engine: engine.label.clone(),
+            engine: engine.adapter.name().into(),
             options: engine.options.clone(),
             durability,
             threads: 1,

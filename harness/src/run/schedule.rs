@@ -307,7 +307,7 @@ impl Schedule<'_> {
         let settings = &self.plan.settings;
         Job {
             parent: std::process::id(),
-            engine: engine.label.clone(),
+            engine: engine.adapter.name().into(),
             options: engine.options.clone(),
             durability: point.durability,
             threads: point.threads,

@@ -114,7 +114,11 @@ fn recoveries_and_checks_that_make_no_sense_are_refused() {
     refuses(&["recover", "--threads", "1000"], 2, &["--threads 1000", "64"]);
     refuses(&["recover", "--value-size", "99999999999"], 2, &["--value-size"]);
     refuses(&["recover", "--records", "999G"], 1, &["GiB free", "--records"]);
-    refuses(&["recover", "--set", "lsm.write_bufer_mib=1"], 2, &["did you mean 'write_buffer_mib'"]);
+    refuses(
+        &["recover", "--set", "lsm.write_bufer_mib=1"],
+        2,
+        &["did you mean 'write_buffer_mib'"],
+    );
     refuses(&["recover", "--out", "folder"], 2, &["--out folder", "not empty"]);
     refuses(&["check", "--durability", "fsync"], 2, &["fsync", "buffered, os, sync"]);
     refuses(&["check", "--rounds", "0"], 2, &["--rounds", "at least 1"]);

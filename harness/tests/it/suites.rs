@@ -80,7 +80,10 @@ fn what_is_wrong_in_a_suite_file_is_refused_by_line_and_key_and_by_the_schema() 
         (after("rate = 5\nslo = \"p99<1ms\""), &["mine.toml:2", "rate", "slo"]),
         (after("name = \"a/b\""), &["mine.toml:2", "name"]),
         (after("keep_stores = \"yes\""), &["mine.toml:2", "keep_stores", "boolean"]),
-        (after("[engine.lsm]\nwrite_buffer_mib = 1"), &["mine.toml:3", "write_buffer_mib", "options"]),
+        (
+            after("[engine.lsm]\nwrite_buffer_mib = 1"),
+            &["mine.toml:3", "write_buffer_mib", "options"],
+        ),
         (after("[variant.small.options]\nwrite_buffer_mib = 1"), &["mine.toml:2", "lsm@small"]),
         ("workloads = []".to_owned(), &["mine.toml:1", "workloads", "empty"]),
         ("workloads = \"ycsb-a\"".to_owned(), &["mine.toml:1", "workloads", "list"]),
