@@ -84,7 +84,7 @@ pub(crate) struct RunArguments {
     #[arg(long, value_parser = positive_duration, value_name = "TIME", allow_hyphen_values = true)]
     pub(crate) duration: Option<Duration>,
 
-    /// What goes before measuring: a time (1s), a number of operations (100k-ops), or 'steady', until throughput is [default: a tenth of what is measured].
+    /// What goes before measuring: a time (1s), a number of operations (100k-ops), or 'steady', until throughput is, two minutes at most [default: a tenth of what is measured].
     #[arg(long, value_parser = warm_up, value_name = "TIME, N-ops or steady", allow_hyphen_values = true)]
     pub(crate) warm_up: Option<WarmUp>,
 

@@ -102,7 +102,7 @@ fn tell_usage(error: &clap::Error) -> ExitStatus {
     let _ = writeln!(
         std::io::stderr().lock(),
         "kvdyno: {} (--help shows what is possible)",
-        said.join("; ")
+        said.join("; ").replace(":; ", ": ")
     );
     ExitStatus::Usage
 }

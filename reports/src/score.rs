@@ -17,7 +17,7 @@ use crate::series::{Spread, operation};
 const SINGLE_TRIAL_MARGIN: f64 = 1.05;
 
 /// What decides a contest: throughput in a closed loop, the inverse of the response time's 99th percentile
-/// (its median where there are too few samples) under an offered rate. More is better.
+/// under an offered rate, where there are samples enough for it. More is better.
 pub(crate) fn merit(contest: &Contest<'_>, entry: &Entry<'_>) -> Option<Spread> {
     let series = &entry.series;
     if contest.offered.is_none() {
@@ -26,7 +26,7 @@ pub(crate) fn merit(contest: &Contest<'_>, entry: &Entry<'_>) -> Option<Spread> 
     series.reached().filter(|reached| *reached)?;
     series.spread(|m| {
         let response = operation(m, "all")?.response.as_ref()?;
-        let ns = response.p99_ns.unwrap_or(response.p50_ns);
+        let ns = response.p99_ns?;
         (response.count > 0 && ns > 0).then(|| 1e9 / ns as f64)
     })
 }

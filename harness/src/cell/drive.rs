@@ -54,7 +54,7 @@ pub(crate) struct Driven {
     pub(crate) collector: Collector,
     /// When they began.
     pub(crate) began: Instant,
-    /// From the first operation's start to the last one's end.
+    /// From the first operation's start to the last one's end; in an open loop at least as long as the operations were offered.
     pub(crate) duration_s: f64,
     /// What ended it before its time.
     pub(crate) fault: Option<Fault>,
@@ -120,7 +120,14 @@ impl Phase<'_> {
             .into_iter()
             .map(|end| end.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect();
-        let duration_s = span_s(&clock, &ends);
+        let span_s = span_s(&clock, &ends);
+        let due: u64 = ends.iter().map(|end| end.due).sum();
+        // What was due takes as long as it was offered, however soon the last operation was done.
+        let offered_s = drive
+            .pace
+            .filter(|_| collector.operations() >= due)
+            .map_or(0.0, |(ops_per_s, _)| due as f64 / ops_per_s);
+        let duration_s = span_s.max(offered_s);
         let open_loop =
             drive.pace.map(|pace| open_loop(pace, &ends, collector.operations(), duration_s));
         let (samples, noise) = sampler.finish();

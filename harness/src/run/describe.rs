@@ -1,7 +1,7 @@
 //! The result file before the first cell: which run this is, on what it runs, and what takes part.
 
 use kvdyno_reports::{
-    EngineInfo, HarnessInfo, ResultFile, RunInfo, RunStatus, SCHEMA, WorkloadInfo,
+    EngineInfo, HarnessInfo, PageCache, ResultFile, RunInfo, RunStatus, SCHEMA, WorkloadInfo,
 };
 use kvdyno_workloads::{Workload, WorkloadSpec};
 
@@ -24,7 +24,8 @@ pub(crate) fn describe(
     command: Vec<String>,
 ) -> Result<ResultFile> {
     let settings = &plan.settings;
-    let environment = environment::look(stores.root());
+    let mut environment = environment::look(stores.root());
+    environment.page_cache = page_caches(plan).into();
     let threads = plan.conditions.iter().map(|conditions| conditions.threads).max().unwrap_or(1);
     let mut warnings = plan.warnings.clone();
     warnings.extend(environment::warnings(&environment, threads, settings.trials));
@@ -60,6 +61,20 @@ pub(crate) fn describe(
             .collect::<Result<_>>()?,
         cells: Vec::new(),
     })
+}
+
+/// Which states of the page cache the plan's cells begin with.
+fn page_caches(plan: &Plan<'_>) -> &'static str {
+    let of_runs = plan.workloads().next().map(|_| plan.settings.page_cache);
+    let recovers = plan.data_sets.iter().any(|set| set.recovery);
+    let of_recoveries =
+        plan.scenes.scenarios.iter().filter(|_| recovers).map(|scenario| scenario.page_cache);
+    let states: Vec<PageCache> = of_runs.into_iter().chain(of_recoveries).collect();
+    match (states.contains(&PageCache::Warm), states.contains(&PageCache::Cold)) {
+        (true, true) => "warm and cold",
+        (false, true) => "cold",
+        (_, false) => "warm",
+    }
 }
 
 fn engine_info(plan: &Plan<'_>, engine: &ResolvedEngine<'_>) -> EngineInfo {
@@ -104,7 +119,11 @@ fn workload_info(spec: &WorkloadSpec, seed: u64) -> Result<WorkloadInfo> {
         description: spec.description.clone(),
         records: spec.records,
         value_bytes: spec.value_bytes(),
-        mix: spec.mix.iter().map(|(kind, share)| (kind.name().to_owned(), *share)).collect(),
+        mix: spec
+            .normalised_mix()
+            .into_iter()
+            .map(|(kind, share)| (kind.name().to_owned(), share))
+            .collect(),
         streams: spec.streams,
         stream_digest: workload
             .digest(DIGEST_OPERATIONS)

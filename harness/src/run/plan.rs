@@ -177,6 +177,7 @@ impl<'a> Plan<'a> {
     pub(crate) fn resolve(arguments: &RunArguments, registry: &'a Registry) -> Result<Self> {
         let (mut suite, steps) = choose(&arguments.names)?;
         suite.lay_over(arguments);
+        suite.check_arrivals()?;
         let engines = engines(arguments, &suite, registry)?;
         check_size(&suite, engines.len(), &steps)?;
         let settings = Settings::of(&suite)?;

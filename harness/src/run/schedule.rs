@@ -395,6 +395,7 @@ impl Schedule<'_> {
             return Ok(());
         }
         self.tell_memory(&mut cell);
+        self.warn_of_unsteady(&cell);
         let label = self.label(&cell);
         self.progress.end(&label, &cell);
         self.result.cells.push(cell);
@@ -422,6 +423,16 @@ impl Schedule<'_> {
             figures.resources.memory_bytes = Some(above);
             figures.resources.memory_bytes_per_record =
                 Some(above as f64 / cell.records.max(1) as f64);
+        }
+    }
+
+    /// A warm-up that was to last until throughput is steady, and gave up.
+    fn warn_of_unsteady(&mut self, cell: &Cell) {
+        let warm_up = cell.measurement.as_ref().map_or("", |figures| &figures.warm_up);
+        if warm_up.starts_with("not steady") {
+            let warning = format!("{}: throughput was {warm_up} of warming up", self.label(cell));
+            self.progress.note(&format!("note: {warning}"));
+            self.result.run.warnings.push(warning);
         }
     }
 

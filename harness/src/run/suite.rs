@@ -290,6 +290,17 @@ impl Suite {
         Ok(())
     }
 
+    /// Arrivals mean something under an offered rate alone; told once flags have been laid over.
+    pub(crate) fn check_arrivals(&self) -> Result<()> {
+        if self.arrivals.is_some() && self.rate.is_none() && self.slo.is_none() {
+            return Err(Failure::usage(format!(
+                "{} says how operations are spaced under an offered rate, and there is none: add rate or slo",
+                self.place_of("arrivals")
+            )));
+        }
+        Ok(())
+    }
+
     /// The name, once there is one.
     pub(crate) fn name(&self) -> &str {
         self.name.as_ref().map_or("custom", |name| name.get_ref())

@@ -23,6 +23,8 @@ const LEFT: f64 = 64.0;
 const GIB: f64 = 1_073_741_824.0;
 /// Differences below this share are noise.
 const NOISE_SHARE: f64 = 0.05;
+/// Sizes of stores must differ by this much for a cost per gibibyte.
+const SPAN_GIB_MIN: f64 = 0.0625;
 
 /// One engine under one scenario.
 struct Curve<'s, 'a> {
@@ -112,16 +114,18 @@ fn slope(points: &[(f64, f64)]) -> Option<f64> {
         .iter()
         .fold((f64::INFINITY, 0.0_f64), |(least, most), (x, _)| (least.min(*x), most.max(*x)));
     let is_noise = (slope * (most - least)).abs() < mean_y * NOISE_SHARE;
-    Some(if is_noise { 0.0 } else { slope })
+    // More data does not recover faster, and a cost per gibibyte cannot be told from a few megabytes.
+    let is_told = slope >= 0.0 && most - least >= SPAN_GIB_MIN;
+    match (is_noise, is_told) {
+        (true, _) => Some(0.0),
+        (false, told) => told.then_some(slope),
+    }
 }
 
 /// A slope with its unit.
 pub(crate) fn slope_words(ms_per_gib: f64) -> String {
     if ms_per_gib == 0.0 {
         return "nothing".to_owned();
-    }
-    if ms_per_gib < 0.0 {
-        return format!("−{}", format::milliseconds(-ms_per_gib));
     }
     format::milliseconds(ms_per_gib)
 }

@@ -23,6 +23,9 @@ fn verdict(comparison: &Comparison) -> String {
     if !comparison.broken.is_empty() {
         words.push(format!("{} broken", format::plural(comparison.broken.len() as u64, "cell")));
     }
+    if threshold.is_infinite() && comparison.broken.is_empty() {
+        return format!("{figures} side by side");
+    }
     words.push(format!("{worse} of {figures} worse by more than {threshold} %"));
     words.push(format!("{better} better"));
     let verdict = if comparison.regressed() { "regressed" } else { "no regression" };

@@ -71,7 +71,7 @@ const COSTS: [Column; 10] = [
     },
 ];
 
-const DETAILS: [Column; 18] = [
+const DETAILS: [Column; 19] = [
     Column { heading: "ops/s", remark: "", cell: |s| spread(s.throughput(), format::rate) },
     Column {
         heading: "settled",
@@ -131,6 +131,7 @@ const DETAILS: [Column; 18] = [
             )
         },
     },
+    Column { heading: "warm-up", remark: "", cell: warm_up },
 ];
 
 pub(super) fn costs(report: &Report<'_>, group: &Group<'_>) -> Markup {
@@ -285,6 +286,11 @@ fn user_rate(measurement: &Measurement) -> Option<f64> {
 fn bytes_written(measurement: &Measurement) -> Option<f64> {
     let sources = measurement.io.engine_bytes_written_settled.as_ref()?;
     Some(sources.values().sum::<u64>() as f64)
+}
+
+/// By which rule the warm-up ended: the first trial's words, as all trials have the same rule.
+fn warm_up(series: &Series<'_>) -> Markup {
+    html! { (series.measurements().next().map_or("n/a", |m| &m.warm_up)) }
 }
 
 fn errors(series: &Series<'_>) -> Markup {

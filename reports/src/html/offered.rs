@@ -46,8 +46,9 @@ pub(super) fn section(report: &Report<'_>, group: &Group<'_>) -> Markup {
             h2 { "Under an offered rate" }
             p.note {
                 "Response time runs from the moment at which an operation was due to its return, so that whoever waits behind a stall is counted; "
-                "service time from the call to its return. No operation that was due is left out. "
-                "A rate is reached if all operations that were due were done, and the last one began no later than a hundredth of the phase, or a tenth of a second, after it was due."
+                "service time from the call to its return. "
+                "A rate is reached if all operations that were due were done, and the last one began no later than a fiftieth of the phase, or 20 ms, after it was due. "
+                "Where it was not reached, the figures are of the operations that were done: those that never began had waited longer."
             }
             @if !offered.is_empty() { (table(report, &offered)) }
             @for contest in swept { (bounds(report, contest)) }

@@ -21,9 +21,9 @@ pub struct OpenLoop {
 }
 
 impl OpenLoop {
-    /// The lateness at the end of a phase up to which the rate counts as reached: a hundredth of the phase, but a tenth of a second in any case.
+    /// The lateness at the end of a phase up to which the rate counts as reached: a fiftieth of the phase, but twenty milliseconds in any case.
     pub fn backlog_s_max(duration_s: f64) -> f64 {
-        (duration_s / 100.0).max(0.1)
+        (duration_s / 50.0).max(0.02)
     }
 }
 

@@ -21,7 +21,7 @@ pub struct Measurement {
     /// The highest rate that holds a bound on the response time, where one was looked for.
     #[serde(default)]
     pub slo: Option<Slo>,
-    /// From the first operation's start to the last one's acknowledgement.
+    /// From the first operation's start to the last one's acknowledgement; under an offered rate that was kept, at least as long as operations were offered.
     pub duration_s: f64,
     /// Time that background work then took to drain.
     pub settle_s: f64,
