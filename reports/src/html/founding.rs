@@ -141,7 +141,7 @@ fn cell(
         td {
             p { (structure) }
             @if figures.is_empty() {
-                span.none { "not told here; see the sections below" }
+                span.none { "not measured in this run" }
             } @else {
                 dl {
                     @for figure in &figures {
