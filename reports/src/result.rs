@@ -222,7 +222,7 @@ pub struct Cell {
     /// Rate at which operations were due, over all threads; none in a closed loop.
     #[serde(default)]
     pub offered_ops_per_s: Option<f64>,
-    /// What was done to the store, in recovery cells.
+    /// What was done to the store, in the cells of a recovery study; none in the phase `recovery` of suites (killed while written to, warm).
     #[serde(default)]
     pub scenario: Option<RecoveryScenario>,
     /// Number of the trial, from 1.

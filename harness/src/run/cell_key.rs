@@ -133,7 +133,7 @@ impl Plan<'_> {
         if data_set.recovery {
             let scenarios = self.scenes.scenarios.iter().copied();
             cells.extend(scenarios.map(|scenario| CellKey {
-                scenario: Some(scenario),
+                scenario: self.scenes.told(scenario),
                 ..key(RECOVERY, load, Phase::Recover)
             }));
         }

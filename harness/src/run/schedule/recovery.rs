@@ -48,6 +48,13 @@ pub(crate) struct Scenes {
     pub(crate) reads_wait: Option<Duration>,
 }
 
+impl Scenes {
+    /// The scenario as cells carry it: none in suites, which have one way to leave a store, and tell it beside loads and runs.
+    pub(crate) fn told(&self, scenario: RecoveryScenario) -> Option<RecoveryScenario> {
+        self.written.map(|_| scenario)
+    }
+}
+
 impl Default for Scenes {
     /// Those of suites: killed after writing for some time.
     fn default() -> Self {
@@ -114,7 +121,7 @@ impl Schedule<'_> {
         }
         let Scene { spec, scenario, .. } = *scene;
         let mut cell = self.cell(engine, RECOVERY, spec, scene.point, Phase::Recover);
-        cell.scenario = Some(scenario);
+        cell.scenario = self.plan.scenes.told(scenario);
         if self.has_ended(&cell) {
             return Ok(());
         }
