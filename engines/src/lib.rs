@@ -15,6 +15,7 @@
 
 #[cfg(feature = "bitcask")]
 pub mod bitcask;
+mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod engine;
@@ -28,6 +29,7 @@ pub mod noop;
 mod random;
 pub mod storage;
 
+pub use clock::Clock;
 pub use engine::{
     Capabilities, Direction, Durability, Engine, OperationKind, Session, Visit, WriteBatch,
     WriteOperation,

@@ -3,7 +3,7 @@
 //! ```text
 //! offset  size  field
 //! 0       4     CRC-32 (IEEE) of bytes 4.. of the frame without padding, started from the log's id
-//! 4       4     payload length in bytes, at least 1
+//! 4       4     payload length in bytes, at least 1; plus 2³¹ if the checksum covers bytes 4..12 only
 //! 8       4     watermark: offset known to be synced in this log, in units of 8 bytes
 //! 12      n     payload
 //! 12+n    0–7   zeros up to a multiple of 8
@@ -12,6 +12,8 @@
 //! All integers are little-endian. A frame begins at a multiple of 8. The checksum starts from the log's id, so
 //! a frame that was copied, or left over from an earlier life of the file, does not pass in another log. A payload has at least one
 //! byte, so that a run of zeros is never a frame.
+//!
+//! A frame whose checksum leaves the payload out shows what checksums cost, for callers who would rather not pay. Its length can be trusted, its payload cannot.
 
 use crate::storage::File;
 use crate::{Error, Result};
@@ -23,6 +25,9 @@ pub const ALIGNMENT: u64 = 8;
 /// A log's longest possible length: the watermark counts units of 8 bytes in 32 bits.
 pub const LOG_BYTES_MAX: u64 = (u32::MAX as u64) * ALIGNMENT;
 
+/// In the length: the payload is not covered by the checksum.
+const UNCHECKED: u32 = 1 << 31;
+
 /// Bytes that a frame with a payload of `payload_bytes` takes, padding included.
 #[inline]
 pub const fn frame_bytes(payload_bytes: usize) -> u64 {
@@ -31,7 +36,7 @@ pub const fn frame_bytes(payload_bytes: usize) -> u64 {
 
 /// The checksum of a frame: started from the log's id, over `header[4..12]` and the payload.
 #[inline]
-pub(crate) fn checksum(log_id: u32, header_rest: &[u8], payload: &[&[u8]]) -> u32 {
+fn checksum(log_id: u32, header_rest: &[u8], payload: &[&[u8]]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(log_id);
     hasher.update(header_rest);
     for part in payload {
@@ -40,16 +45,30 @@ pub(crate) fn checksum(log_id: u32, header_rest: &[u8], payload: &[&[u8]]) -> u3
     hasher.finalize()
 }
 
-/// Encodes the header of a frame whose payload is the concatenation of `payload`.
+/// Encodes the header of a frame whose payload is the concatenation of `payload`. With `checked`, the checksum covers it.
 #[inline]
-pub(crate) fn header(log_id: u32, watermark: u64, payload: &[&[u8]]) -> [u8; HEADER_BYTES] {
+pub(crate) fn header(
+    log_id: u32,
+    watermark: u64,
+    checked: bool,
+    payload: &[&[u8]],
+) -> [u8; HEADER_BYTES] {
     let payload_bytes: usize = payload.iter().map(|part| part.len()).sum();
+    let length = payload_bytes as u32 | if checked { 0 } else { UNCHECKED };
     let mut header = [0; HEADER_BYTES];
-    header[4..8].copy_from_slice(&(payload_bytes as u32).to_le_bytes());
+    header[4..8].copy_from_slice(&length.to_le_bytes());
     header[8..12].copy_from_slice(&((watermark / ALIGNMENT) as u32).to_le_bytes());
-    let crc = checksum(log_id, &header[4..], payload);
+    let crc = checksum(log_id, &header[4..], if checked { payload } else { &[] });
     header[..4].copy_from_slice(&crc.to_le_bytes());
     header
+}
+
+/// Whether the checksum of a frame is right, and if not, what it is. `bytes` are the frame without padding.
+#[inline]
+pub(crate) fn verify(log_id: u32, header: &Header, bytes: &[u8]) -> Result<(), u32> {
+    let covered = if header.checked { bytes.len() } else { HEADER_BYTES };
+    let crc = checksum(log_id, &bytes[4..covered], &[]);
+    if crc == header.crc { Ok(()) } else { Err(crc) }
 }
 
 /// The fields of a frame's header.
@@ -59,6 +78,8 @@ pub struct Header {
     pub crc: u32,
     /// Payload length in bytes.
     pub payload_bytes: u32,
+    /// The checksum covers the payload, too.
+    pub checked: bool,
     /// Offset known to be synced when the frame was written, in bytes.
     pub watermark: u64,
 }
@@ -70,7 +91,13 @@ impl Header {
         let field = |at: usize| {
             u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
         };
-        Self { crc: field(0), payload_bytes: field(4), watermark: u64::from(field(8)) * ALIGNMENT }
+        let length = field(4);
+        Self {
+            crc: field(0),
+            payload_bytes: length & !UNCHECKED,
+            checked: length & UNCHECKED == 0,
+            watermark: u64::from(field(8)) * ALIGNMENT,
+        }
     }
 }
 
@@ -116,8 +143,7 @@ pub fn read<F: File>(file: &F, log_id: u32, offset: u64) -> Result<Frame<F::Byte
         return Err(Error::corrupt(file.path(), offset, reason));
     }
     let bytes = file.read(offset, HEADER_BYTES + header.payload_bytes as usize)?;
-    let crc = checksum(log_id, &bytes[4..], &[]);
-    if crc != header.crc {
+    if let Err(crc) = verify(log_id, &header, &bytes) {
         let reason = format!("the checksum is {crc:08x}, but the frame says {:08x}", header.crc);
         return Err(Error::corrupt(file.path(), offset, reason));
     }
@@ -131,13 +157,25 @@ mod tests {
 
     #[test]
     fn the_layout_is_the_documented_one() {
-        let header = header(7, 4096, &[b"he", b"llo"]);
+        let header = header(7, 4096, true, &[b"he", b"llo"]);
         assert_eq!(header[4..12], [5, 0, 0, 0, 0, 2, 0, 0]);
         let mut hasher = crc32fast::Hasher::new_with_initial(7);
         hasher.update(&[5, 0, 0, 0, 0, 2, 0, 0]);
         hasher.update(b"hello");
         assert_eq!(header[..4], hasher.finalize().to_le_bytes());
         assert_eq!(Header::decode(&header).watermark, 4096);
+    }
+
+    #[test]
+    fn a_payload_can_be_left_out_of_the_checksum() {
+        let header = header(7, 0, false, &[b"hello"]);
+        assert_eq!(header[4..8], [5, 0, 0, 0x80]);
+        let decoded = Header::decode(&header);
+        assert_eq!((decoded.payload_bytes, decoded.checked), (5, false));
+        let mut bytes = [&header[..], b"jello"].concat();
+        assert_eq!(verify(7, &decoded, &bytes), Ok(()));
+        bytes[5] ^= 1;
+        assert!(verify(7, &decoded, &bytes).is_err());
     }
 
     #[test]

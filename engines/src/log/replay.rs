@@ -102,7 +102,7 @@ fn torn_tail<F: File>(file: &F, id: u32, torn_at: u64, watermark: u64) -> Result
         if plausible {
             budget -= payload_bytes;
             let frame_end = at + HEADER_BYTES + payload_bytes;
-            if frame::checksum(id, &rest[at + 4..frame_end], &[]) == header.crc {
+            if frame::verify(id, &header, &rest[at..frame_end]).is_ok() {
                 tail.watermark = tail.watermark.max(header.watermark);
                 step = frame::frame_bytes(payload_bytes);
             }

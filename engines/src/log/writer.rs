@@ -11,12 +11,20 @@ pub struct LogWriter<A> {
     id: u32,
     /// Everything below this offset is known to be synced.
     watermark: u64,
+    /// Checksums cover payloads.
+    checked: bool,
 }
 
 impl<A: Appender> LogWriter<A> {
     /// A writer at the end of `appender`; `id` must be the same when the log is replayed, and differ from that of other logs.
     pub fn new(appender: A, id: u32) -> Self {
-        Self { appender, id, watermark: 0 }
+        Self { appender, id, watermark: 0, checked: true }
+    }
+
+    /// Says whether checksums are to cover the payloads of frames written from now on; at first they do.
+    #[must_use]
+    pub fn checked(self, checked: bool) -> Self {
+        Self { checked, ..self }
     }
 
     /// The log's id.
@@ -61,7 +69,7 @@ impl<A: Appender> LogWriter<A> {
         debug_assert!(parts.len() <= PARTS_MAX);
         let payload_bytes: usize = parts.iter().map(|part| part.len()).sum();
         debug_assert!(payload_bytes > 0, "an empty payload could not be told from unwritten zeros");
-        let header = frame::header(self.id, self.watermark, parts);
+        let header = frame::header(self.id, self.watermark, self.checked, parts);
         let unpadded = frame::HEADER_BYTES + payload_bytes;
         let padding = frame::frame_bytes(payload_bytes) as usize - unpadded;
         let mut all: [&[u8]; PARTS_MAX + 2] = [&[]; PARTS_MAX + 2];

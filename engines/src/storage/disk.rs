@@ -16,16 +16,20 @@
 )]
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::FallocateFlags;
 
-use super::{Appender, DirEntry, File, Storage};
+use super::{Access, Appender, DirEntry, File, Storage};
 use crate::{Error, Result};
+
+/// Bytes that are copied at a time.
+const COPY_BYTES: usize = 64 << 10;
 
 /// Buffer of a growing file: large enough that a system call costs little per byte.
 const WRITE_BUFFER_BYTES: usize = 256 << 10;
@@ -83,8 +87,8 @@ impl Storage for Disk {
         let map = || -> io::Result<Mapping> {
             rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, capacity.max(1))?;
             let mapped = MmapOptions::new().len(capacity.max(1) as usize).map_raw(&file)?;
-            let len = AtomicU64::new(0);
-            Ok(Mapping { path: path.to_owned(), file, memory: Some(mapped), capacity, len })
+            let (path, len) = (path.to_owned(), AtomicU64::new(0));
+            Ok(Mapping { path, file: Some(file), memory: Some(mapped), capacity, len })
         };
         match map() {
             Ok(mapping) => Ok(DiskAppender(Kind::Mapped(DiskFile(Arc::new(mapping))))),
@@ -98,7 +102,22 @@ impl Storage for Disk {
 
     fn open(&self, path: &Path) -> Result<DiskFile> {
         let file = fs::File::open(path).map_err(Error::io("open", path))?;
-        DiskFile::map(file, path)
+        DiskFile::map(&file, path)
+    }
+
+    fn open_copy(&self, path: &Path) -> Result<DiskFile> {
+        fs::File::open(path)
+            .and_then(|file| DiskFile::copy(&file, path))
+            .map_err(Error::io("read", path))
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> Result<()> {
+        fs::hard_link(from, to).map_err(Error::io("link", to))
+    }
+
+    fn entropy(&self) -> u64 {
+        // The standard library seeds its hash tables from the operating system's random numbers.
+        RandomState::new().hash_one(0)
     }
 
     fn truncate(&self, path: &Path, len: u64) -> Result<()> {
@@ -154,7 +173,8 @@ pub struct DiskFile(Arc<Mapping>);
 #[derive(Debug)]
 struct Mapping {
     path: PathBuf,
-    file: fs::File,
+    /// None for a file that was opened for reading: its mapping needs no descriptor, and a store may have thousands of files.
+    file: Option<fs::File>,
     /// None for an empty file, which cannot be mapped.
     memory: Option<MmapRaw>,
     /// Bytes of `memory`.
@@ -164,16 +184,44 @@ struct Mapping {
 }
 
 impl DiskFile {
-    fn map(file: fs::File, path: &Path) -> Result<Self> {
-        let map = || -> io::Result<Mapping> {
+    fn map(file: &fs::File, path: &Path) -> Result<Self> {
+        let map = || -> io::Result<Self> {
             let len = file.metadata()?.len();
             let memory = match len {
                 0 => None,
-                _ => Some(MmapOptions::new().len(len as usize).map_raw_read_only(&file)?),
+                _ => Some(MmapOptions::new().len(len as usize).map_raw_read_only(file)?),
             };
-            Ok(Mapping { path: path.to_owned(), file, memory, capacity: len, len: len.into() })
+            Ok(Self::of(path, memory, len))
         };
-        map().map(|mapping| Self(Arc::new(mapping))).map_err(Error::io("map", path))
+        map().map_err(Error::io("map", path))
+    }
+
+    /// A file's content in memory. Pages of zeros, as a log ends in, take none.
+    fn copy(mut file: &fs::File, path: &Path) -> io::Result<Self> {
+        let len = file.metadata()?.len();
+        if len == 0 {
+            return Ok(Self::of(path, None, 0));
+        }
+        let mut memory = MmapOptions::new().len(len as usize).map_anon()?;
+        let (mut at, mut chunk) = (0, vec![0; COPY_BYTES]);
+        while at < memory.len() {
+            let wanted = COPY_BYTES.min(memory.len() - at);
+            let read = file.read(&mut chunk[..wanted])?;
+            if read == 0 {
+                break;
+            }
+            if chunk[..read].iter().any(|byte| *byte != 0) {
+                memory[at..at + read].copy_from_slice(&chunk[..read]);
+            }
+            at += read;
+        }
+        // What another process has cut off meanwhile is not there.
+        Ok(Self::of(path, Some(MmapRaw::from(memory)), at as u64))
+    }
+
+    fn of(path: &Path, memory: Option<MmapRaw>, len: u64) -> Self {
+        let path = path.to_owned();
+        Self(Arc::new(Mapping { path, file: None, memory, capacity: len, len: len.into() }))
     }
 }
 
@@ -210,8 +258,27 @@ impl File for DiskFile {
     }
 
     fn sync(&self) -> Result<()> {
-        // On Linux, fdatasync also writes back pages dirtied through a shared mapping.
-        self.0.file.sync_data().map_err(Error::io("sync", &self.0.path))
+        // On Linux, fdatasync also writes back pages dirtied through a shared mapping, and through whatever descriptor; a failure to write them
+        // that nobody has been told of yet is told to the next descriptor that is opened.
+        let synced = match &self.0.file {
+            Some(file) => file.sync_data(),
+            None => fs::File::open(&self.0.path).and_then(|file| file.sync_data()),
+        };
+        synced.map_err(Error::io("sync", &self.0.path))
+    }
+
+    fn advise(&self, access: Access) {
+        let Some(memory) = &self.0.memory else { return };
+        // Advice that is not taken changes no result.
+        let _ = match access {
+            Access::Random => memory.advise(Advice::Random),
+            Access::Soon { offset, len } => {
+                let start = offset.min(self.0.capacity);
+                let end = offset.saturating_add(len).min(self.0.capacity);
+                let (start, len) = (start as usize, (end - start) as usize);
+                memory.advise_range(Advice::WillNeed, start, len)
+            }
+        };
     }
 }
 
@@ -267,8 +334,10 @@ impl Appender for DiskAppender {
                         source,
                     });
                 };
-                let mut at = start as usize;
-                for part in parts {
+                // From back to front, so that a frame's header comes last: a process that is killed in the middle leaves no header behind without all that it speaks of.
+                let mut at = (start + total) as usize;
+                for part in parts.iter().rev() {
+                    at -= part.len();
                     // SAFETY: `start + total <= capacity`, so the copy stays inside the mapping, which is writable because `create` made it. `&mut self` makes this
                     // the only writer, and readers only look below `len`, which still lies at `start`. A caller's slice cannot overlap: safe code has no
                     // reference to bytes above `len`.
@@ -276,7 +345,8 @@ impl Appender for DiskAppender {
                         let target = memory.as_mut_ptr().add(at);
                         std::ptr::copy_nonoverlapping(part.as_ptr(), target, part.len());
                     }
-                    at += part.len();
+                    // Keeps the compiler from copying in another order. The processor's own reordering ends where the process is interrupted.
+                    compiler_fence(Ordering::SeqCst);
                 }
                 mapping.len.store(start + total, Ordering::Release);
                 Ok(start)
@@ -296,14 +366,15 @@ impl Appender for DiskAppender {
         match self.0 {
             Kind::Mapped(file) => {
                 // The mapping stays longer than the file; reads stop at `len`, so they never touch what was cut off.
-                file.0.file.set_len(file.len()).map_err(Error::io("truncate", &file.0.path))?;
+                let cut = file.0.file.as_ref().map_or(Ok(()), |open| open.set_len(file.len()));
+                cut.map_err(Error::io("truncate", &file.0.path))?;
                 Ok(file)
             }
             Kind::Growing { path, buffer, .. } => {
                 let file = buffer
                     .into_inner()
                     .map_err(|error| Error::io("append to", &path)(error.into_error()))?;
-                DiskFile::map(file, &path)
+                DiskFile::map(&file, &path)
             }
         }
     }

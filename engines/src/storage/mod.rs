@@ -45,6 +45,18 @@ pub trait Storage: Clone + Send + Sync + 'static {
     /// Opens a file for reading. Its length is fixed at this moment.
     fn open(&self, path: &Path) -> Result<Self::File>;
 
+    /// Reads a file into memory of our own. For files that another process is writing at the moment: what is got is what was there while it was read, and stays.
+    fn open_copy(&self, path: &Path) -> Result<Self::File>;
+
+    /// Gives a file that is written no more a second name, in this or another folder of the same file system.
+    ///
+    /// # Errors
+    /// If the new name is taken, or the file system cannot do it.
+    fn link(&self, from: &Path, to: &Path) -> Result<()>;
+
+    /// A number that nobody can guess, for seeds.
+    fn entropy(&self) -> u64;
+
     /// Cuts a file that nobody has open to `len` bytes and syncs it.
     fn truncate(&self, path: &Path, len: u64) -> Result<()>;
 
@@ -75,6 +87,20 @@ pub struct DirEntry {
     pub len: u64,
 }
 
+/// How a file will be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Here and there: a read that misses the cache reads what was asked for, and nothing around it.
+    Random,
+    /// These bytes, soon: they can be fetched already.
+    Soon {
+        /// Of the first byte.
+        offset: u64,
+        /// How many.
+        len: u64,
+    },
+}
+
 /// A file that can be read. Cloning gives another handle to the same one; it may be used by many threads.
 pub trait File: Clone + Send + Sync + 'static {
     /// Guard over bytes that were read.
@@ -98,6 +124,9 @@ pub trait File: Clone + Send + Sync + 'static {
     /// # Errors
     /// [`crate::Error::Corrupt`] if they go past the end, so that a damaged offset or length needs no check of its own.
     fn read(&self, offset: u64, len: usize) -> Result<Self::Bytes<'_>>;
+
+    /// Says how the file will be read. Costs a system call at most, and changes no result.
+    fn advise(&self, _access: Access) {}
 
     /// Makes the content durable, up to what had been appended when this was called.
     fn sync(&self) -> Result<()>;

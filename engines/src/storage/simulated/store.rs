@@ -85,6 +85,30 @@ impl Storage for SimulatedDisk {
         Ok(SimulatedFile::new(self, path, inode, len))
     }
 
+    fn open_copy(&self, path: &Path) -> Result<SimulatedFile> {
+        let mut state = self.powered()?;
+        let image = state.file("open", path)?.content.lock().current.clone();
+        let len = image.len();
+        let content = Content { current: image.clone(), durable: image, ..Content::default() };
+        let inode = state.inode(content);
+        drop(state);
+        Ok(SimulatedFile::new(self, path, inode, len))
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> Result<()> {
+        let mut state = self.powered()?;
+        let inode = state.file("link", from)?;
+        state.free("link", to)?;
+        let number = state.begin("link", from, &format!(" to {}", to.display()))?.number()?;
+        state.change_names(number, NameChange::Create { path: to.to_owned(), inode });
+        Ok(())
+    }
+
+    /// Always the same number, as everything here must be repeatable.
+    fn entropy(&self) -> u64 {
+        0x6b76_6479_6e6f
+    }
+
     fn truncate(&self, path: &Path, len: u64) -> Result<()> {
         let mut state = self.powered()?;
         let inode = state.file("truncate", path)?;
