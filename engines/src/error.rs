@@ -68,6 +68,25 @@ pub enum Error {
         /// The longest value in bytes.
         max: usize,
     },
+    /// The batch is longer than can be written atomically.
+    #[error("the batch takes {len} bytes: at most {max} are possible")]
+    BatchTooLong {
+        /// Its length in bytes, as it would be stored.
+        len: usize,
+        /// The longest batch in bytes.
+        max: usize,
+    },
+    /// There is no data file with this number that could be merged.
+    #[error("{} has no data file {id} that is written no more", dir.display())]
+    NoSuchFile {
+        /// The store's folder.
+        dir: PathBuf,
+        /// What was asked for.
+        id: u32,
+    },
+    /// The store was opened for reading only.
+    #[error("the store was opened for reading only: open it for writing where it is to be changed")]
+    ReadOnly,
     /// An option has a value that the engine cannot work with.
     #[error("option {name} is {value}: expected {expected}")]
     InvalidOption {

@@ -5,9 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::options::Options;
 use super::store::Store;
 use crate::storage::Storage;
 use crate::{Error, Result};
@@ -25,10 +27,15 @@ impl Signal {
         self.changed.notify_one();
     }
 
-    fn wait(&self) {
+    /// Waits until there is work, or for so long.
+    fn wait(&self, at_most: Option<Duration>) {
         let mut raised = self.raised.lock();
         while !*raised {
-            self.changed.wait(&mut raised);
+            match at_most {
+                None => self.changed.wait(&mut raised),
+                Some(time) if self.changed.wait_for(&mut raised, time).timed_out() => break,
+                Some(_) => {}
+            }
         }
         *raised = false;
     }
@@ -45,11 +52,18 @@ impl<S: Storage> Workers<S> {
         Self { store, threads: Vec::new() }
     }
 
-    /// Starts a thread that prepares and seals data files, and one that merges them.
+    /// Starts a thread that prepares and seals data files, one that merges them, and one that syncs where the options ask for it.
     pub(crate) fn start(store: Arc<Store<S>>, dir: &Path) -> Result<Self> {
         let mut workers = Self::none(store);
-        workers.spawn("bitcask-seal", dir, |store| (&store.sealer, Store::maintain))?;
-        workers.spawn("bitcask-merge", dir, |store| (&store.merger, Store::merge_due))?;
+        let Options { merge, sync_interval, .. } = &workers.store.options;
+        let (poll_interval, sync_interval) = (merge.poll_interval, *sync_interval);
+        workers.spawn("bitcask-seal", dir, None, |store| &store.sealer, Store::maintain)?;
+        let every = Some(poll_interval);
+        workers.spawn("bitcask-merge", dir, every, |store| &store.merger, Store::merge_due)?;
+        if sync_interval.is_some() {
+            let work = Store::sync_written_since;
+            workers.spawn("bitcask-sync", dir, sync_interval, |store| &store.syncer, work)?;
+        }
         Ok(workers)
     }
 
@@ -57,13 +71,14 @@ impl<S: Storage> Workers<S> {
         &mut self,
         name: &str,
         dir: &Path,
-        job: impl FnOnce(&Store<S>) -> (&Signal, fn(&Store<S>) -> Result<()>) + Send + 'static,
+        every: Option<Duration>,
+        signal: fn(&Store<S>) -> &Signal,
+        work: fn(&Store<S>) -> Result<()>,
     ) -> Result<()> {
         let store = Arc::clone(&self.store);
         let run = move || {
-            let (signal, work) = job(&store);
             loop {
-                signal.wait();
+                signal(&store).wait(every);
                 if store.stopping.load(Ordering::Relaxed) {
                     return;
                 }
@@ -82,6 +97,7 @@ impl<S: Storage> Drop for Workers<S> {
         self.store.stopping.store(true, Ordering::Relaxed);
         self.store.sealer.notify();
         self.store.merger.notify();
+        self.store.syncer.notify();
         for thread in self.threads.drain(..) {
             // A thread that panicked has said so already.
             let _ = thread.join();

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::background::Workers;
 use super::merge_policy::FileUsage;
@@ -12,7 +13,7 @@ use super::recovery;
 use super::report::{MergeReport, Recovery};
 use super::store::Store;
 use crate::storage::{Disk, Storage};
-use crate::{BytesWritten, Capabilities, Engine, Metrics, Result, Session};
+use crate::{BytesWritten, Capabilities, Engine, Metrics, Result, Session, WriteBatch};
 
 /// An open store. All methods can be called from many threads at once.
 ///
@@ -49,25 +50,35 @@ impl<S: Storage> Bitcask<S> {
     #[inline]
     pub fn get(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
         value.clear();
-        let found = self.store.read(key, |bytes| value.extend_from_slice(bytes))?;
+        let found = self.store.view.read(key, |bytes| value.extend_from_slice(bytes))?;
         Ok(found.is_some())
     }
 
     /// Calls `visit` with the value of `key` where it lies, without a copy; None if there is no such key.
     #[inline]
     pub fn get_with<R>(&self, key: &[u8], visit: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
-        self.store.read(key, visit)
+        self.store.view.read(key, visit)
     }
 
     /// Whether the key exists. Reads and verifies its record.
     pub fn contains(&self, key: &[u8]) -> Result<bool> {
-        self.store.read(key, |_| ()).map(|found| found.is_some())
+        self.store.view.read(key, |_| ()).map(|found| found.is_some())
     }
 
     /// Stores `value` under `key`, replacing any earlier value.
     #[inline]
     pub fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
-        self.store.put(key, value)
+        self.store.put(key, value, None)
+    }
+
+    /// Stores a value that is gone after `ttl`, measured in milliseconds.
+    pub fn put_expiring(&self, key: &[u8], value: &[u8], ttl: Duration) -> Result<()> {
+        self.store.put(key, value, Some(ttl))
+    }
+
+    /// Applies writes that survive a crash together or not at all. They are in one data file, and so take at most 8 GiB.
+    pub fn write(&self, batch: &WriteBatch) -> Result<()> {
+        self.store.write(batch)
     }
 
     /// Removes `key`, and tells whether it was there. Removing what is not there writes nothing.
@@ -75,9 +86,9 @@ impl<S: Storage> Bitcask<S> {
         self.store.delete(key)
     }
 
-    /// Number of keys.
+    /// Number of keys. Those whose values have expired count until a merge has dropped them.
     pub fn len(&self) -> usize {
-        self.store.keydir.len()
+        self.store.view.keydir.len()
     }
 
     /// Whether there are no keys.
@@ -111,6 +122,14 @@ impl<S: Storage> Bitcask<S> {
         self.store.merge_all()
     }
 
+    /// Merges these data files, given by their numbers; files that are neighbours in age are merged with each other. A merge that does not begin at the oldest file keeps tombstones.
+    ///
+    /// # Errors
+    /// [`crate::Error::NoSuchFile`] if one of them is not there, or is still being written.
+    pub fn merge_files(&self, ids: &[u32]) -> Result<MergeReport> {
+        self.store.merge_files(ids)
+    }
+
     /// Does the background work that is due, or waits for it.
     ///
     /// # Errors
@@ -131,7 +150,7 @@ impl<S: Storage> Bitcask<S> {
 
     /// Figures since the store was opened.
     pub fn metrics(&self) -> Metrics {
-        let (files, counters) = (&self.store.files, &self.store.files.counters);
+        let (files, counters) = (&self.store.view.files, &self.store.view.files.counters);
         let active_bytes = {
             let writer = self.store.writer.lock();
             writer.active.log.len()
@@ -148,8 +167,8 @@ impl<S: Storage> Bitcask<S> {
             bytes_written: Some(bytes_written),
             fsyncs: Some(counters.fsyncs()),
             stalls: Some(counters.stalls()),
-            keydir_bytes: Some(self.store.keydir.bytes() as u64),
-            keydir_entries: Some(self.store.keydir.len() as u64),
+            keydir_bytes: Some(self.store.view.keydir.bytes() as u64),
+            keydir_entries: Some(self.store.view.keydir.len() as u64),
             events: counters.events(),
             ..Metrics::default()
         };
@@ -160,6 +179,7 @@ impl<S: Storage> Bitcask<S> {
                 len: len.unwrap_or_default(),
                 live: usage.live_bytes(),
                 tombstones: usage.tombstone_bytes(),
+                expired: false,
             };
             live += usage.live;
             tombstones += usage.tombstones;
@@ -221,13 +241,21 @@ impl<S: Storage> Session for BitcaskSession<'_, S> {
     #[inline]
     fn get(&mut self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
         value.clear();
-        let found = self.store.read(key, |bytes| value.extend_from_slice(bytes))?;
+        let found = self.store.view.read(key, |bytes| value.extend_from_slice(bytes))?;
         Ok(found.is_some())
     }
 
     #[inline]
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
-        self.store.put(key, value)
+        self.store.put(key, value, None)
+    }
+
+    fn put_expiring(&mut self, key: &[u8], value: &[u8], ttl: Duration) -> Result<()> {
+        self.store.put(key, value, Some(ttl))
+    }
+
+    fn write(&mut self, batch: &WriteBatch) -> Result<()> {
+        self.store.write(batch)
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<()> {

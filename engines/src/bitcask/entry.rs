@@ -28,6 +28,16 @@ impl Entry {
         Self(hash << LOCATION_BITS | location)
     }
 
+    /// The entry as it is written to a file.
+    pub(crate) fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// The entry that was written so.
+    pub(crate) fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
     /// The low bits of the hash, in the low bits of the result.
     #[inline]
     pub(crate) fn tag(self) -> u64 {
@@ -59,6 +69,20 @@ impl Layout {
     pub(crate) fn new(segment_bytes_max: u64) -> Self {
         let units = segment_bytes_max.div_ceil(ALIGNMENT).max(1);
         Self { offset_bits: units.next_power_of_two().ilog2() }
+    }
+
+    /// The layout that was written down as [`Layout::offset_bits`]; None if there cannot be such a layout.
+    pub(crate) fn from_offset_bits(offset_bits: u32) -> Option<Self> {
+        (offset_bits < LOCATION_BITS).then_some(Self { offset_bits })
+    }
+
+    pub(crate) fn offset_bits(self) -> u32 {
+        self.offset_bits
+    }
+
+    /// The same key's entry at another place.
+    pub(crate) fn moved(self, entry: Entry, slot: Slot, offset: u64) -> Entry {
+        self.entry(entry.tag(), slot, offset)
     }
 
     /// How many segments can be open.

@@ -27,6 +27,8 @@ pub(crate) struct Files<S: Storage> {
     pub(crate) dir: PathBuf,
     pub(crate) layout: Layout,
     pub(crate) counters: Counters,
+    /// Checksums of what is written cover keys and values.
+    checksums: bool,
     table: ArcSwap<Table<S::File>>,
     structure: Mutex<Structure<S::File>>,
     /// The file that is being written; those after it in the structure wait to be.
@@ -38,6 +40,8 @@ pub(crate) struct Files<S: Storage> {
 #[derive(Debug)]
 pub(crate) struct Structure<F> {
     pub(crate) next_id: FileId,
+    /// Of the store's hashes.
+    pub(crate) seed: u64,
     pub(crate) files: Vec<Listed<F>>,
 }
 
@@ -56,9 +60,11 @@ impl<F> Clone for Listed<F> {
 }
 
 impl<F> Structure<F> {
-    fn manifest(next_id: FileId, files: &[Listed<F>]) -> Manifest {
+    /// The manifest that names these files.
+    pub(crate) fn manifest(&self, files: &[Listed<F>]) -> Manifest {
         let file = |file: &Listed<F>| ManifestFile { id: file.segment.id, sealed: file.sealed };
-        Manifest { next_id, files: files.iter().map(file).collect() }
+        let (next_id, seed) = (self.next_id, self.seed);
+        Manifest { next_id, seed, files: files.iter().map(file).collect() }
     }
 
     /// Takes an id that no file has had.
@@ -85,6 +91,7 @@ impl<S: Storage> Files<S> {
         dir: PathBuf,
         layout: Layout,
         counters: Counters,
+        checksums: bool,
         structure: Structure<S::File>,
     ) -> Self {
         let mut table = Table::default();
@@ -96,6 +103,7 @@ impl<S: Storage> Files<S> {
             dir,
             layout,
             counters,
+            checksums,
             table: ArcSwap::from_pointee(table),
             structure: Mutex::new(structure),
             active_id: AtomicU32::new(0),
@@ -143,7 +151,8 @@ impl<S: Storage> Files<S> {
         files: Vec<Listed<S::File>>,
     ) -> Result<()> {
         self.check()?;
-        Structure::manifest(structure.next_id, &files)
+        structure
+            .manifest(&files)
             .write(&self.storage, &self.dir, &self.counters)?
             .commit(&self.counters)
             .map_err(|error| self.poison(error))?;
@@ -172,7 +181,12 @@ impl<S: Storage> Files<S> {
         });
         let segment = outcome.inspect_err(|_| self.discard(&[id]))?;
         self.publish(&segment);
-        Ok(Active { log: LogWriter::new(appender, id.0), segment })
+        Ok(Active { log: self.log_writer(appender, id), segment })
+    }
+
+    /// A writer for the data file with this id.
+    pub(crate) fn log_writer(&self, appender: S::Appender, id: FileId) -> LogWriter<S::Appender> {
+        LogWriter::new(appender, id.0).checked(self.checksums)
     }
 
     /// Gives a file a slot. The structure's lock must be held until the segment is published.

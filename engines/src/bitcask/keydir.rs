@@ -20,12 +20,13 @@ use super::tag_table::TagTable;
 pub(crate) const SHARDS: usize = 1024;
 
 /// See the module's header.
+#[derive(Debug)]
 pub(crate) struct Keydir {
     shards: Box<[Shard]>,
 }
 
 /// On its own cache line, so that threads at different shards do not disturb each other.
-#[derive(Default)]
+#[derive(Debug, Default)]
 #[repr(align(64))]
 struct Shard(RwLock<TagTable>);
 
@@ -50,6 +51,17 @@ impl Candidates {
 impl Keydir {
     pub(crate) fn new() -> Self {
         Self { shards: (0..SHARDS).map(|_| Shard::default()).collect() }
+    }
+
+    /// A keydir of these shards, all of them in their order.
+    pub(crate) fn of(shards: Vec<TagTable>) -> Self {
+        assert_eq!(shards.len(), SHARDS, "a keydir has a fixed number of shards");
+        Self { shards: shards.into_iter().map(|table| Shard(RwLock::new(table))).collect() }
+    }
+
+    /// Calls `visit` with the table of a shard, under its lock.
+    pub(crate) fn with_shard(&self, shard: usize, visit: impl FnOnce(&TagTable)) {
+        visit(&self.shards[shard].0.read());
     }
 
     /// The entries that may belong to a key with this hash, and what `under_lock` returned while they were looked up.

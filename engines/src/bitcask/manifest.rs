@@ -3,11 +3,12 @@
 //! ```text
 //! offset   size  field
 //! 0        8     magic: "kvdynoBM"
-//! 8        4     version: 1
+//! 8        4     version: 2
 //! 12       4     the next data file's id
-//! 16       4     n, number of data files
-//! 20       16·n  data files, oldest first
-//! 20+16·n  4     CRC-32 (IEEE) of everything before
+//! 16       8     seed of the hashes
+//! 24       4     n, number of data files
+//! 28       16·n  data files, oldest first
+//! 28+16·n  4     CRC-32 (IEEE) of everything before
 //!
 //! a data file:
 //! 0        4     id
@@ -37,9 +38,10 @@ pub(crate) const MANIFEST_NAME: &str = "MANIFEST";
 pub(crate) const MANIFEST_TEMPORARY_NAME: &str = "MANIFEST.tmp";
 
 const MAGIC: [u8; 8] = *b"kvdynoBM";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const VERSION_OFFSET: u64 = 8;
-const HEADER_BYTES: usize = 20;
+const COUNT_OFFSET: usize = 24;
+const HEADER_BYTES: usize = 28;
 const FILE_BYTES: usize = 16;
 const CRC_BYTES: usize = 4;
 
@@ -47,6 +49,8 @@ const CRC_BYTES: usize = 4;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Manifest {
     pub(crate) next_id: FileId,
+    /// Drawn when the store was made, and the same ever since.
+    pub(crate) seed: u64,
     pub(crate) files: Vec<ManifestFile>,
 }
 
@@ -58,19 +62,19 @@ pub(crate) struct ManifestFile {
     pub(crate) sealed: Option<u64>,
 }
 
-impl Default for Manifest {
-    fn default() -> Self {
-        Self { next_id: FileId(1), files: Vec::new() }
-    }
-}
-
 impl Manifest {
+    /// That of an empty store.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { next_id: FileId(1), seed, files: Vec::new() }
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut bytes =
             Vec::with_capacity(HEADER_BYTES + self.files.len() * FILE_BYTES + CRC_BYTES);
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
         bytes.extend_from_slice(&self.next_id.0.to_le_bytes());
+        bytes.extend_from_slice(&self.seed.to_le_bytes());
         bytes.extend_from_slice(&(self.files.len() as u32).to_le_bytes());
         for file in &self.files {
             bytes.extend_from_slice(&file.id.0.to_le_bytes());
@@ -106,10 +110,11 @@ impl Manifest {
                 format!("the format's version is {}, expected {VERSION}", u32_at(8)),
             ));
         }
-        if body - HEADER_BYTES != u32_at(16) as usize * FILE_BYTES {
-            return Err((16, format!("{} files do not fit its length", u32_at(16))));
+        let count = u32_at(COUNT_OFFSET);
+        if body - HEADER_BYTES != count as usize * FILE_BYTES {
+            return Err((COUNT_OFFSET as u64, format!("{count} files do not fit its length")));
         }
-        let next_id = FileId(u32_at(12));
+        let (next_id, seed) = (FileId(u32_at(12)), u64_at(16));
         let mut files = Vec::with_capacity((body - HEADER_BYTES) / FILE_BYTES);
         let mut seen = HashSet::new();
         let mut open = false;
@@ -131,7 +136,13 @@ impl Manifest {
             open = sealed.is_none();
             files.push(ManifestFile { id, sealed });
         }
-        Ok(Self { next_id, files })
+        Ok(Self { next_id, seed, files })
+    }
+
+    /// Tells manifests apart: the checksum, which covers everything in it.
+    pub(crate) fn checksum(&self) -> u32 {
+        let bytes = self.encode();
+        crc32fast::hash(&bytes[..bytes.len() - CRC_BYTES])
     }
 
     /// Reads the manifest of the store in `dir`.
@@ -194,7 +205,7 @@ mod tests {
             ManifestFile { id: FileId(3), sealed: Some(0x1000) },
             ManifestFile { id: FileId(2), sealed: None },
         ];
-        Manifest { next_id: FileId(4), files }
+        Manifest { next_id: FileId(4), seed: 9, files }
     }
 
     fn with_crc(mut bytes: Vec<u8>) -> Vec<u8> {
@@ -206,7 +217,7 @@ mod tests {
     #[test]
     fn the_layout_is_the_documented_one() {
         let bytes = manifest().encode();
-        let golden = b"kvdynoBM\x01\0\0\0\x04\0\0\0\x02\0\0\0\
+        let golden = b"kvdynoBM\x02\0\0\0\x04\0\0\0\x09\0\0\0\0\0\0\0\x02\0\0\0\
             \x03\0\0\0\x01\0\0\0\0\x10\0\0\0\0\0\0\
             \x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
         assert_eq!(bytes[..bytes.len() - CRC_BYTES], golden[..]);
@@ -234,11 +245,11 @@ mod tests {
             bytes[at] = with;
             Manifest::decode(&with_crc(bytes)).unwrap_err().0
         };
-        assert_eq!(damage(16, 0xff), 16, "a count that does not fit the length");
-        assert_eq!(damage(12, 3), 20, "an id that has not been given yet");
-        assert_eq!(damage(20, 0), 20, "id 0");
-        assert_eq!(damage(36, 3), 36, "a file twice");
-        assert_eq!(damage(40, 2), 36, "an unknown state");
-        assert_eq!(damage(24, 0), 20, "an open file with a length");
+        assert_eq!(damage(24, 0xff), 24, "a count that does not fit the length");
+        assert_eq!(damage(12, 3), 28, "an id that has not been given yet");
+        assert_eq!(damage(28, 0), 28, "id 0");
+        assert_eq!(damage(44, 3), 44, "a file twice");
+        assert_eq!(damage(48, 2), 44, "an unknown state");
+        assert_eq!(damage(32, 0), 28, "an open file with a length");
     }
 }

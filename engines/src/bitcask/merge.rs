@@ -2,7 +2,8 @@
 //!
 //! 1. Files are chosen by how much of them is dead (`merge_policy.rs`), and merged in runs of neighbours, so that what takes a run's place is still in the order of age.
 //! 2. Each record of the run is read and verified. A value is kept if the keydir points at it. A tombstone is kept unless the run begins at the oldest file
-//!    (then no value that it hides can be left behind it) or its key is alive again (then a newer value hides what it hid).
+//!    (then no value that it hides can be left behind it) or its key is alive again (then a newer value hides what it hid). A value that has expired is
+//!    dropped likewise: unless the run begins at the oldest file a tombstone takes its place, as it hides older values just so.
 //! 3. What is kept goes to new files, which are synced and get hints. Everything that was written before this moment is synced, too: a record was
 //!    left out because of a newer one, which must now not be lost.
 //! 4. The manifest is replaced: the new files stand where the run stood.
@@ -19,24 +20,28 @@ use std::time::Instant;
 
 use super::entry::Entry;
 use super::files::Listed;
-use super::hint::{self, HintEntry, HintKey};
+use super::fingerprint::Fingerprint;
+use super::hint::{Hint, HintKey, Summary};
 use super::merge_policy::{FileUsage, choose};
 use super::record::{self, PREFACE_FRAME_BYTES, Preface, Record};
 use super::report::MergeReport;
 use super::segment::{Ended, FileId, FileKind};
 use super::store::Store;
 use crate::log::{LogWriter, frame};
-use crate::storage::{File, Storage};
+use crate::storage::{Access, File, Storage};
 use crate::{Error, EventKind, Result};
 
 /// A group's live bytes, in lengths of a data file.
 const GROUP_SEGMENTS: u64 = 4;
 
+/// How far ahead of where it reads a merge tells the system what comes.
+const READ_AHEAD_BYTES: u64 = 2 << 20;
+
 /// A data file that a merge has written.
 struct Output<S: Storage> {
     id: FileId,
     log: LogWriter<S::Appender>,
-    hints: Vec<HintEntry>,
+    summary: Summary,
     moves: Vec<Move>,
 }
 
@@ -45,8 +50,25 @@ struct Finished<F> {
     id: FileId,
     file: F,
     len: u64,
+    hint: Option<Hint<F>>,
     tombstone_bytes: u64,
+    gone_by_ms: u64,
     moves: Vec<Move>,
+}
+
+/// What a merge has written.
+struct Rewritten<F> {
+    files: Vec<Finished<F>>,
+    /// Values that had expired, and are not there any more.
+    expired: Vec<(u64, Entry)>,
+}
+
+/// What becomes of a record.
+enum Fate {
+    Kept,
+    /// It has expired, and a tombstone takes its place.
+    Buried,
+    Dropped,
 }
 
 /// A value that was written anew.
@@ -61,17 +83,10 @@ impl<S: Storage> Store<S> {
     /// Merges all data files, the active one among them.
     pub(crate) fn merge_all(&self) -> Result<MergeReport> {
         let _one_at_a_time = self.merging.lock();
-        {
-            let mut writer = self.writer.lock();
-            self.files.check()?;
-            if writer.active.log.len() > PREFACE_FRAME_BYTES {
-                self.rotate(&mut writer, 0)?;
-            }
-        }
-        self.seal()?;
-        let files = self.sealed();
+        self.rotate_and_seal()?;
+        let (files, now_ms) = (self.sealed(), self.view.clock.now_ms());
         let reclaimable = |(segment, len): &Ended<S::File>| {
-            let usage = FileUsage::of(segment, *len);
+            let usage = FileUsage::of(segment, *len, now_ms);
             usage.dead() + usage.tombstones > 0
         };
         if !files.iter().any(reclaimable) {
@@ -80,16 +95,52 @@ impl<S: Storage> Store<S> {
         self.merge_run(&files, true)
     }
 
+    /// Merges these data files, in runs of neighbours.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchFile`] if one of them is not among those that are written no more.
+    pub(crate) fn merge_files(&self, ids: &[u32]) -> Result<MergeReport> {
+        let _one_at_a_time = self.merging.lock();
+        let files = self.sealed();
+        let is_there = |id: &&u32| !files.iter().any(|(segment, _)| segment.id.0 == **id);
+        if let Some(id) = ids.iter().find(is_there) {
+            return Err(Error::NoSuchFile { dir: self.view.files.dir.clone(), id: *id });
+        }
+        let chosen = |at: usize| ids.contains(&files[at].0.id.0);
+        let mut report = MergeReport::default();
+        let mut start = 0;
+        while start < files.len() {
+            let end = (start..files.len()).find(|at| !chosen(*at)).unwrap_or(files.len());
+            if end > start {
+                report.add(&self.merge_run(&files[start..end], start == 0)?);
+            }
+            start = end + 1;
+        }
+        Ok(report)
+    }
+
+    /// Makes the active data file one that is written no more, unless it is empty.
+    pub(crate) fn rotate_and_seal(&self) -> Result<()> {
+        let mut writer = self.writer.lock();
+        self.view.files.check()?;
+        if writer.active.log.len() > PREFACE_FRAME_BYTES {
+            self.rotate(&mut writer, 0)?;
+        }
+        drop(writer);
+        self.seal()
+    }
+
     /// Merges what is due by the policy.
     pub(crate) fn merge_due(&self) -> Result<()> {
-        if !self.options.merge.automatic {
-            return Ok(());
-        }
         let _one_at_a_time = self.merging.lock();
         loop {
+            let now_ms = self.view.clock.now_ms();
+            if !self.options.merge.is_open(now_ms) {
+                return Ok(());
+            }
             let files = self.sealed();
             let usages: Vec<_> =
-                files.iter().map(|(segment, len)| FileUsage::of(segment, *len)).collect();
+                files.iter().map(|(segment, len)| FileUsage::of(segment, *len, now_ms)).collect();
             let runs = choose(&self.options.merge, self.options.segment_bytes, &usages);
             if runs.is_empty() || self.stopping.load(Ordering::Relaxed) {
                 return Ok(());
@@ -100,8 +151,9 @@ impl<S: Storage> Store<S> {
         }
     }
 
-    fn sealed(&self) -> Vec<Ended<S::File>> {
-        let structure = self.files.structure();
+    /// The data files that are written no more, oldest records first.
+    pub(crate) fn sealed(&self) -> Vec<Ended<S::File>> {
+        let structure = self.view.files.structure();
         let sealed = |file: &Listed<S::File>| Some((Arc::clone(&file.segment), file.sealed?));
         structure.files.iter().filter_map(sealed).collect()
     }
@@ -133,15 +185,15 @@ impl<S: Storage> Store<S> {
             .and_then(|outputs| outputs.map_or(Ok(false), |o| self.swap(inputs, o, &mut report)));
         match merged {
             Ok(true) => {
-                self.files.counters.event(EventKind::Merge, start, report.bytes_written);
+                self.view.files.counters.event(EventKind::Merge, start, report.bytes_written);
                 Ok(report)
             }
             Ok(false) => {
-                self.files.discard(&ids);
+                self.view.files.discard(&ids);
                 Ok(MergeReport::default())
             }
             Err(error) => {
-                self.files.discard(&ids);
+                self.view.files.discard(&ids);
                 Err(error)
             }
         }
@@ -154,65 +206,110 @@ impl<S: Storage> Store<S> {
         from_oldest: bool,
         ids: &mut Vec<FileId>,
         report: &mut MergeReport,
-    ) -> Result<Option<Vec<Finished<S::File>>>> {
-        let mut finished = Vec::new();
+    ) -> Result<Option<Rewritten<S::File>>> {
+        let mut rewritten = Rewritten { files: Vec::new(), expired: Vec::new() };
         let mut output: Option<Output<S>> = None;
+        let now_ms = self.view.clock.now_ms();
         for (segment, len) in inputs {
             let mut offset = PREFACE_FRAME_BYTES;
+            let mut fetched = 0;
             while offset < *len {
                 if self.stopping.load(Ordering::Relaxed) {
                     return Ok(None);
+                }
+                if offset + READ_AHEAD_BYTES / 2 > fetched {
+                    fetched = offset + READ_AHEAD_BYTES;
+                    segment.file.advise(Access::Soon { offset, len: READ_AHEAD_BYTES });
                 }
                 let frame = frame::read(&segment.file, segment.id.0, offset)?;
                 let record = Record::decode(frame.payload())
                     .ok_or_else(|| record::not_a_record(&segment.file, offset))?;
                 let at = std::mem::replace(&mut offset, frame.end);
-                let hash = self.hash(record.key);
-                let from = self.files.layout.entry(hash, segment.slot, at);
-                let needed = match record.value {
-                    Some(_) => self.keydir.contains(hash, from),
-                    None => !from_oldest && !self.is_alive(hash, record.key)?,
-                };
-                if !needed {
-                    report.records_reclaimed += 1;
-                    continue;
+                let hash = self.view.hasher.hash(record.key);
+                let from = self.view.files.layout.entry(hash, segment.slot, at);
+                let fate = self.fate(&record, hash, from, from_oldest, now_ms)?;
+                if record.value.is_some_and(|value| value.is_expired(|| now_ms)) {
+                    rewritten.expired.push((hash, from));
                 }
+                let record = match fate {
+                    Fate::Dropped => {
+                        report.records_reclaimed += 1;
+                        continue;
+                    }
+                    Fate::Buried => Record::tombstone(record.key),
+                    // What was a batch once is complete by now.
+                    Fate::Kept => Record { continues: false, ..record },
+                };
                 report.records_kept += 1;
-                let bytes = frame.end - at;
                 if let Some(full) = output.take_if(|output| {
-                    output.log.len() + bytes > self.options.segment_bytes
+                    output.log.len() + record.frame_bytes() > self.options.segment_bytes
                         && output.log.len() > PREFACE_FRAME_BYTES
                 }) {
-                    finished.push(self.finish_output(full, report)?);
+                    rewritten.files.push(self.finish_output(full, report)?);
                 }
                 let target = match &mut output {
                     Some(target) => target,
                     None => output.insert(self.create_output(ids)?),
                 };
-                let value = record.value.unwrap_or_default();
-                let offset = target.log.append(&[&record.header(), record.key, value])?;
-                target.hints.push(HintEntry::of(&record, hash, offset));
-                if record.value.is_some() {
-                    target.moves.push(Move { hash, from, offset, frame_bytes: bytes });
-                }
+                self.carry_over(target, &record, hash, from)?;
             }
         }
         if let Some(last) = output {
-            finished.push(self.finish_output(last, report)?);
+            rewritten.files.push(self.finish_output(last, report)?);
         }
         self.sync()?;
-        self.files.sync_names()?;
-        Ok(Some(finished))
+        self.view.files.sync_names()?;
+        Ok(Some(rewritten))
+    }
+
+    fn fate(
+        &self,
+        record: &Record<'_>,
+        hash: u64,
+        at: Entry,
+        from_oldest: bool,
+        now_ms: u64,
+    ) -> Result<Fate> {
+        Ok(match record.value {
+            Some(_) if !self.view.keydir.contains(hash, at) => Fate::Dropped,
+            Some(value) if value.is_expired(|| now_ms) && from_oldest => Fate::Dropped,
+            Some(value) if value.is_expired(|| now_ms) => Fate::Buried,
+            Some(_) => Fate::Kept,
+            None if from_oldest || self.is_alive(hash, record.key)? => Fate::Dropped,
+            None => Fate::Kept,
+        })
+    }
+
+    /// Writes a record to a new file.
+    fn carry_over(
+        &self,
+        target: &mut Output<S>,
+        record: &Record<'_>,
+        hash: u64,
+        from: Entry,
+    ) -> Result<()> {
+        let offset = target.log.append(&record.encode().parts(record))?;
+        let check = self.view.hasher.check(record.key);
+        target.summary.add(record, Fingerprint { hash, check }, offset);
+        if record.value.is_some() {
+            target.moves.push(Move { hash, from, offset, frame_bytes: record.frame_bytes() });
+        }
+        Ok(())
+    }
+
+    /// Whether the key is alive. A value that has expired counts, as it still hides what is older.
+    fn is_alive(&self, hash: u64, key: &[u8]) -> Result<bool> {
+        self.view.find(hash, key).map(|found| found.old.is_some())
     }
 
     fn create_output(&self, ids: &mut Vec<FileId>) -> Result<Output<S>> {
-        let id = self.files.structure().take_id()?;
-        let path = FileKind::Data.path(&self.files.dir, id);
-        let appender = self.files.storage.create(&path, None)?;
+        let id = self.view.files.structure().take_id()?;
+        let path = FileKind::Data.path(&self.view.files.dir, id);
+        let appender = self.view.files.storage.create(&path, None)?;
         ids.push(id);
-        let mut log = LogWriter::new(appender, id.0);
+        let mut log = self.view.files.log_writer(appender, id);
         log.append(&[&Preface { id, previous: None }.encode()])?;
-        Ok(Output { id, log, hints: Vec::new(), moves: Vec::new() })
+        Ok(Output { id, log, summary: Summary::default(), moves: Vec::new() })
     }
 
     fn finish_output(
@@ -220,42 +317,47 @@ impl<S: Storage> Store<S> {
         output: Output<S>,
         report: &mut MergeReport,
     ) -> Result<Finished<S::File>> {
-        let Output { id, log, hints, moves } = output;
+        let Output { id, log, summary, moves } = output;
         let len = log.len();
         let file = log.finish()?;
-        let counters = &self.files.counters;
-        counters.sync(|| file.sync()).map_err(|error| self.files.poison(error))?;
+        let counters = &self.view.files.counters;
+        counters.sync(|| file.sync()).map_err(|error| self.view.files.poison(error))?;
         counters.merge_bytes.fetch_add(len, Ordering::Relaxed);
-        let key = HintKey { id, data_bytes: len, hash_mask: self.options.hash_mask };
-        let written = hint::write(&self.files.storage, &self.files.dir, key, &hints, counters);
-        if let Err(error @ Error::PowerLost) = written {
-            return Err(error);
-        }
-        let tombstones = hints.iter().filter(|hint| hint.tombstone);
-        let tombstone_bytes = tombstones.map(|hint| hint.frame_bytes).sum();
+        let key = HintKey { id, data_bytes: len, hasher: self.view.hasher };
+        let (storage, dir) = (&self.view.files.storage, &self.view.files.dir);
+        let hint = match summary.write(storage, dir, key, counters) {
+            Err(error @ Error::PowerLost) => return Err(error),
+            written => written.ok(),
+        };
+        let tombstones = summary.entries.iter().filter(|entry| entry.tombstone);
+        let tombstone_bytes = tombstones.map(|entry| entry.frame_bytes).sum();
         report.files_after += 1;
         report.bytes_written += len;
-        Ok(Finished { id, file, len, tombstone_bytes, moves })
+        Ok(Finished { id, file, len, hint, tombstone_bytes, gone_by_ms: summary.gone_by_ms, moves })
     }
 
     /// Steps 4 to 6.
     fn swap(
         &self,
         inputs: &[Ended<S::File>],
-        outputs: Vec<Finished<S::File>>,
+        rewritten: Rewritten<S::File>,
         report: &mut MergeReport,
     ) -> Result<bool> {
+        let Rewritten { files: outputs, expired } = rewritten;
         let mut moved = Vec::with_capacity(outputs.len());
         {
-            let mut structure = self.files.structure();
+            let mut structure = self.view.files.structure();
             let is_first = |file: &Listed<S::File>| file.segment.id == inputs[0].0.id;
             let at = structure.files.iter().position(is_first).unwrap_or(0);
             let mut files = structure.files.clone();
             files.drain(at..at + inputs.len());
             let mut place = |files: &mut Vec<_>, i: usize, output: Finished<S::File>| {
-                let segment = self.files.place(output.id, output.file)?;
-                self.files.publish(&segment);
-                segment.usage.add_tombstone(output.tombstone_bytes);
+                let segment = self.view.files.place(output.id, output.file)?;
+                self.view.files.publish(&segment);
+                segment.usage.restore(0, 0, output.tombstone_bytes, output.gone_by_ms);
+                if let Some(hint) = output.hint {
+                    segment.set_hint(hint);
+                }
                 segment.synced.store(true, Ordering::Relaxed);
                 let listed = Listed { segment: Arc::clone(&segment), sealed: Some(output.len) };
                 files.insert(at + i, listed);
@@ -264,28 +366,32 @@ impl<S: Storage> Store<S> {
             };
             let placed: Result<()> =
                 outputs.into_iter().enumerate().try_for_each(|(i, o)| place(&mut files, i, o));
-            let swapped = placed.and_then(|()| self.files.restructure(&mut structure, files));
+            let swapped = placed.and_then(|()| self.view.files.restructure(&mut structure, files));
             if let Err(error) = swapped {
                 let segments: Vec<_> = moved.into_iter().map(|(segment, _)| segment).collect();
-                self.files.withdraw(&segments);
+                self.view.files.withdraw(&segments);
                 return Err(error);
             }
         }
         for (segment, moves) in &moved {
             for Move { hash, from, offset, frame_bytes } in moves {
                 segment.usage.add(*frame_bytes);
-                let to = self.files.layout.entry(*hash, segment.slot, *offset);
-                if !self.keydir.replace(*hash, *from, to) {
+                let to = self.view.files.layout.entry(*hash, segment.slot, *offset);
+                if !self.view.keydir.replace(*hash, *from, to) {
                     segment.usage.remove(*frame_bytes);
                 }
             }
         }
+        for (hash, from) in expired {
+            // Unless the key has been written again.
+            self.view.keydir.remove(hash, from);
+        }
         let (segments, lens): (Vec<_>, Vec<_>) = inputs.iter().cloned().unzip();
-        let structure = self.files.structure();
-        self.files.withdraw(&segments);
+        let structure = self.view.files.structure();
+        self.view.files.withdraw(&segments);
         drop(structure);
         for segment in &segments {
-            self.files.remove(segment.id);
+            self.view.files.remove(segment.id);
         }
         report.bytes_reclaimed = lens.iter().sum::<u64>().saturating_sub(report.bytes_written);
         Ok(true)

@@ -1,6 +1,6 @@
 //! Which data files are merged.
 //!
-//! 1. A merge starts when some file is mostly dead, or has many dead bytes ([`MergePolicy`]'s triggers). It then takes in all files that are worth it, and small ones.
+//! 1. A merge starts when some file is mostly dead, has many dead bytes ([`MergePolicy`]'s triggers), or nothing but values that have expired. It then takes in all files that are worth it, and small ones.
 //! 2. What is taken in is merged in runs of neighbours, because the order of the files is the order of age.
 //! 3. A tombstone is dead weight only in a run that begins at the oldest file; elsewhere it must be kept. When tombstones make up a good part of
 //!    everything, everything is merged.
@@ -17,13 +17,16 @@ pub(crate) struct FileUsage {
     pub(crate) len: u64,
     pub(crate) live: u64,
     pub(crate) tombstones: u64,
+    /// All its values have expired.
+    pub(crate) expired: bool,
 }
 
 impl FileUsage {
-    /// The usage of a segment of `len` bytes.
-    pub(crate) fn of<F>(segment: &Segment<F>, len: u64) -> Self {
+    /// The usage of a segment of `len` bytes, at a time in milliseconds since the Unix epoch.
+    pub(crate) fn of<F>(segment: &Segment<F>, len: u64, now_ms: u64) -> Self {
         let usage = &segment.usage;
-        Self { len, live: usage.live_bytes(), tombstones: usage.tombstone_bytes() }
+        let (live, tombstones) = (usage.live_bytes(), usage.tombstone_bytes());
+        Self { len, live, tombstones, expired: live > 0 && usage.gone_by_ms() <= now_ms }
     }
 
     fn body(&self) -> u64 {
@@ -32,7 +35,8 @@ impl FileUsage {
 
     /// Bytes that a merge can drop, not counting tombstones.
     pub(crate) fn dead(&self) -> u64 {
-        self.body().saturating_sub(self.live + self.tombstones)
+        let live = if self.expired { 0 } else { self.live };
+        self.body().saturating_sub(live + self.tombstones)
     }
 }
 
@@ -88,6 +92,7 @@ mod tests {
             len: SEGMENT,
             live: SEGMENT * live / 100,
             tombstones: SEGMENT * tombstones / 100,
+            expired: false,
         }
     }
 
@@ -120,15 +125,20 @@ mod tests {
 
     #[test]
     fn a_live_file_alone_is_not_rewritten() {
-        let small =
-            FileUsage { len: 1 << 20, live: (1 << 20) - PREFACE_FRAME_BYTES, tombstones: 0 };
+        let small = FileUsage { len: 1 << 20, live: (1 << 20) - PREFACE_FRAME_BYTES, ..file(0, 0) };
         assert_eq!(chosen(&[file(10, 0), file(100, 0), small]), vec![0..1]);
         assert_eq!(chosen(&[file(10, 0), small, small]), vec![0..3]);
     }
 
     #[test]
+    fn a_file_whose_values_have_all_expired_goes() {
+        let expired = FileUsage { expired: true, ..file(100, 0) };
+        assert_eq!(chosen(&[file(100, 0), expired, file(100, 0)]), vec![1..2]);
+    }
+
+    #[test]
     fn a_file_without_records_goes() {
-        let empty = FileUsage { len: PREFACE_FRAME_BYTES, live: 0, tombstones: 0 };
+        let empty = FileUsage { len: PREFACE_FRAME_BYTES, ..file(0, 0) };
         assert_eq!(chosen(&[file(100, 0), empty]), vec![1..2]);
     }
 }

@@ -35,11 +35,15 @@
 //! files are named by a manifest in order of age rather than sorted by number, hints have hashes instead of keys, reads go through mappings.
 
 mod background;
+mod batch;
+mod compression;
 mod engine;
 mod entry;
 mod files;
+mod fingerprint;
 mod hint;
 mod keydir;
+mod keydir_file;
 mod manifest;
 mod merge;
 mod merge_policy;
@@ -52,6 +56,7 @@ mod rotation;
 mod segment;
 mod store;
 mod tag_table;
+mod view;
 
 pub use engine::Bitcask;
 pub use options::{

@@ -1,5 +1,9 @@
 //! What a store is opened with.
 
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::clock::Clock;
 use crate::log::frame::{ALIGNMENT, LOG_BYTES_MAX};
 use crate::{Capabilities, Durability, Error, OperationKind, Result};
 
@@ -25,6 +29,17 @@ pub struct Options {
     pub segment_bytes: u64,
     /// When merging starts by itself, and what it takes.
     pub merge: MergePolicy,
+    /// Whether checksums cover keys and values. Without, a damaged value is read as it is, and after power loss so may be values that were written since the
+    /// last sync; what a process wrote before it died stays whole. Applies to what is written from now on.
+    pub checksums: bool,
+    /// Values longer than this many bytes are compressed (LZ4) where that makes them shorter; None: none are. Applies to what is written from now on.
+    pub compress_above_bytes: Option<usize>,
+    /// How long values last that are stored without a time of their own; None: for ever. Applies to what is written from now on.
+    pub ttl: Option<Duration>,
+    /// In classes `buffered` and `os`, how often what was written is synced in the background; None: only when data files are full, and on demand.
+    pub sync_interval: Option<Duration>,
+    /// Where the time of day comes from.
+    pub clock: Clock,
     /// Who does the work that need not be done before a write is acknowledged.
     pub background: Background,
     /// Bits of a key's hash that count; fewer make collisions frequent, which is for tests.
@@ -38,6 +53,11 @@ impl Default for Options {
             durability: Durability::Os,
             segment_bytes: 64 << 20,
             merge: MergePolicy::default(),
+            checksums: true,
+            compress_above_bytes: None,
+            ttl: None,
+            sync_interval: None,
+            clock: Clock::System,
             background: Background::Threads,
             hash_mask: u64::MAX,
         }
@@ -57,6 +77,25 @@ impl Options {
         fraction("merge.fragmentation_trigger", self.merge.fragmentation_trigger)?;
         fraction("merge.fragmentation_included", self.merge.fragmentation_included)?;
         fraction("merge.tombstones_trigger", self.merge.tombstones_trigger)?;
+        let window = &self.merge.window_utc;
+        if window.start > 23 || window.end > 23 {
+            return Err(Error::InvalidOption {
+                name: "merge.window_utc",
+                value: format!("{}..{}", window.start, window.end),
+                expected: "hours from 0 to 23",
+            });
+        }
+        let positive = |name, value: Duration| match value.is_zero() {
+            false => Ok(()),
+            true => Err(Error::InvalidOption {
+                name,
+                value: "0 s".to_owned(),
+                expected: "a time that passes",
+            }),
+        };
+        positive("merge.poll_interval", self.merge.poll_interval)?;
+        positive("sync_interval", self.sync_interval.unwrap_or(Duration::MAX))?;
+        positive("ttl", self.ttl.unwrap_or(Duration::MAX))?;
         if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes) {
             return Err(Error::InvalidOption {
                 name: "segment_bytes",
@@ -69,10 +108,14 @@ impl Options {
 }
 
 /// When data files are merged without being asked, and which. The defaults are those of Basho's Bitcask; fragmentation is counted in bytes, not keys.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct MergePolicy {
     /// Whether merging starts by itself.
     pub automatic: bool,
+    /// Hours of the day in which merging starts by itself, the first included and the last not, in UTC; `22..6` is the night, `0..0` the whole day.
+    pub window_utc: Range<u8>,
+    /// How often it is looked whether files have expired, or the window has opened. Whenever a data file is full it is looked anyway.
+    pub poll_interval: Duration,
     /// A file of which this fraction is dead starts a merge.
     pub fragmentation_trigger: f64,
     /// A file with this many dead bytes starts a merge.
@@ -91,6 +134,8 @@ impl Default for MergePolicy {
     fn default() -> Self {
         Self {
             automatic: true,
+            window_utc: 0..0,
+            poll_interval: Duration::from_mins(3),
             fragmentation_trigger: 0.6,
             dead_bytes_trigger: 512 << 20,
             fragmentation_included: 0.4,
@@ -98,6 +143,17 @@ impl Default for MergePolicy {
             small_file_bytes: 10 << 20,
             tombstones_trigger: 0.3,
         }
+    }
+}
+
+impl MergePolicy {
+    /// Whether merging may start by itself at this time, in milliseconds since the Unix epoch.
+    pub(crate) fn is_open(&self, now_ms: u64) -> bool {
+        let Range { start, end } = self.window_utc;
+        let hour = (now_ms / 3_600_000 % 24) as u8;
+        let inside =
+            if start < end { (start..end).contains(&hour) } else { hour >= start || hour < end };
+        self.automatic && inside
     }
 }
 
@@ -113,11 +169,32 @@ pub enum Background {
 /// What the engine can do, however it is opened.
 pub fn capabilities() -> Capabilities {
     Capabilities {
-        operations: vec![OperationKind::Get, OperationKind::Put, OperationKind::Delete],
+        operations: vec![
+            OperationKind::Get,
+            OperationKind::Put,
+            OperationKind::PutExpiring,
+            OperationKind::Delete,
+            OperationKind::Write,
+        ],
         durability: Durability::ALL.to_vec(),
         key_bytes_max: KEY_BYTES_MAX,
         value_bytes_max: VALUE_BYTES_MAX,
         persistent: true,
         stores_data: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_may_go_through_midnight() {
+        let open = |window_utc, hour: u64| {
+            MergePolicy { window_utc, ..MergePolicy::default() }.is_open(hour * 3_600_000 + 1)
+        };
+        let hours = |window: Range<u8>| (0..24).filter(|h| open(window.clone(), *h)).count();
+        assert_eq!((hours(0..0), hours(7..7), hours(22..6), hours(1..5)), (24, 24, 8, 4));
+        assert!(open(22..6, 23) && open(22..6, 5) && !open(22..6, 6) && open(22..6, 24 * 300 + 22));
     }
 }

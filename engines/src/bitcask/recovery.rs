@@ -9,10 +9,12 @@
 //!    written behind, and are cut off once their files are sealed and opened again. Nothing changes before the new manifest is in place: a
 //!    recovery that crashes is repeated from the same state.
 //!
-//! **Equal hashes.** A hint has a key's 64-bit hash, not the key. A record replaces an older one if the hashes are equal, and it is not a *twin*: at the time it
-//! was written, no other living key had its hash, so the one entry with that hash is its key's. If it is a twin, or several entries have its hash, the keys are read. Merging
-//! does not disturb this: it drops dead records only, so whatever an entry is mistaken for belongs to a key that a later record, or none, brings back.
-//! The keydir itself has only 34 bits of a hash; the rest of them is looked up in the hint that the entry came from, or in the record.
+//! 6. A store that was closed has its keydir written down (`keydir_file.rs`); then steps 2 and 3 are left out, and hints are verified when they are first needed.
+//!
+//! An atomic batch whose last frame is missing at the end of an open file is a torn tail from its first frame on.
+//!
+//! **Equal hashes.** A hint has a key's fingerprint, not the key, and the keydir has 34 bits of it. The rest is looked up in the hint that the entry came from, or made of the
+//! key in the record.
 
 use std::collections::{HashSet, VecDeque};
 use std::path::Path;
@@ -22,8 +24,10 @@ use std::time::Instant;
 
 use super::entry::{Entry, Layout, Slot};
 use super::files::{Files, Listed, Structure};
-use super::hint::{self, Hint, HintEntry, HintKey};
+use super::fingerprint::{Fingerprint, Hasher};
+use super::hint::{Hint, HintEntry, HintKey};
 use super::keydir::{self, Candidates, Keydir};
+use super::keydir_file::{self, KEYDIR_NAME, Written, WrittenUsage};
 use super::manifest::{MANIFEST_NAME, MANIFEST_TEMPORARY_NAME, Manifest};
 use super::metrics::Counters;
 use super::options::Options;
@@ -32,9 +36,10 @@ use super::report::Recovery;
 use super::rotation::write_preface;
 use super::segment::{Ended, FileId, FileKind, Segment};
 use super::store::{Full, Store};
+use super::view::View;
 use crate::log::frame::{ALIGNMENT, LOG_BYTES_MAX};
 use crate::log::{Expected, Tail, frame, replay};
-use crate::storage::{DirEntry, File, Storage};
+use crate::storage::{Access, DirEntry, File, Storage};
 use crate::{Error, Result};
 
 /// Name of the lock file in the store's folder.
@@ -51,16 +56,28 @@ pub(crate) fn open<S: Storage>(storage: S, dir: &Path, options: Options) -> Resu
     refuse_foreign(dir, &entries)?;
     let counters = Counters::default();
     let is_new = !has_manifest(&entries);
-    let manifest = if is_new { Manifest::default() } else { Manifest::load(&storage, dir)? };
+    let manifest = match is_new {
+        true => Manifest::new(storage.entropy()),
+        false => Manifest::load(&storage, dir)?,
+    };
+    let hasher = Hasher { seed: manifest.seed, mask: options.hash_mask };
     let mut recovery = Recovery::default();
     let sources = open_files(&storage, dir, &manifest, &entries)?;
+    let written = entries.iter().any(|entry| entry.name == KEYDIR_NAME);
+    let written = written.then(|| storage.open(&dir.join(KEYDIR_NAME))).transpose()?;
     recovery.orphans_removed = remove_orphans(&storage, dir, &manifest, &entries, &counters)?;
     if is_new {
         create(&storage, dir, &manifest, &counters)?;
     }
-    let Loaded { layout, keydir, kept, dropped, hintless } =
-        load(&sources, &options, &mut recovery)?;
-    drop(sources);
+    let layout = layout(&sources, &options)?;
+    let from_file = match &written {
+        Some(file) => keydir_file::load(file, &manifest, hasher, layout)?,
+        None => None,
+    };
+    let Loaded { keydir, kept, dropped, hintless } = match from_file {
+        Some(written) => restore(sources, written, hasher, &mut recovery),
+        None => load(&sources, layout, hasher, &mut recovery)?,
+    };
 
     let open = |file: &&(Listed<S::File>, u64)| file.0.sealed.is_none();
     let full: VecDeque<_> = kept
@@ -70,17 +87,23 @@ pub(crate) fn open<S: Storage>(storage: S, dir: &Path, options: Options) -> Resu
         .collect();
     let previous = full.back().map(|full| (full.segment.id, full.len));
     let files = kept.into_iter().map(|(file, _)| file).collect();
-    let structure = Structure { next_id: manifest.next_id, files };
-    let files = Files::new(storage, dir.to_owned(), layout, counters, structure);
+    let structure = Structure { next_id: manifest.next_id, seed: manifest.seed, files };
+    let checksums = options.checksums;
+    let files = Files::new(storage, dir.to_owned(), layout, counters, checksums, structure);
     let mut active = files.create(options.segment_bytes)?;
     files.activate(active.segment.id);
     write_preface(&mut active, previous)?;
     for id in dropped {
         files.remove(id);
     }
+    if written.is_some() {
+        // It is out of date from now on. If it stays, its checksum of the manifest says so.
+        let _ = files.storage.remove(&dir.join(KEYDIR_NAME));
+    }
     recovery.records = keydir.len() as u64;
     recovery.duration = start.elapsed();
-    let mut store = Store::new(options, files, keydir, active, full, recovery, lock);
+    let view = View { keydir, files, hasher, clock: options.clock.clone() };
+    let mut store = Store::new(options, view, active, full, recovery, lock);
     *store.hintless.get_mut() = hintless;
     Ok(store)
 }
@@ -196,7 +219,6 @@ fn open_files<S: Storage>(
 
 /// What the data files hold.
 struct Loaded<F> {
-    layout: Layout,
     keydir: Keydir,
     /// Files that make up the store, with their lengths.
     kept: Vec<(Listed<F>, u64)>,
@@ -206,11 +228,8 @@ struct Loaded<F> {
     hintless: Vec<Ended<F>>,
 }
 
-fn load<F: File>(
-    sources: &[Source<F>],
-    options: &Options,
-    recovery: &mut Recovery,
-) -> Result<Loaded<F>> {
+/// How entries of the keydir are laid out, so that there is room for the longest of the files, and for those to come.
+fn layout<F: File>(sources: &[Source<F>], options: &Options) -> Result<Layout> {
     let longest = sources.iter().map(|source| source.file.len()).max().unwrap_or(0);
     let needed = PREFACE_FRAME_BYTES + FRAME_BYTES_MAX;
     let layout = Layout::new(options.segment_bytes.max(needed).max(longest));
@@ -221,24 +240,58 @@ fn load<F: File>(
             expected: "less: the number of data files times the length of the longest is at most 8 TiB",
         });
     }
+    Ok(layout)
+}
+
+/// Takes over what was written down when the store was closed.
+fn restore<F: File>(
+    sources: Vec<Source<F>>,
+    written: Written,
+    hasher: Hasher,
+    recovery: &mut Recovery,
+) -> Loaded<F> {
+    let mut kept = Vec::with_capacity(sources.len());
+    let mut hintless = Vec::new();
+    for (slot, (source, usage)) in sources.into_iter().zip(written.usages).enumerate() {
+        let len = source.sealed.unwrap_or_default();
+        let key = HintKey { id: source.id, data_bytes: len, hasher };
+        let segment = Segment::new(source.id, slot as Slot, source.file);
+        let segment = Arc::new(segment.with_hint(source.hint, key));
+        let WrittenUsage { live_records, live_bytes, tombstone_bytes, gone_by_ms } = usage;
+        segment.usage.restore(live_records, live_bytes, tombstone_bytes, gone_by_ms);
+        segment.synced.store(true, Ordering::Relaxed);
+        if !segment.has_unverified_hint() {
+            hintless.push((Arc::clone(&segment), len));
+        }
+        kept.push((Listed { segment, sealed: source.sealed }, len));
+    }
+    recovery.files = kept.len() as u64;
+    recovery.keydir_used = true;
+    Loaded { keydir: written.keydir, kept, dropped: Vec::new(), hintless }
+}
+
+fn load<F: File>(
+    sources: &[Source<F>],
+    layout: Layout,
+    hasher: Hasher,
+    recovery: &mut Recovery,
+) -> Result<Loaded<F>> {
     let segment = |(slot, source): (usize, &Source<F>)| {
         Arc::new(Segment::new(source.id, slot as Slot, source.file.clone()))
     };
     let segments: Vec<_> = sources.iter().enumerate().map(segment).collect();
-    let hash_mask = options.hash_mask;
-    let mut index =
-        Index { layout, keydir: Keydir::new(), segments: &segments, hints: Vec::new(), hash_mask };
+    let mut index = Index { layout, keydir: Keydir::new(), segments: &segments, hasher };
     let mut kept: Vec<(Listed<F>, u64)> = Vec::new();
     let mut given_up = sources.len();
     let mut hintless = Vec::new();
     for (slot, (source, segment)) in sources.iter().zip(&segments).enumerate() {
         let len = if let Some(len) = source.sealed {
-            if !index.load_sealed(source, len, recovery)? {
+            if !index.load_sealed(source, slot as Slot, len, recovery)? {
                 hintless.push((Arc::clone(segment), len));
             }
             Some(len)
         } else {
-            index.load_open(source, kept.last(), recovery)?
+            index.load_open(source, slot as Slot, kept.last(), recovery)?
         };
         let Some(len) = len else {
             given_up = slot;
@@ -258,7 +311,7 @@ fn load<F: File>(
     recovery.files = kept.len() as u64;
     let dropped = sources[given_up..].iter().map(|source| source.id).collect();
     let keydir = index.keydir;
-    Ok(Loaded { layout, keydir, kept, dropped, hintless })
+    Ok(Loaded { keydir, kept, dropped, hintless })
 }
 
 /// Takes account of an open file that is not part of the store any more, or never was.
@@ -288,37 +341,37 @@ struct Index<'a, F: File> {
     keydir: Keydir,
     /// By slot.
     segments: &'a [Arc<Segment<F>>],
-    /// By slot.
-    hints: Vec<Option<Hint<F::Bytes<'a>>>>,
-    hash_mask: u64,
+    hasher: Hasher,
 }
 
-impl<'a, F: File> Index<'a, F> {
+impl<F: File> Index<'_, F> {
     /// Takes in a sealed file of `len` bytes. Tells whether it had a hint.
     fn load_sealed(
         &mut self,
-        source: &'a Source<F>,
+        source: &Source<F>,
+        slot: Slot,
         len: u64,
         recovery: &mut Recovery,
     ) -> Result<bool> {
-        let slot = self.hints.len() as Slot;
-        let key = HintKey { id: source.id, data_bytes: len, hash_mask: self.hash_mask };
+        let key = HintKey { id: source.id, data_bytes: len, hasher: self.hasher };
         let hint = match &source.hint {
-            Some(file) => Hint::verify(file.read(0, file.len() as usize)?, key),
+            Some(file) => Hint::verify(file.clone(), key)?,
             None => None,
         };
         recovery.hints_rejected += u64::from(source.hint.is_some() && hint.is_none());
         let Some(hint) = hint else {
-            self.hints.push(None);
-            self.scan(source, slot, Expected::Exactly(len))?;
+            // What looks like a batch without an end was one before its file was merged or cut.
+            self.scan(source, slot, Expected::Exactly(len), |index, entry, _| {
+                index.apply(slot, entry)
+            })?;
             return Ok(false);
         };
         recovery.hints_used += 1;
-        self.hints.push(Some(hint));
-        let mut next = 0;
-        while let Some(entry) = self.hints[slot as usize].as_ref().and_then(|hint| hint.get(next)) {
-            self.apply(slot, entry)?;
-            next += 1;
+        let segment = &self.segments[slot as usize];
+        segment.usage.lasts_until(Some(hint.gone_by_ms));
+        segment.set_hint(hint.clone());
+        for number in 0..hint.len() {
+            self.apply(slot, hint.get(number)?)?;
         }
         Ok(true)
     }
@@ -326,7 +379,8 @@ impl<'a, F: File> Index<'a, F> {
     /// Takes in an open file and returns its length; None if it does not continue what has been taken in before.
     fn load_open(
         &mut self,
-        source: &'a Source<F>,
+        source: &Source<F>,
+        slot: Slot,
         last: Option<&(Listed<F>, u64)>,
         recovery: &mut Recovery,
     ) -> Result<Option<u64>> {
@@ -337,33 +391,56 @@ impl<'a, F: File> Index<'a, F> {
         {
             return Ok(None);
         }
-        let slot = self.hints.len() as Slot;
-        self.hints.push(None);
-        let tail = self.scan(source, slot, Expected::Torn)?;
-        recovery.torn_bytes += tail.torn_bytes;
-        Ok(Some(tail.len))
+        // The part of a batch that has been seen, until its end has.
+        let mut batch: Vec<HintEntry> = Vec::new();
+        let tail = self.scan(source, slot, Expected::Torn, |index, entry, continues| {
+            batch.push(entry);
+            if continues {
+                return Ok(());
+            }
+            batch.drain(..).try_for_each(|entry| index.apply(slot, entry))
+        })?;
+        let len = batch.first().map_or(tail.len, |first| first.offset);
+        if len < tail.watermark {
+            let reason = "a batch begins here that had been synced, but its end is missing";
+            return Err(Error::corrupt(source.file.path(), len, reason));
+        }
+        recovery.torn_bytes += tail.torn_bytes + (tail.len - len);
+        Ok(Some(len))
     }
 
-    fn scan(&mut self, source: &Source<F>, slot: Slot, expected: Expected) -> Result<Tail> {
+    /// Reads a data file, and calls `visit` with each record's entry, and whether its batch goes on.
+    fn scan(
+        &mut self,
+        source: &Source<F>,
+        slot: Slot,
+        expected: Expected,
+        mut visit: impl FnMut(&mut Self, HintEntry, bool) -> Result<()>,
+    ) -> Result<Tail> {
+        source.file.advise(Access::Soon { offset: 0, len: source.file.len() });
         replay(&source.file, source.id.0, 0, expected, |offset, payload| {
             if offset == 0 {
                 return decode_preface(source, payload).map(|_| ());
             }
             let record = Record::decode(payload)
                 .ok_or_else(|| record::not_a_record(&source.file, offset))?;
-            let hash = hint::hash(record.key, self.hash_mask);
-            self.apply(slot, HintEntry::of(&record, hash, offset))
+            if let Some(value) = &record.value {
+                self.segments[slot as usize].usage.lasts_until(value.expires_ms);
+            }
+            let entry = HintEntry::of(&record, self.hasher.fingerprint(record.key), offset);
+            visit(self, entry, record.continues)
         })
     }
 
     /// Takes in a record.
     fn apply(&mut self, slot: Slot, record: HintEntry) -> Result<()> {
-        let HintEntry { hash, offset, frame_bytes, tombstone, .. } = record;
+        let HintEntry { print, offset, frame_bytes, tombstone, .. } = record;
+        let hash = print.hash;
         let candidates = keydir::candidates(self.keydir.table_mut(hash), hash);
-        let old =
-            if candidates.is_empty() { None } else { self.same_key(slot, record, &candidates)? };
+        let old = if candidates.is_empty() { None } else { self.same_key(print, &candidates)? };
         if let Some((old, old_bytes)) = old {
-            self.segment(old).usage.remove(old_bytes);
+            let (slot, _) = self.layout.place(old);
+            self.segments[slot as usize].usage.remove(old_bytes);
         }
         let usage = &self.segments[slot as usize].usage;
         if tombstone {
@@ -382,49 +459,32 @@ impl<'a, F: File> Index<'a, F> {
         Ok(())
     }
 
-    /// The entry of the record's key, and the bytes of its frame. See "Equal hashes" above.
+    /// The entry of the key with this fingerprint, and the bytes of its frame. See "Equal hashes" above.
     fn same_key(
         &self,
-        slot: Slot,
-        record: HintEntry,
+        print: Fingerprint,
         candidates: &Candidates,
     ) -> Result<Option<(Entry, u64)>> {
-        let (mut equal, mut count) = (None, 0);
         for entry in candidates.iter() {
-            let (hash, frame_bytes) = self.look_up(entry)?;
-            if hash == record.hash {
-                equal = Some((entry, frame_bytes));
-                count += 1;
-            }
-        }
-        if count == 0 || (count == 1 && !record.twin) {
-            return Ok(equal);
-        }
-        let own = record::glance(&self.segments[slot as usize].file, record.offset)?;
-        for entry in candidates.iter() {
-            let (_, offset) = self.layout.place(entry);
-            let other = record::glance(&self.segment(entry).file, offset)?;
-            if other.key() == own.key() {
-                return Ok(Some((entry, other.frame_bytes)));
+            let (other, frame_bytes) = self.look_up(entry)?;
+            if other == print {
+                return Ok(Some((entry, frame_bytes)));
             }
         }
         Ok(None)
     }
 
-    /// The whole hash of an entry's key, and the bytes of its record's frame.
-    fn look_up(&self, entry: Entry) -> Result<(u64, u64)> {
+    /// The fingerprint of an entry's key, and the bytes of its record's frame.
+    fn look_up(&self, entry: Entry) -> Result<(Fingerprint, u64)> {
         let (slot, offset) = self.layout.place(entry);
-        if let Some(hint) = &self.hints[slot as usize]
-            && let Some(found) = hint.find(offset)
+        let segment = &self.segments[slot as usize];
+        if let Some(hint) = segment.hint()
+            && let Some(found) = hint.find(offset)?
         {
-            return Ok((found.hash, found.frame_bytes));
+            return Ok((found.print, found.frame_bytes));
         }
-        let glance = record::glance(&self.segments[slot as usize].file, offset)?;
-        Ok((hint::hash(glance.key(), self.hash_mask), glance.frame_bytes))
-    }
-
-    fn segment(&self, entry: Entry) -> &Segment<F> {
-        &self.segments[self.layout.place(entry).0 as usize]
+        let glance = record::glance(&segment.file, offset)?;
+        Ok((self.hasher.fingerprint(glance.key()), glance.frame_bytes))
     }
 }
 

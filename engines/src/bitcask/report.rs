@@ -9,6 +9,8 @@ pub struct Recovery {
     pub files: u64,
     /// Keys that are alive.
     pub records: u64,
+    /// The keydir was read as it had been written down at the last close.
+    pub keydir_used: bool,
     /// Data files whose hints were used.
     pub hints_used: u64,
     /// Hints that were there, but damaged or out of date.

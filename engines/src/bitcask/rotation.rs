@@ -10,11 +10,14 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::files::{Active, Files, Listed};
-use super::hint::{self, HintKey};
+use super::fingerprint::Hasher;
+use super::hint::{HintKey, Summary};
+use super::keydir_file;
 use super::options::Background;
 use super::record::{PREFACE_FRAME_BYTES, Preface};
 use super::segment::{Ended, FileId, Segment};
 use super::store::{Full, Store, Writer};
+use super::view::View;
 use crate::storage::Storage;
 use crate::{Error, Result};
 
@@ -31,18 +34,19 @@ impl<S: Storage> Store<S> {
             next
         } else {
             let start = Instant::now();
-            let next = self.files.create(capacity)?;
-            self.files.counters.stall(start);
+            let next = self.view.files.create(capacity)?;
+            self.view.files.counters.stall(start);
             next
         };
         let len = writer.active.log.len();
         let old = std::mem::replace(&mut writer.active, next);
-        self.files.counters.log_bytes.fetch_add(len, Ordering::Relaxed);
+        self.view.files.counters.log_bytes.fetch_add(len, Ordering::Relaxed);
         let previous = Some((old.segment.id, len));
         writer.full.push_back(Full { segment: old.segment, log: Some(old.log), len });
         writer.spare_requested = writer.spare.is_some();
-        self.files.activate(writer.active.segment.id);
-        write_preface(&mut writer.active, previous).map_err(|error| self.files.poison(error))?;
+        self.view.files.activate(writer.active.segment.id);
+        write_preface(&mut writer.active, previous)
+            .map_err(|error| self.view.files.poison(error))?;
         self.sealer.notify();
         Ok(())
     }
@@ -58,8 +62,8 @@ impl<S: Storage> Store<S> {
     fn renew_hints(&self) -> Result<()> {
         for (segment, len) in std::mem::take(&mut *self.hintless.lock()) {
             let still_there = |file: &Listed<S::File>| file.segment.id == segment.id;
-            if self.files.structure().files.iter().any(still_there) {
-                write_hint(&self.files, self.options.hash_mask, &segment, len)?;
+            if self.view.files.structure().files.iter().any(still_there) {
+                write_hint(&self.view.files, self.view.hasher, &segment, len)?;
             }
         }
         Ok(())
@@ -72,7 +76,7 @@ impl<S: Storage> Store<S> {
         if self.options.background == Background::Inline || !due(&self.writer.lock()) {
             return Ok(());
         }
-        match self.files.create(self.options.segment_bytes) {
+        match self.view.files.create(self.options.segment_bytes) {
             Ok(spare) => {
                 self.writer.lock().spare = Some(spare);
                 Ok(())
@@ -99,23 +103,24 @@ impl<S: Storage> Store<S> {
         }
         self.sync()?;
         for (segment, len) in &segments {
-            write_hint(&self.files, self.options.hash_mask, segment, *len)?;
+            write_hint(&self.view.files, self.view.hasher, segment, *len)?;
         }
-        let mut structure = self.files.structure();
+        let mut structure = self.view.files.structure();
         let mut files = structure.files.clone();
         mark_sealed(&mut files, &segments);
-        self.files.restructure(&mut structure, files)?;
+        self.view.files.restructure(&mut structure, files)?;
         drop(structure);
         self.writer.lock().full.drain(..segments.len());
         self.merger.notify();
         Ok(())
     }
 
-    /// Seals everything, so that the next open finds the store clean. The background must have ended.
+    /// Seals everything and writes the keydir down, so that the next open finds the store clean. The background must have ended.
     pub(crate) fn close(self) -> Result<()> {
         self.sync()?;
         self.renew_hints()?;
-        let Self { options, files, writer, .. } = self;
+        let Self { view, writer, .. } = self;
+        let View { keydir, files, hasher, .. } = view;
         let Writer { active, spare, mut full, .. } = writer.into_inner();
         let mut unused: Vec<_> = spare.into_iter().map(|spare| spare.segment.id).collect();
         let len = active.log.len();
@@ -129,7 +134,7 @@ impl<S: Storage> Store<S> {
             if let Some(log) = log {
                 log.finish()?;
             }
-            write_hint(&files, options.hash_mask, &segment, len)?;
+            write_hint(&files, hasher, &segment, len)?;
             sealed.push((segment, len));
         }
         let mut structure = files.structure();
@@ -140,23 +145,26 @@ impl<S: Storage> Store<S> {
         for id in unused {
             files.remove(id);
         }
-        Ok(())
+        let manifest = structure.manifest(&structure.files);
+        keydir_file::write(&files, &keydir, hasher, &manifest, &structure.files)
     }
 }
 
-/// Writes the hint of a data file that is synced. A hint that cannot be written is no loss but of time at the next open.
+/// Writes the hint of a data file that is synced. A hint that cannot be written is no loss but of time.
 fn write_hint<S: Storage>(
     files: &Files<S>,
-    hash_mask: u64,
+    hasher: Hasher,
     segment: &Segment<S::File>,
     len: u64,
 ) -> Result<()> {
-    let key = HintKey { id: segment.id, data_bytes: len, hash_mask };
-    let entries = hint::gather(&segment.file, key)?;
-    match hint::write(&files.storage, &files.dir, key, &entries, &files.counters) {
-        Err(error @ Error::PowerLost) => Err(error),
-        _ => Ok(()),
+    let key = HintKey { id: segment.id, data_bytes: len, hasher };
+    let summary = Summary::gather(&segment.file, key)?;
+    match summary.write(&files.storage, &files.dir, key, &files.counters) {
+        Ok(hint) => segment.set_hint(hint),
+        Err(error @ Error::PowerLost) => return Err(error),
+        Err(_) => {}
     }
+    Ok(())
 }
 
 fn mark_sealed<F>(files: &mut [Listed<F>], sealed: &[Ended<F>]) {

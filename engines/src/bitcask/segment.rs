@@ -2,11 +2,15 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::entry::Slot;
-use crate::storage::File;
+use super::hint::{Hint, HintKey};
+use super::options::SEGMENT_BYTES_MAX;
+use super::record::PREFACE_FRAME_BYTES;
+use crate::log::frame::ALIGNMENT;
+use crate::storage::{Access, File};
 
 /// Number of a data file: never used twice in the life of a store, never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,6 +54,12 @@ impl FileKind {
     }
 }
 
+/// Bytes of frames that a data file of the greatest length has room for, beside its preface.
+pub(crate) const SEGMENT_ROOM_MAX: u64 = SEGMENT_BYTES_MAX - PREFACE_FRAME_BYTES;
+
+/// A time that does not come, in milliseconds since the Unix epoch.
+pub(crate) const NEVER: u64 = u64::MAX;
+
 /// A data file of an open store.
 #[derive(Debug)]
 pub(crate) struct Segment<F> {
@@ -59,11 +69,58 @@ pub(crate) struct Segment<F> {
     pub(crate) usage: Usage,
     /// Everything in it is known to be synced.
     pub(crate) synced: AtomicBool,
+    /// A hint that was found and not verified yet.
+    unverified: Option<(F, HintKey)>,
+    /// None: there is no valid one.
+    hint: OnceLock<Option<Hint<F>>>,
 }
 
 impl<F: File> Segment<F> {
     pub(crate) fn new(id: FileId, slot: Slot, file: F) -> Self {
-        Self { id, slot, file, usage: Usage::default(), synced: AtomicBool::new(false) }
+        // Records are read here and there; whoever reads them in a row says so before.
+        file.advise(Access::Random);
+        Self {
+            id,
+            slot,
+            file,
+            usage: Usage::default(),
+            synced: AtomicBool::new(false),
+            unverified: None,
+            hint: OnceLock::new(),
+        }
+    }
+
+    /// Gives the segment a hint that was found beside it.
+    #[must_use]
+    pub(crate) fn with_hint(self, file: Option<F>, key: HintKey) -> Self {
+        Self { unverified: file.map(|file| (file, key)), ..self }
+    }
+
+    /// Gives the segment a hint that is known to be right.
+    pub(crate) fn set_hint(&self, hint: Hint<F>) {
+        // If there is one already, it says the same.
+        let _ = self.hint.set(Some(hint));
+    }
+
+    /// The hint, if there is one. The first call verifies it, at the cost of reading it; one that cannot be read is as good as none.
+    #[inline]
+    pub(crate) fn hint(&self) -> Option<&Hint<F>> {
+        match self.hint.get() {
+            Some(hint) => hint.as_ref(),
+            None => self.verified(),
+        }
+    }
+
+    #[cold]
+    fn verified(&self) -> Option<&Hint<F>> {
+        let (file, key) = self.unverified.as_ref()?;
+        let verify = || Hint::verify(file.clone(), *key).ok().flatten();
+        self.hint.get_or_init(verify).as_ref()
+    }
+
+    /// Whether a hint was found, valid or not.
+    pub(crate) fn has_unverified_hint(&self) -> bool {
+        self.unverified.is_some()
     }
 }
 
@@ -73,21 +130,42 @@ pub(crate) type Ended<F> = (Arc<Segment<F>>, u64);
 /// How much of a data file is still needed.
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
-    live_bytes: AtomicU64,
+    /// Values that are needed: their number in the high half, their bytes in units of the alignment in the low half, so that a write counts both at once.
+    live: AtomicU64,
     tombstone_bytes: AtomicU64,
+    /// When all values that were ever in the file are gone, or [`NEVER`].
+    gone_by_ms: AtomicU64,
+}
+
+/// One value of `bytes` in [`Usage::live`].
+const fn one(bytes: u64) -> u64 {
+    1 << 32 | bytes / ALIGNMENT
 }
 
 impl Usage {
+    /// What was written down of an earlier life.
+    pub(crate) fn restore(
+        &self,
+        live_records: u64,
+        live_bytes: u64,
+        tombstone_bytes: u64,
+        gone_by_ms: u64,
+    ) {
+        self.live.store(live_records << 32 | live_bytes / ALIGNMENT, Ordering::Relaxed);
+        self.tombstone_bytes.store(tombstone_bytes, Ordering::Relaxed);
+        self.gone_by_ms.store(gone_by_ms, Ordering::Relaxed);
+    }
+
     /// A value was stored whose frame has `bytes`.
     #[inline]
     pub(crate) fn add(&self, bytes: u64) {
-        self.live_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.live.fetch_add(one(bytes), Ordering::Relaxed);
     }
 
     /// A value that was stored is needed no more.
     #[inline]
     pub(crate) fn remove(&self, bytes: u64) {
-        self.live_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.live.fetch_sub(one(bytes), Ordering::Relaxed);
     }
 
     /// A tombstone was stored.
@@ -95,12 +173,30 @@ impl Usage {
         self.tombstone_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// A value in the file lasts until then; None: for ever.
+    #[inline]
+    pub(crate) fn lasts_until(&self, expires_ms: Option<u64>) {
+        let expires_ms = expires_ms.unwrap_or(NEVER);
+        // Nearly always a read of a line that the write has in its cache anyway.
+        if self.gone_by_ms.load(Ordering::Relaxed) < expires_ms {
+            self.gone_by_ms.fetch_max(expires_ms, Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn live_bytes(&self) -> u64 {
-        self.live_bytes.load(Ordering::Relaxed)
+        (self.live.load(Ordering::Relaxed) & u64::from(u32::MAX)) * ALIGNMENT
+    }
+
+    pub(crate) fn live_records(&self) -> u64 {
+        self.live.load(Ordering::Relaxed) >> 32
     }
 
     pub(crate) fn tombstone_bytes(&self) -> u64 {
         self.tombstone_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn gone_by_ms(&self) -> u64 {
+        self.gone_by_ms.load(Ordering::Relaxed)
     }
 }
 
@@ -151,6 +247,7 @@ impl<F> Table<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::{SimulatedDisk, Storage};
 
     #[test]
     fn only_names_that_we_make_are_ours() {
@@ -171,12 +268,28 @@ mod tests {
     }
 
     #[test]
+    fn usage_counts_values_and_their_bytes_together() {
+        let usage = Usage::default();
+        for bytes in [16, 8 << 30, 24] {
+            usage.add(bytes);
+        }
+        assert_eq!((usage.live_records(), usage.live_bytes()), (3, (8 << 30) + 40));
+        usage.remove(8 << 30);
+        assert_eq!((usage.live_records(), usage.live_bytes()), (2, 40));
+        usage.lasts_until(Some(5));
+        usage.lasts_until(Some(3));
+        assert_eq!(usage.gone_by_ms(), 5);
+        usage.lasts_until(None);
+        assert_eq!(usage.gone_by_ms(), NEVER);
+    }
+
+    #[test]
     fn free_slots_are_used_again() {
-        let mut table = Table::<()>::default();
-        let segment = |slot| {
-            let (usage, synced) = (Usage::default(), AtomicBool::new(true));
-            Arc::new(Segment { id: FileId(9), slot, file: (), usage, synced })
-        };
+        let mut table = Table::default();
+        let disk = SimulatedDisk::new();
+        disk.write_all(Path::new("/file"), b"");
+        let file = disk.open(Path::new("/file")).unwrap();
+        let segment = |slot| Arc::new(Segment::new(FileId(9), slot, file.clone()));
         for slot in 0..3 {
             assert_eq!(table.free_slot(), slot);
             table.insert(segment(slot));

@@ -1,11 +1,7 @@
-//! The store: reads, writes and syncs.
-//!
-//! A read:
-//! 1. The keydir gives the candidates for the key's hash, and under the same lock the segment table is loaded.
-//! 2. Without any lock, the record of each candidate is read, its checksum verified, its key compared. The table that is held on to keeps the files.
+//! The store: writes and syncs. What reads do is in `view.rs`.
 //!
 //! A write:
-//! 1. The candidates are looked up and their keys compared as in a read, which brings them into the cache before the writer's lock is taken.
+//! 1. The candidates are looked up and their keys compared, which brings them into the cache before the writer's lock is taken.
 //! 2. Under the writer's lock this is repeated if the candidates have changed, and the record is appended to the active data file.
 //! 3. The old entry is replaced by the new one. As only the writer adds and removes keys, the order of the log is that of the keydir; a merge may have moved
 //!    the old entry meanwhile, then it is looked up again.
@@ -17,19 +13,20 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use arc_swap::Guard;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::background::Signal;
+use super::compression::compressed;
 use super::entry::Entry;
-use super::files::{Active, Files};
-use super::hint;
-use super::keydir::{Candidates, Keydir, SHARDS};
+use super::files::Active;
+use super::keydir::SHARDS;
 use super::options::{Background, KEY_BYTES_MAX, Options, VALUE_BYTES_MAX};
-use super::record::{self, Record};
+use super::record::{self, Record, Value};
 use super::report::Recovery;
-use super::segment::{Ended, Segment, Table};
+use super::segment::{Ended, Segment};
+use super::view::{Found, View};
 use crate::engine::check_sizes;
 use crate::log::{GroupCommit, frame};
 use crate::storage::Storage;
@@ -38,8 +35,7 @@ use crate::{Durability, Error, Result};
 /// An open store, shared by its handle, its sessions and its background threads.
 pub(crate) struct Store<S: Storage> {
     pub(crate) options: Options,
-    pub(crate) files: Files<S>,
-    pub(crate) keydir: Keydir,
+    pub(crate) view: View<S>,
     pub(crate) writer: Mutex<Writer<S>>,
     commit: GroupCommit,
     pub(crate) recovery: Recovery,
@@ -51,6 +47,7 @@ pub(crate) struct Store<S: Storage> {
     pub(crate) merging: Mutex<()>,
     pub(crate) sealer: Signal,
     pub(crate) merger: Signal,
+    pub(crate) syncer: Signal,
     /// Background work is to end where it is.
     pub(crate) stopping: AtomicBool,
     /// What ended background work; told to the next who waits for it.
@@ -79,21 +76,10 @@ pub(crate) struct Full<S: Storage> {
     pub(crate) len: u64,
 }
 
-/// What the keydir and the records say about a key.
-struct Found<F> {
-    candidates: Candidates,
-    /// Its entry, and the bytes of its frame.
-    old: Option<(Entry, u64)>,
-    /// Another key with the same hash is alive.
-    twin: bool,
-    table: Guard<Arc<Table<F>>>,
-}
-
 impl<S: Storage> Store<S> {
     pub(crate) fn new(
         options: Options,
-        files: Files<S>,
-        keydir: Keydir,
+        view: View<S>,
         active: Active<S>,
         full: VecDeque<Full<S>>,
         recovery: Recovery,
@@ -102,8 +88,7 @@ impl<S: Storage> Store<S> {
         let writer = Writer { active, spare: None, spare_requested: false, full, writes: 1 };
         Self {
             options,
-            files,
-            keydir,
+            view,
             writer: Mutex::new(writer),
             commit: GroupCommit::default(),
             recovery,
@@ -112,74 +97,89 @@ impl<S: Storage> Store<S> {
             merging: Mutex::default(),
             sealer: Signal::default(),
             merger: Signal::default(),
+            syncer: Signal::default(),
             stopping: AtomicBool::new(false),
             background_error: Mutex::default(),
             _lock: lock,
         }
     }
 
-    #[inline]
-    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
-        hint::hash(key, self.options.hash_mask)
-    }
-
-    /// Calls `visit` with the value of `key`, if there is one.
-    #[inline]
-    pub(crate) fn read<R>(&self, key: &[u8], visit: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
-        check_sizes(key, &[], KEY_BYTES_MAX, 0)?;
-        let (candidates, table) = self.keydir.candidates(self.hash(key), || self.files.table());
-        let mut damage = None;
-        for entry in candidates.iter() {
-            let (slot, offset) = self.files.layout.place(entry);
-            let segment = table.segment(slot);
-            match frame::read(&segment.file, segment.id.0, offset) {
-                Ok(frame) => match Record::decode(frame.payload()) {
-                    Some(Record { key: found, value: Some(value), .. }) if found == key => {
-                        return Ok(Some(visit(value)));
-                    }
-                    Some(_) => {}
-                    None => damage = Some(record::not_a_record(&segment.file, offset)),
-                },
-                Err(error) => damage = Some(error),
-            }
-        }
-        // A damaged record may be the key's, unless the key was found in another one.
-        damage.map_or(Ok(None), Err)
-    }
-
-    /// Stores `value` under `key`.
-    pub(crate) fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
+    /// Stores `value` under `key`, for a time if `ttl` or the store's options say so.
+    pub(crate) fn put(&self, key: &[u8], value: &[u8], ttl: Option<Duration>) -> Result<()> {
         check_sizes(key, value, KEY_BYTES_MAX, VALUE_BYTES_MAX)?;
-        let hash = self.hash(key);
-        let before = self.find(hash, key)?;
+        let expires_ms = self.expires_ms(ttl);
+        self.stored(value, |bytes, compressed| {
+            let value = Value { bytes, compressed, expires_ms };
+            self.write_value(&Record { key, value: Some(value), continues: false })
+        })
+    }
+
+    /// When a value is gone that is stored now.
+    pub(crate) fn expires_ms(&self, ttl: Option<Duration>) -> Option<u64> {
+        let ttl_ms = ttl.or(self.options.ttl)?.as_millis();
+        Some(self.view.clock.now_ms().saturating_add(u64::try_from(ttl_ms).unwrap_or(u64::MAX)))
+    }
+
+    /// Calls `then` with a value as it is to be stored, and whether that is compressed.
+    #[inline]
+    pub(crate) fn stored<R>(&self, value: &[u8], then: impl FnOnce(&[u8], bool) -> R) -> R {
+        match self.options.compress_above_bytes {
+            Some(above) if value.len() > above => {
+                compressed(value, |packed| then(packed.unwrap_or(value), packed.is_some()))
+            }
+            _ => then(value, false),
+        }
+    }
+
+    fn write_value(&self, record: &Record<'_>) -> Result<()> {
+        let hash = self.view.hasher.hash(record.key);
+        let before = self.view.find(hash, record.key)?;
         let mut writer = self.writer.lock();
-        let mut found = self.find_again(hash, key, before)?;
-        let record = Record { key, value: Some(value), twin: found.twin };
-        let (offset, frame_bytes) = self.append(&mut writer, &record)?;
-        let segment = &writer.active.segment;
-        let new = self.files.layout.entry(hash, segment.slot, offset);
-        segment.usage.add(frame_bytes);
-        loop {
-            let Some((old, old_bytes)) = found.old else {
-                self.keydir.insert(hash, new);
-                break;
-            };
-            if self.keydir.replace(hash, old, new) {
-                self.forget(&found, old, old_bytes);
+        let found = self.view.find_again(hash, record.key, before)?;
+        self.make_room(&mut writer, record.frame_bytes())?;
+        let entry = self.append(&mut writer, hash, record)?;
+        self.index(hash, record.key, found, entry)?;
+        self.acknowledge(writer)
+    }
+
+    /// Makes the keydir say that the newest value of a key lies at `new`. The writer's lock must be held.
+    pub(crate) fn index(
+        &self,
+        hash: u64,
+        key: &[u8],
+        mut found: Found<S::File>,
+        new: Entry,
+    ) -> Result<()> {
+        while let Some(old) = found.old {
+            if self.view.keydir.replace(hash, old.entry, new) {
+                self.view.forget(&found, old);
+                return Ok(());
+            }
+            found = self.view.find(hash, key)?;
+        }
+        self.view.keydir.insert(hash, new);
+        Ok(())
+    }
+
+    /// Makes the keydir forget a key. The writer's lock must be held.
+    pub(crate) fn unindex(&self, hash: u64, key: &[u8], mut found: Found<S::File>) -> Result<()> {
+        while let Some(old) = found.old {
+            if self.view.keydir.remove(hash, old.entry) {
+                self.view.forget(&found, old);
                 break;
             }
-            found = self.find(hash, key)?;
+            found = self.view.find(hash, key)?;
         }
-        self.acknowledge(writer)
+        Ok(())
     }
 
     /// Removes `key`; tells whether it was there.
     pub(crate) fn delete(&self, key: &[u8]) -> Result<bool> {
         check_sizes(key, &[], KEY_BYTES_MAX, VALUE_BYTES_MAX)?;
-        let hash = self.hash(key);
-        let before = self.find(hash, key)?;
+        let hash = self.view.hasher.hash(key);
+        let before = self.view.find(hash, key)?;
         let mut writer = self.writer.lock();
-        let mut found = self.find_again(hash, key, before)?;
+        let found = self.view.find_again(hash, key, before)?;
         if found.old.is_none() {
             let ticket = writer.writes;
             drop(writer);
@@ -187,23 +187,14 @@ impl<S: Storage> Store<S> {
             self.wait_for(ticket)?;
             return Ok(false);
         }
-        let record = Record { key, value: None, twin: found.twin };
-        let (_, frame_bytes) = self.append(&mut writer, &record)?;
-        writer.active.segment.usage.add_tombstone(frame_bytes);
-        while let Some((old, old_bytes)) = found.old {
-            if self.keydir.remove(hash, old) {
-                self.forget(&found, old, old_bytes);
-                break;
-            }
-            found = self.find(hash, key)?;
-        }
+        // A value that has expired is deleted all the same: the clock may be set back.
+        let existed = !self.view.is_expired(&found)?;
+        let record = Record::tombstone(key);
+        self.make_room(&mut writer, record.frame_bytes())?;
+        self.append(&mut writer, hash, &record)?;
+        self.unindex(hash, key, found)?;
         self.acknowledge(writer)?;
-        Ok(true)
-    }
-
-    /// Whether the key is alive.
-    pub(crate) fn is_alive(&self, hash: u64, key: &[u8]) -> Result<bool> {
-        self.find(hash, key).map(|found| found.old.is_some())
+        Ok(existed)
     }
 
     /// Visits all keys and values, until `visit` breaks. Each shard of the keydir is seen at one point in time, the whole is not.
@@ -212,17 +203,19 @@ impl<S: Storage> Store<S> {
         mut visit: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<()> {
         for shard in 0..SHARDS {
-            let (mut entries, table) = self.keydir.shard_entries(shard, || self.files.table());
-            entries.sort_unstable_by_key(|entry| self.files.layout.place(*entry));
+            let view = &self.view;
+            let (mut entries, table) = view.keydir.shard_entries(shard, || view.files.table());
+            entries.sort_unstable_by_key(|entry| view.files.layout.place(*entry));
             for entry in entries {
-                let (slot, offset) = self.files.layout.place(entry);
+                let (slot, offset) = view.files.layout.place(entry);
                 let segment = table.segment(slot);
                 let frame = frame::read(&segment.file, segment.id.0, offset)?;
                 let Some(Record { key, value: Some(value), .. }) = Record::decode(frame.payload())
                 else {
                     return Err(record::not_a_record(&segment.file, offset));
                 };
-                if visit(key, value).is_break() {
+                let visited = view.visit(value, segment, offset, |value| visit(key, value))?;
+                if visited.is_some_and(|flow| flow.is_break()) {
                     return Ok(());
                 }
             }
@@ -236,9 +229,17 @@ impl<S: Storage> Store<S> {
         self.sync_up_to(ticket)
     }
 
+    /// Makes what was written durable, if anything was since this was last done.
+    pub(crate) fn sync_written_since(&self) -> Result<()> {
+        let ticket = self.writer.lock().writes;
+        if self.commit.is_covered(ticket) { Ok(()) } else { self.sync_up_to(ticket) }
+    }
+
     fn sync_up_to(&self, ticket: u64) -> Result<()> {
-        self.files.check()?;
-        self.commit.wait(ticket, || self.sync_written()).map_err(|error| self.files.poison(error))
+        self.view.files.check()?;
+        self.commit
+            .wait(ticket, || self.sync_written())
+            .map_err(|error| self.view.files.poison(error))
     }
 
     /// Syncs all data files that may need it, oldest first, and returns the last write that this covers.
@@ -251,10 +252,10 @@ impl<S: Storage> Store<S> {
             (writer.writes, segment, writer.active.log.len(), full)
         };
         for segment in full {
-            self.files.counters.sync(|| crate::storage::File::sync(&segment.file))?;
+            self.view.files.counters.sync(|| crate::storage::File::sync(&segment.file))?;
             segment.synced.store(true, Ordering::Relaxed);
         }
-        self.files.counters.sync(|| crate::storage::File::sync(&active.file))?;
+        self.view.files.counters.sync(|| crate::storage::File::sync(&active.file))?;
         let mut writer = self.writer.lock();
         if writer.active.segment.id == active.id {
             writer.active.log.advance_watermark(len);
@@ -264,7 +265,7 @@ impl<S: Storage> Store<S> {
 
     /// Ends a write: waits for a flush where the durability class asks for one.
     #[inline]
-    fn acknowledge(&self, mut writer: MutexGuard<'_, Writer<S>>) -> Result<()> {
+    pub(crate) fn acknowledge(&self, mut writer: MutexGuard<'_, Writer<S>>) -> Result<()> {
         writer.writes += 1;
         let ticket = writer.writes;
         let due = self.options.background == Background::Inline && !writer.full.is_empty();
@@ -280,7 +281,7 @@ impl<S: Storage> Store<S> {
     #[inline]
     fn wait_for(&self, ticket: u64) -> Result<()> {
         match self.options.durability {
-            Durability::Buffered | Durability::Os => self.files.check(),
+            Durability::Buffered | Durability::Os => self.view.files.check(),
             Durability::Sync => self.sync_up_to(ticket),
         }
     }
@@ -299,58 +300,40 @@ impl<S: Storage> Store<S> {
         self.background_error.lock().take().map_or(Ok(()), Err)
     }
 
-    /// Appends a record to the active data file, or to the next one; returns its offset and the bytes of its frame.
+    /// Makes sure that `frame_bytes` fit into the active data file. The writer's lock must be held.
     #[inline]
-    fn append(&self, writer: &mut Writer<S>, record: &Record<'_>) -> Result<(u64, u64)> {
-        self.files.check()?;
-        let payload_bytes = record.payload_bytes();
-        let frame_bytes = frame::frame_bytes(payload_bytes);
-        if !writer.active.log.fits(payload_bytes) {
+    pub(crate) fn make_room(&self, writer: &mut Writer<S>, frame_bytes: u64) -> Result<()> {
+        self.view.files.check()?;
+        if frame_bytes > writer.active.log.room() {
             self.rotate(writer, frame_bytes)?;
         }
-        let parts: [&[u8]; 3] = [&record.header(), record.key, record.value.unwrap_or_default()];
-        let appended = writer.active.log.append(&parts);
+        Ok(())
+    }
+
+    /// Appends a record to the active data file, which has room for it, and counts it there; returns its entry.
+    #[inline]
+    pub(crate) fn append(
+        &self,
+        writer: &mut Writer<S>,
+        hash: u64,
+        record: &Record<'_>,
+    ) -> Result<Entry> {
+        let encoded = record.encode();
+        let appended = writer.active.log.append(&encoded.parts(record));
         // What a failed append left behind is unknown, and nothing may be written behind it.
-        let offset = appended.map_err(|error| self.files.poison(error))?;
+        let offset = appended.map_err(|error| self.view.files.poison(error))?;
         if !writer.spare_requested && offset > self.options.segment_bytes / 4 * 3 {
             writer.spare_requested = true;
             self.sealer.notify();
         }
-        Ok((offset, frame_bytes))
-    }
-
-    /// Looks a key up for writing: values are not read, and checksums not verified.
-    fn find(&self, hash: u64, key: &[u8]) -> Result<Found<S::File>> {
-        let (candidates, table) = self.keydir.candidates(hash, || self.files.table());
-        let (mut old, mut twin, mut damage) = (None, false, None);
-        for entry in candidates.iter() {
-            let (slot, offset) = self.files.layout.place(entry);
-            match record::glance(&table.segment(slot).file, offset) {
-                Ok(glance) if glance.key() == key => old = Some((entry, glance.frame_bytes)),
-                Ok(glance) => twin |= self.hash(glance.key()) == hash,
-                Err(error) => damage = Some(error),
+        let segment = &writer.active.segment;
+        match record.value {
+            Some(value) => {
+                segment.usage.add(record.frame_bytes());
+                segment.usage.lasts_until(value.expires_ms);
             }
+            None => segment.usage.add_tombstone(record.frame_bytes()),
         }
-        match damage {
-            Some(error) if old.is_none() => Err(error),
-            _ => Ok(Found { candidates, old, twin, table }),
-        }
-    }
-
-    /// Repeats [`Store::find`] if its outcome may have changed. Under the writer's lock, its outcome then stays, but for places that a merge changes.
-    #[inline]
-    fn find_again(&self, hash: u64, key: &[u8], found: Found<S::File>) -> Result<Found<S::File>> {
-        if self.keydir.unchanged(hash, &found.candidates) {
-            Ok(found)
-        } else {
-            self.find(hash, key)
-        }
-    }
-
-    /// Counts a value as dead.
-    #[inline]
-    fn forget(&self, found: &Found<S::File>, old: Entry, bytes: u64) {
-        let (slot, _) = self.files.layout.place(old);
-        found.table.segment(slot).usage.remove(bytes);
+        Ok(self.view.files.layout.entry(hash, segment.slot, offset))
     }
 }

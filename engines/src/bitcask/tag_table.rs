@@ -11,20 +11,31 @@ use super::entry::Entry;
 const LINE: usize = 8;
 
 /// A cache line of entries; [`Entry::NONE`] is a free place.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 #[repr(align(64))]
 struct Line([Entry; LINE]);
 
 /// See the module's header.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct TagTable {
     lines: Box<[Line]>,
     len: usize,
 }
 
 impl TagTable {
+    /// An empty table with room for `entries`, and as many lines as asked for if that is not absurd.
+    pub(crate) fn with_lines(lines: usize, entries: usize) -> Self {
+        let needed = (entries * 5).div_ceil(4 * LINE);
+        let lines = lines.min(4 * needed).max(needed);
+        Self { lines: vec![Line([Entry::NONE; LINE]); lines].into_boxed_slice(), len: 0 }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    pub(crate) fn lines(&self) -> usize {
+        self.lines.len()
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -162,6 +173,19 @@ mod tests {
         let mut found = HashSet::new();
         table.find(hash, |entry| assert!(found.insert(entry.location())));
         found
+    }
+
+    #[test]
+    fn a_table_of_a_known_size_does_not_grow() {
+        for (lines, entries) in [(0, 0), (0, 1), (10, 64), (3, 64), (usize::MAX, 7)] {
+            let mut table = TagTable::with_lines(lines, entries);
+            let before = table.lines();
+            for location in 1..=entries as u64 {
+                table.insert(Entry::new(location, location));
+            }
+            assert_eq!((table.len(), table.lines()), (entries, before));
+            assert!(before <= 40);
+        }
     }
 
     #[test]

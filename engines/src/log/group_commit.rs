@@ -74,6 +74,11 @@ impl GroupCommit {
         result
     }
 
+    /// Whether `ticket` is durable already.
+    pub fn is_covered(&self, ticket: u64) -> bool {
+        self.state.lock().covered >= ticket
+    }
+
     /// Refuses all later waits.
     pub fn poison(&self, cause: &Error) {
         self.state.lock().poisoned.get_or_insert_with(|| cause.to_string());

@@ -46,7 +46,13 @@ impl<A: Appender> LogWriter<A> {
     /// Whether a frame with a payload of `payload_bytes` still fits.
     #[inline]
     pub fn fits(&self, payload_bytes: usize) -> bool {
-        frame::frame_bytes(payload_bytes) <= self.appender.room()
+        frame::frame_bytes(payload_bytes) <= self.room()
+    }
+
+    /// Bytes of frames that still fit.
+    #[inline]
+    pub fn room(&self) -> u64 {
+        self.appender.room()
     }
 
     /// The file, for reading and syncing.

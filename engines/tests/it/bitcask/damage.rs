@@ -177,13 +177,16 @@ fn reopening_with_damaged_or_without_hints_gives_the_same() {
                 }
                 store.close().unwrap();
             }
+            let forget_keydir = || disk.remove(&Path::new(DIR).join("KEYDIR")).unwrap();
+            forget_keydir();
             let store = open(&disk, &options);
             let hints = files(&disk, "hint");
             assert_eq!(store.recovery().hints_used, hints.len() as u64);
             assert!(hints.len() > 5);
             assert_eq!(contents(&store), map);
             store.close().unwrap();
-            disk.flip(&hints[1], 40, 1).unwrap();
+            forget_keydir();
+            disk.flip(&hints[1], 50, 1).unwrap();
             disk.write_all(&hints[3], b"");
             disk.remove(&hints[4]).unwrap();
             let store = open(&disk, &options);
@@ -191,6 +194,7 @@ fn reopening_with_damaged_or_without_hints_gives_the_same() {
             assert_eq!(store.recovery().hints_used, hints.len() as u64 - 3);
             assert_eq!(contents(&store), map);
             store.close().unwrap();
+            forget_keydir();
             for hint in files(&disk, "hint") {
                 disk.remove(&hint).unwrap();
             }

@@ -1,0 +1,98 @@
+//! Atomic batches: writes that survive together or not at all.
+//!
+//! A batch is a run of frames in one data file. All but the last say that the batch goes on, so a recovery that does not find the last one drops the others
+//! (`record.rs`, `recovery.rs`). It is written under the writer's lock: iterators see all of it or nothing. Gets of other threads may see a part of it for the
+//! moment that it takes to change the keydir.
+
+use super::options::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use super::record::{Record, Value};
+use super::segment::SEGMENT_ROOM_MAX;
+use super::store::{Store, Writer};
+use crate::engine::check_sizes;
+use crate::storage::Storage;
+use crate::{Error, Result, WriteBatch, WriteOperation};
+
+/// A write of a batch, as it will be stored.
+struct Packed<'a> {
+    hash: u64,
+    key: &'a [u8],
+    value: Option<PackedValue<'a>>,
+}
+
+struct PackedValue<'a> {
+    bytes: std::borrow::Cow<'a, [u8]>,
+    compressed: bool,
+    expires_ms: Option<u64>,
+}
+
+impl Packed<'_> {
+    fn record(&self, continues: bool) -> Record<'_> {
+        let value = self.value.as_ref().map(|value| Value {
+            bytes: &value.bytes,
+            compressed: value.compressed,
+            expires_ms: value.expires_ms,
+        });
+        Record { key: self.key, value, continues }
+    }
+}
+
+impl<S: Storage> Store<S> {
+    /// Applies a batch. A deletion of what is not there is written all the same.
+    pub(crate) fn write(&self, batch: &WriteBatch) -> Result<()> {
+        let packed = self.pack(batch)?;
+        let Some(last) = packed.len().checked_sub(1) else { return Ok(()) };
+        let frame_bytes: u64 = packed.iter().map(|write| write.record(false).frame_bytes()).sum();
+        if frame_bytes > SEGMENT_ROOM_MAX {
+            let (len, max) = (frame_bytes as usize, SEGMENT_ROOM_MAX as usize);
+            return Err(Error::BatchTooLong { len, max });
+        }
+        // Brings what will be looked at into the cache, before anybody has to wait for it.
+        for write in &packed {
+            self.view.find(write.hash, write.key)?;
+        }
+        let mut writer = self.writer.lock();
+        self.make_room(&mut writer, frame_bytes)?;
+        for (number, write) in packed.iter().enumerate() {
+            self.write_packed(&mut writer, write, number < last)?;
+        }
+        self.acknowledge(writer)
+    }
+
+    fn pack<'a>(&self, batch: &'a WriteBatch) -> Result<Vec<Packed<'a>>> {
+        let expires_ms = self.expires_ms(None);
+        let pack = |operation: &'a WriteOperation| {
+            let (key, value) = match operation {
+                WriteOperation::Put { key, value } => (key, Some(value)),
+                WriteOperation::Delete { key } => (key, None),
+            };
+            let value_bytes = value.map_or(&[][..], Vec::as_slice);
+            check_sizes(key, value_bytes, KEY_BYTES_MAX, VALUE_BYTES_MAX)?;
+            let value = value.map(|value| {
+                self.stored(value, |bytes, compressed| {
+                    // What is not compressed is the caller's own value.
+                    let bytes = if compressed { bytes.to_vec().into() } else { value.into() };
+                    PackedValue { bytes, compressed, expires_ms }
+                })
+            });
+            Ok(Packed { hash: self.view.hasher.hash(key), key, value })
+        };
+        batch.operations.iter().map(pack).collect()
+    }
+
+    /// If this fails in the middle of a batch, what was written of it is dropped when the store is next opened.
+    fn write_packed(
+        &self,
+        writer: &mut Writer<S>,
+        write: &Packed<'_>,
+        continues: bool,
+    ) -> Result<()> {
+        let found = self.view.find(write.hash, write.key);
+        let found = found.map_err(|error| self.view.files.poison(error))?;
+        let entry = self.append(writer, write.hash, &write.record(continues))?;
+        let indexed = match write.value {
+            Some(_) => self.index(write.hash, write.key, found, entry),
+            None => self.unindex(write.hash, write.key, found),
+        };
+        indexed.map_err(|error| self.view.files.poison(error))
+    }
+}

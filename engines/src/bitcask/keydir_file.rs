@@ -1,0 +1,227 @@
+//! The keydir, written down when a store is closed, so that the next open reads it in one go instead of building it from hints.
+//!
+//! ```text
+//! offset   size  field
+//! 0        8     magic: "kvdynoBK"
+//! 8        4     version: 1
+//! 12       4     checksum of the manifest that the store was closed with
+//! 16       8     bits of the hash that count
+//! 24       4     bits of an entry's location that are the offset (see entry.rs)
+//! 28       4     f, number of data files
+//! 32       32·f  data files, in the manifest's order
+//! …        …     the shards of the keydir that are not empty, by their numbers
+//! end − 4  4     CRC-32 (IEEE) of everything before
+//!
+//! a data file:
+//! 0        8     values that are needed
+//! 8        8     bytes of their frames
+//! 16       8     bytes of frames of tombstones
+//! 24       8     when all values are gone, in milliseconds since the Unix epoch; 2⁶⁴ − 1: never
+//!
+//! a shard:
+//! 0        4     its number
+//! 4        4     n, number of entries
+//! 8        4     lines of its table
+//! 12       8·n   entries, in the table's order; the slot is the data file's number in the manifest's order
+//! ```
+//!
+//! All integers are little-endian. Like a hint, this file is an aid and never the truth. It is valid for the very manifest that the store was closed with; as every
+//! opening for writing replaces the manifest, it is valid once.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use super::entry::{Entry, Layout, Slot};
+use super::files::{Files, Listed};
+use super::fingerprint::Hasher;
+use super::keydir::{Keydir, SHARDS};
+use super::manifest::Manifest;
+use super::tag_table::TagTable;
+use crate::storage::{Appender, File, Storage};
+use crate::{Error, Result};
+
+/// Name of the file in the store's folder.
+pub(crate) const KEYDIR_NAME: &str = "KEYDIR";
+
+const MAGIC: [u8; 8] = *b"kvdynoBK";
+const VERSION: u32 = 1;
+const HEADER_BYTES: usize = 32;
+const FILE_BYTES: usize = 32;
+const ENTRY_BYTES: usize = 8;
+const CRC_BYTES: usize = 4;
+/// Bytes that are written at a time, about.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Writes the keydir of a store whose data files are all sealed. That there is no room for it is no failure of the store.
+pub(crate) fn write<S: Storage>(
+    files: &Files<S>,
+    keydir: &Keydir,
+    hasher: Hasher,
+    manifest: &Manifest,
+    listed: &[Listed<S::File>],
+) -> Result<()> {
+    let path = files.dir.join(KEYDIR_NAME);
+    let written = fill(files, &path, keydir, hasher, manifest, listed);
+    match written {
+        Ok(bytes) => {
+            files.counters.hint_bytes.fetch_add(bytes, Ordering::Relaxed);
+            Ok(())
+        }
+        Err(error @ Error::PowerLost) => Err(error),
+        Err(_) => {
+            let _ = files.storage.remove(&path);
+            Ok(())
+        }
+    }
+}
+
+fn fill<S: Storage>(
+    files: &Files<S>,
+    path: &Path,
+    keydir: &Keydir,
+    hasher: Hasher,
+    manifest: &Manifest,
+    listed: &[Listed<S::File>],
+) -> Result<u64> {
+    let mut appender = files.storage.create(path, None)?;
+    let mut crc = crc32fast::Hasher::new();
+    let mut append = |bytes: &[u8]| {
+        crc.update(bytes);
+        appender.append(&[bytes])
+    };
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend_from_slice(&VERSION.to_le_bytes());
+    bytes.extend_from_slice(&manifest.checksum().to_le_bytes());
+    bytes.extend_from_slice(&hasher.mask.to_le_bytes());
+    bytes.extend_from_slice(&files.layout.offset_bits().to_le_bytes());
+    bytes.extend_from_slice(&(listed.len() as u32).to_le_bytes());
+    for Listed { segment, .. } in listed {
+        let usage = &segment.usage;
+        for number in
+            [usage.live_records(), usage.live_bytes(), usage.tombstone_bytes(), usage.gone_by_ms()]
+        {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+    }
+    let slots = listed.iter().map(|file| file.segment.slot).max().map_or(0, |slot| slot + 1);
+    let mut numbers = vec![0; slots as usize];
+    for (number, file) in listed.iter().enumerate() {
+        numbers[file.segment.slot as usize] = number as Slot;
+    }
+    for shard in 0..SHARDS {
+        if bytes.len() >= CHUNK_BYTES {
+            append(&bytes)?;
+            bytes.clear();
+        }
+        keydir.with_shard(shard, |table| {
+            if table.len() == 0 {
+                return;
+            }
+            bytes.extend_from_slice(&(shard as u32).to_le_bytes());
+            bytes.extend_from_slice(&(table.len() as u32).to_le_bytes());
+            bytes.extend_from_slice(&(table.lines() as u32).to_le_bytes());
+            for entry in table.iter() {
+                let (slot, offset) = files.layout.place(entry);
+                let entry = files.layout.moved(entry, numbers[slot as usize], offset);
+                bytes.extend_from_slice(&entry.to_bits().to_le_bytes());
+            }
+        });
+    }
+    append(&bytes)?;
+    appender.append(&[&crc.finalize().to_le_bytes()])?;
+    let bytes = appender.len();
+    appender.finish().map(|_| bytes)
+}
+
+/// What was written down.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) keydir: Keydir,
+    /// In the manifest's order.
+    pub(crate) usages: Vec<WrittenUsage>,
+}
+
+/// How much of a data file is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WrittenUsage {
+    pub(crate) live_records: u64,
+    pub(crate) live_bytes: u64,
+    pub(crate) tombstone_bytes: u64,
+    pub(crate) gone_by_ms: u64,
+}
+
+/// Reads the keydir back; None if it is damaged, or not that of this manifest.
+///
+/// # Errors
+/// If the file cannot be read.
+pub(crate) fn load<F: File>(
+    file: &F,
+    manifest: &Manifest,
+    hasher: Hasher,
+    layout: Layout,
+) -> Result<Option<Written>> {
+    let bytes = file.read(0, file.len() as usize)?;
+    Ok(decode(&bytes, manifest, hasher, layout))
+}
+
+fn decode(bytes: &[u8], manifest: &Manifest, hasher: Hasher, layout: Layout) -> Option<Written> {
+    let (body, crc) = bytes.split_at_checked(bytes.len().checked_sub(CRC_BYTES)?)?;
+    let (header, rest) = body.split_first_chunk::<HEADER_BYTES>()?;
+    let u32_at = |at: usize| {
+        u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+    };
+    let files = u32_at(28) as usize;
+    let is_ours = header[..8] == MAGIC
+        && u32_at(8) == VERSION
+        && u32_at(12) == manifest.checksum()
+        && header[16..24] == hasher.mask.to_le_bytes()
+        && files == manifest.files.len();
+    if !is_ours || crc32fast::hash(body).to_le_bytes() != crc {
+        return None;
+    }
+    let written = Layout::from_offset_bits(u32_at(24))?;
+    let (usages, mut rest) = rest.split_at_checked(files * FILE_BYTES)?;
+    let usages = usages.as_chunks::<FILE_BYTES>().0.iter().map(usage).collect();
+    let mut shards: Vec<TagTable> = Vec::with_capacity(SHARDS);
+    while let Some((number, after)) = rest.split_first_chunk() {
+        let number = u32::from_le_bytes(*number) as usize;
+        if number < shards.len() || number >= SHARDS {
+            return None;
+        }
+        let (table, after) = shard(after, files, written, layout)?;
+        shards.resize_with(number, TagTable::default);
+        shards.push(table);
+        rest = after;
+    }
+    shards.resize_with(SHARDS, TagTable::default);
+    rest.is_empty().then(|| Written { keydir: Keydir::of(shards), usages })
+}
+
+fn usage(bytes: &[u8; FILE_BYTES]) -> WrittenUsage {
+    let numbers = bytes.as_chunks::<8>().0;
+    let number = |at: usize| u64::from_le_bytes(numbers[at]);
+    WrittenUsage {
+        live_records: number(0),
+        live_bytes: number(1),
+        tombstone_bytes: number(2),
+        gone_by_ms: number(3),
+    }
+}
+
+/// A shard after its number, and what follows it.
+fn shard(bytes: &[u8], files: usize, written: Layout, layout: Layout) -> Option<(TagTable, &[u8])> {
+    let (count, bytes) = bytes.split_first_chunk()?;
+    let (lines, bytes) = bytes.split_first_chunk()?;
+    let count = u32::from_le_bytes(*count) as usize;
+    let (entries, rest) = bytes.split_at_checked(count.checked_mul(ENTRY_BYTES)?)?;
+    let mut table = TagTable::with_lines(u32::from_le_bytes(*lines) as usize, count);
+    for bytes in entries.as_chunks::<ENTRY_BYTES>().0 {
+        let entry = Entry::from_bits(u64::from_le_bytes(*bytes));
+        let (number, offset) = written.place(entry);
+        if number as usize >= files || entry == Entry::NONE {
+            return None;
+        }
+        table.insert(if written == layout { entry } else { layout.moved(entry, number, offset) });
+    }
+    Some((table, rest))
+}

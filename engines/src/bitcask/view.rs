@@ -1,0 +1,168 @@
+//! What reads need: the index, and the files that it points into.
+//!
+//! A read:
+//! 1. The keydir gives the candidates for the key's hash, and under the same lock the segment table is loaded.
+//! 2. Without any lock, the record of each candidate is read, its checksum verified, its key compared. The table that is held on to keeps the files.
+
+use std::sync::Arc;
+
+use arc_swap::Guard;
+
+use super::compression::decompressed;
+use super::entry::Entry;
+use super::files::Files;
+use super::fingerprint::Hasher;
+use super::keydir::{Candidates, Keydir};
+use super::options::KEY_BYTES_MAX;
+use super::record::{self, Record, Value};
+use super::segment::{Segment, Table};
+use crate::clock::Clock;
+use crate::engine::check_sizes;
+use crate::log::frame;
+use crate::storage::{File, Storage};
+use crate::{Error, Result};
+
+/// See the module's header.
+pub(crate) struct View<S: Storage> {
+    pub(crate) keydir: Keydir,
+    pub(crate) files: Files<S>,
+    pub(crate) hasher: Hasher,
+    pub(crate) clock: Clock,
+}
+
+/// What the keydir, the hints and the records say about a key that is about to be written.
+pub(crate) struct Found<F> {
+    pub(crate) candidates: Candidates,
+    pub(crate) old: Option<Old>,
+    pub(crate) table: Guard<Arc<Table<F>>>,
+}
+
+/// The value that a write replaces.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Old {
+    pub(crate) entry: Entry,
+    /// Bytes of its frame.
+    pub(crate) frame_bytes: u64,
+    /// It is one that expires.
+    pub(crate) expires: bool,
+}
+
+impl<S: Storage> View<S> {
+    /// Calls `visit` with the value of `key`, if there is one.
+    #[inline]
+    pub(crate) fn read<R>(&self, key: &[u8], visit: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
+        check_sizes(key, &[], KEY_BYTES_MAX, 0)?;
+        let hash = self.hasher.hash(key);
+        let (candidates, table) = self.keydir.candidates(hash, || self.files.table());
+        let mut damage = None;
+        for entry in candidates.iter() {
+            let (slot, offset) = self.files.layout.place(entry);
+            let segment = table.segment(slot);
+            match frame::read(&segment.file, segment.id.0, offset) {
+                Ok(frame) => match Record::decode(frame.payload()) {
+                    Some(Record { key: found, value: Some(value), .. }) if found == key => {
+                        return self.visit(value, segment, offset, visit);
+                    }
+                    Some(_) => {}
+                    None => damage = Some(record::not_a_record(&segment.file, offset)),
+                },
+                Err(error) => damage = Some(error),
+            }
+        }
+        // A damaged record may be the key's, unless the key was found in another one.
+        damage.map_or(Ok(None), Err)
+    }
+
+    /// Calls `visit` with a value from the record at `offset`, unless it is gone.
+    #[inline]
+    pub(crate) fn visit<R>(
+        &self,
+        value: Value<'_>,
+        segment: &Segment<S::File>,
+        offset: u64,
+        visit: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>> {
+        if value.is_expired(|| self.clock.now_ms()) {
+            return Ok(None);
+        }
+        if !value.compressed {
+            return Ok(Some(visit(value.bytes)));
+        }
+        decompressed(value.bytes, visit).map(Some).ok_or_else(|| {
+            let reason = "the value of this record cannot be decompressed";
+            Error::corrupt(segment.file.path(), offset, reason)
+        })
+    }
+
+    /// Looks a key up for writing. Values are not read and checksums not verified; where there is a hint, not even the record is read, so that a write does not
+    /// wait for the device although the value that it replaces is not in memory.
+    pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Result<Found<S::File>> {
+        let (candidates, table) = self.keydir.candidates(hash, || self.files.table());
+        let (mut old, mut damage) = (None, None);
+        for entry in candidates.iter() {
+            let (slot, offset) = self.files.layout.place(entry);
+            match self.look(table.segment(slot), offset, hash, key) {
+                Ok(Some((frame_bytes, expires))) => old = Some(Old { entry, frame_bytes, expires }),
+                Ok(None) => {}
+                Err(error) => damage = Some(error),
+            }
+        }
+        match damage {
+            Some(error) if old.is_none() => Err(error),
+            _ => Ok(Found { candidates, old, table }),
+        }
+    }
+
+    /// If the record at `offset` is that of `key`: the bytes of its frame, and whether it expires.
+    #[inline]
+    fn look(
+        &self,
+        segment: &Segment<S::File>,
+        offset: u64,
+        hash: u64,
+        key: &[u8],
+    ) -> Result<Option<(u64, bool)>> {
+        if let Some(hint) = segment.hint()
+            && let Some(known) = hint.find(offset)?
+        {
+            let same = known.print.hash == hash && known.print.check == self.hasher.check(key);
+            return Ok(same.then_some((known.frame_bytes, known.expires)));
+        }
+        let glance = record::glance(&segment.file, offset)?;
+        Ok((glance.key() == key).then_some((glance.frame_bytes, glance.expires)))
+    }
+
+    /// Repeats [`View::find`] if its outcome may have changed. Under the writer's lock, its outcome then stays, but for places that a merge changes.
+    #[inline]
+    pub(crate) fn find_again(
+        &self,
+        hash: u64,
+        key: &[u8],
+        found: Found<S::File>,
+    ) -> Result<Found<S::File>> {
+        if self.keydir.unchanged(hash, &found.candidates) {
+            Ok(found)
+        } else {
+            self.find(hash, key)
+        }
+    }
+
+    /// Whether the value that a write replaces is gone already.
+    pub(crate) fn is_expired(&self, found: &Found<S::File>) -> Result<bool> {
+        let Some(old) = found.old.filter(|old| old.expires) else { return Ok(false) };
+        let (slot, offset) = self.files.layout.place(old.entry);
+        let segment = found.table.segment(slot);
+        let frame = frame::read(&segment.file, segment.id.0, offset)?;
+        let record = Record::decode(frame.payload());
+        let value = record.and_then(|record| record.value);
+        let value = value.ok_or_else(|| record::not_a_record(&segment.file, offset))?;
+        Ok(value.is_expired(|| self.clock.now_ms()))
+    }
+
+    /// Counts a value as dead.
+    #[inline]
+    pub(crate) fn forget(&self, found: &Found<S::File>, old: Old) {
+        let (slot, _) = self.files.layout.place(old.entry);
+        found.table.segment(slot).usage.remove(old.frame_bytes);
+    }
+}
