@@ -274,9 +274,8 @@ impl<S: Storage> Store<S> {
             Some(_) if !self.view.keydir.contains(hash, at) => Fate::Dropped,
             Some(value) if value.is_expired(|| now_ms) && from_oldest => Fate::Dropped,
             Some(value) if value.is_expired(|| now_ms) => Fate::Buried,
-            Some(_) => Fate::Kept,
             None if from_oldest || self.is_alive(hash, record.key)? => Fate::Dropped,
-            None => Fate::Kept,
+            _ => Fate::Kept,
         })
     }
 

@@ -85,13 +85,12 @@ impl Options {
                 expected: "hours from 0 to 23",
             });
         }
-        let positive = |name, value: Duration| match value.is_zero() {
-            false => Ok(()),
-            true => Err(Error::InvalidOption {
-                name,
-                value: "0 s".to_owned(),
-                expected: "a time that passes",
-            }),
+        let positive = |name, value: Duration| {
+            if !value.is_zero() {
+                return Ok(());
+            }
+            let value = "0 s".to_owned();
+            Err(Error::InvalidOption { name, value, expected: "a time that passes" })
         };
         positive("merge.poll_interval", self.merge.poll_interval)?;
         positive("sync_interval", self.sync_interval.unwrap_or(Duration::MAX))?;

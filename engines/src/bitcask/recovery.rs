@@ -56,10 +56,8 @@ pub(crate) fn open<S: Storage>(storage: S, dir: &Path, options: Options) -> Resu
     refuse_foreign(dir, &entries)?;
     let counters = Counters::default();
     let is_new = !has_manifest(&entries);
-    let manifest = match is_new {
-        true => Manifest::new(storage.entropy()),
-        false => Manifest::load(&storage, dir)?,
-    };
+    let manifest =
+        if is_new { Manifest::new(storage.entropy()) } else { Manifest::load(&storage, dir)? };
     let hasher = Hasher { seed: manifest.seed, mask: options.hash_mask };
     let mut recovery = Recovery::default();
     let sources = open_files(&storage, dir, &manifest, &entries)?;

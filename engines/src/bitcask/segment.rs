@@ -139,7 +139,7 @@ pub(crate) struct Usage {
 
 /// One value of `bytes` in [`Usage::live`].
 const fn one(bytes: u64) -> u64 {
-    1 << 32 | bytes / ALIGNMENT
+    (1 << 32) | (bytes / ALIGNMENT)
 }
 
 impl Usage {
@@ -151,7 +151,7 @@ impl Usage {
         tombstone_bytes: u64,
         gone_by_ms: u64,
     ) {
-        self.live.store(live_records << 32 | live_bytes / ALIGNMENT, Ordering::Relaxed);
+        self.live.store((live_records << 32) | (live_bytes / ALIGNMENT), Ordering::Relaxed);
         self.tombstone_bytes.store(tombstone_bytes, Ordering::Relaxed);
         self.gone_by_ms.store(gone_by_ms, Ordering::Relaxed);
     }
