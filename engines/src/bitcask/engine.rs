@@ -7,10 +7,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::background::Workers;
+use super::backup::How;
 use super::merge_policy::FileUsage;
 use super::options::{Background, Options, capabilities};
 use super::recovery;
-use super::report::{MergeReport, Recovery};
+use super::report::{BackupReport, MergeReport, Recovery};
 use super::store::Store;
 use crate::storage::{Disk, Storage};
 use crate::{BytesWritten, Capabilities, Engine, Metrics, Result, Session, WriteBatch};
@@ -109,7 +110,7 @@ impl<S: Storage> Bitcask<S> {
     /// Visits all keys and values, in no order, until `visit` breaks. A key that is there all the time is visited once; of what is
     /// written meanwhile, some is seen and some is not.
     pub fn fold(&self, visit: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>) -> Result<()> {
-        self.store.fold(visit)
+        self.store.view.fold(visit)
     }
 
     /// Makes everything acknowledged so far survive power loss.
@@ -128,6 +129,17 @@ impl<S: Storage> Bitcask<S> {
     /// [`crate::Error::NoSuchFile`] if one of them is not there, or is still being written.
     pub fn merge_files(&self, ids: &[u32]) -> Result<MergeReport> {
         self.store.merge_files(ids)
+    }
+
+    /// Makes a second store in `to`, which must be empty or missing, and on the same file system: hard links to the data files, which from then on both stores have in common until either merges them away.
+    /// It holds what was acknowledged before the call. Reads and writes go on; merges wait. Costs a sync, and no copying.
+    pub fn checkpoint(&self, to: impl AsRef<Path>) -> Result<BackupReport> {
+        self.store.back_up(to.as_ref(), How::Link)
+    }
+
+    /// As [`Bitcask::checkpoint`], with copies of the data files: `to` may be on another file system, and shares nothing.
+    pub fn backup(&self, to: impl AsRef<Path>) -> Result<BackupReport> {
+        self.store.back_up(to.as_ref(), How::Copy)
     }
 
     /// Does the background work that is due, or waits for it.

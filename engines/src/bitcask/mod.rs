@@ -19,14 +19,19 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | `store` | reads, writes, syncs |
+//! | `view` | reads |
+//! | `store`, `batch` | writes, syncs |
+//! | `reader` | reading beside another process |
 //! | `keydir`, `tag_table`, `entry` | the index: eight bytes a key, whatever the key's length |
-//! | `record` | format of data files, `0000000001.data` |
+//! | `fingerprint` | the hashes that stand for keys |
+//! | `record`, `compression` | format of data files, `0000000001.data` |
 //! | `hint` | format of hint files, `0000000001.hint` |
+//! | `keydir_file` | format of the keydir as it is written down at a close, `KEYDIR` |
 //! | `manifest` | format of the list of data files, `MANIFEST` |
 //! | `segment`, `files` | the data files of an open store |
 //! | `rotation`, `merge`, `merge_policy` | how data files come and go |
 //! | `recovery` | opening, after a close or a crash |
+//! | `backup` | checkpoints and backups of an open store |
 //!
 //! What survives, by durability class: `buffered` and `os`: the death of the process at any moment loses no acknowledged write; power loss loses at most what was written
 //! after the last [`Bitcask::sync`], and always leaves a state that the store was in once. `sync`: power loss loses no acknowledged write.
@@ -35,6 +40,7 @@
 //! files are named by a manifest in order of age rather than sorted by number, hints have hashes instead of keys, reads go through mappings.
 
 mod background;
+mod backup;
 mod batch;
 mod compression;
 mod engine;
@@ -49,6 +55,7 @@ mod merge;
 mod merge_policy;
 mod metrics;
 mod options;
+mod reader;
 mod record;
 mod recovery;
 mod report;
@@ -60,7 +67,8 @@ mod view;
 
 pub use engine::Bitcask;
 pub use options::{
-    Background, KEY_BYTES_MAX, MergePolicy, Options, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
-    VALUE_BYTES_MAX, capabilities,
+    Background, KEY_BYTES_MAX, MergePolicy, MergeWindow, Options, SEGMENT_BYTES_MAX,
+    SEGMENT_BYTES_MIN, VALUE_BYTES_MAX, capabilities,
 };
-pub use report::{MergeReport, Recovery};
+pub use reader::BitcaskReader;
+pub use report::{BackupReport, MergeReport, Recovery};

@@ -1,6 +1,5 @@
 //! What a store is opened with.
 
-use std::ops::Range;
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -77,11 +76,12 @@ impl Options {
         fraction("merge.fragmentation_trigger", self.merge.fragmentation_trigger)?;
         fraction("merge.fragmentation_included", self.merge.fragmentation_included)?;
         fraction("merge.tombstones_trigger", self.merge.tombstones_trigger)?;
-        let window = &self.merge.window_utc;
-        if window.start > 23 || window.end > 23 {
+        if let Some(MergeWindow { from_hour, to_hour }) = self.merge.window
+            && (from_hour > 23 || to_hour > 23)
+        {
             return Err(Error::InvalidOption {
-                name: "merge.window_utc",
-                value: format!("{}..{}", window.start, window.end),
+                name: "merge.window",
+                value: format!("{from_hour} to {to_hour}"),
                 expected: "hours from 0 to 23",
             });
         }
@@ -111,8 +111,8 @@ impl Options {
 pub struct MergePolicy {
     /// Whether merging starts by itself.
     pub automatic: bool,
-    /// Hours of the day in which merging starts by itself, the first included and the last not, in UTC; `22..6` is the night, `0..0` the whole day.
-    pub window_utc: Range<u8>,
+    /// When merging may start by itself; None: at any time.
+    pub window: Option<MergeWindow>,
     /// How often it is looked whether files have expired, or the window has opened. Whenever a data file is full it is looked anyway.
     pub poll_interval: Duration,
     /// A file of which this fraction is dead starts a merge.
@@ -133,7 +133,7 @@ impl Default for MergePolicy {
     fn default() -> Self {
         Self {
             automatic: true,
-            window_utc: 0..0,
+            window: None,
             poll_interval: Duration::from_mins(3),
             fragmentation_trigger: 0.6,
             dead_bytes_trigger: 512 << 20,
@@ -145,14 +145,27 @@ impl Default for MergePolicy {
     }
 }
 
+/// Hours of the day, in UTC: the first included, the last not. 22 to 6 is the night; equal hours are the whole day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MergeWindow {
+    /// The first hour, 0 to 23.
+    pub from_hour: u8,
+    /// The hour after the last one, 0 to 23.
+    pub to_hour: u8,
+}
+
 impl MergePolicy {
     /// Whether merging may start by itself at this time, in milliseconds since the Unix epoch.
     pub(crate) fn is_open(&self, now_ms: u64) -> bool {
-        let Range { start, end } = self.window_utc;
         let hour = (now_ms / 3_600_000 % 24) as u8;
-        let inside =
-            if start < end { (start..end).contains(&hour) } else { hour >= start || hour < end };
-        self.automatic && inside
+        self.automatic
+            && self.window.is_none_or(|MergeWindow { from_hour, to_hour }| {
+                if from_hour < to_hour {
+                    (from_hour..to_hour).contains(&hour)
+                } else {
+                    hour >= from_hour || hour < to_hour
+                }
+            })
     }
 }
 
@@ -189,11 +202,12 @@ mod tests {
 
     #[test]
     fn a_window_may_go_through_midnight() {
-        let open = |window_utc, hour: u64| {
-            MergePolicy { window_utc, ..MergePolicy::default() }.is_open(hour * 3_600_000 + 1)
+        let open = |from_hour, to_hour, hour: u64| {
+            let window = Some(MergeWindow { from_hour, to_hour });
+            MergePolicy { window, ..MergePolicy::default() }.is_open(hour * 3_600_000 + 1)
         };
-        let hours = |window: Range<u8>| (0..24).filter(|h| open(window.clone(), *h)).count();
-        assert_eq!((hours(0..0), hours(7..7), hours(22..6), hours(1..5)), (24, 24, 8, 4));
-        assert!(open(22..6, 23) && open(22..6, 5) && !open(22..6, 6) && open(22..6, 24 * 300 + 22));
+        let hours = |from, to| (0..24).filter(|hour| open(from, to, *hour)).count();
+        assert_eq!((hours(0, 0), hours(7, 7), hours(22, 6), hours(1, 5)), (24, 24, 8, 4));
+        assert!(open(22, 6, 23) && open(22, 6, 5) && !open(22, 6, 6) && open(22, 6, 24 * 300 + 22));
     }
 }

@@ -258,8 +258,8 @@ impl Preface {
 mod tests {
     use super::*;
 
-    fn value(bytes: &[u8]) -> Option<Value<'_>> {
-        Some(Value { bytes, compressed: false, expires_ms: None })
+    fn value(bytes: &[u8]) -> Value<'_> {
+        Value { bytes, compressed: false, expires_ms: None }
     }
 
     fn bytes(record: &Record<'_>) -> Vec<u8> {
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn the_layout_of_records_is_the_documented_one() {
-        let plain = Record { key: b"key", value: value(b"v"), continues: false };
+        let plain = Record { key: b"key", value: Some(value(b"v")), continues: false };
         assert_eq!(bytes(&plain), b"\x01\x02\x00keyv");
         let all = Value { bytes: b"v", compressed: true, expires_ms: Some(0x0102) };
         let all = Record { key: b"key", value: Some(all), continues: true };
@@ -284,7 +284,7 @@ mod tests {
     #[test]
     fn an_empty_value_is_not_a_tombstone() {
         let record = Record::decode(b"\x01\x00\x00k").unwrap();
-        assert_eq!(record.value, value(b""));
+        assert_eq!(record.value, Some(value(b"")));
     }
 
     #[test]

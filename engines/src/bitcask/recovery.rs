@@ -60,22 +60,16 @@ pub(crate) fn open<S: Storage>(storage: S, dir: &Path, options: Options) -> Resu
         if is_new { Manifest::new(storage.entropy()) } else { Manifest::load(&storage, dir)? };
     let hasher = Hasher { seed: manifest.seed, mask: options.hash_mask };
     let mut recovery = Recovery::default();
-    let sources = open_files(&storage, dir, &manifest, &entries)?;
+    let sources = open_files(&storage, dir, &manifest, &entries, Mode::Write)?;
     let written = entries.iter().any(|entry| entry.name == KEYDIR_NAME);
     let written = written.then(|| storage.open(&dir.join(KEYDIR_NAME))).transpose()?;
     recovery.orphans_removed = remove_orphans(&storage, dir, &manifest, &entries, &counters)?;
     if is_new {
         create(&storage, dir, &manifest, &counters)?;
     }
-    let layout = layout(&sources, &options)?;
-    let from_file = match &written {
-        Some(file) => keydir_file::load(file, &manifest, hasher, layout)?,
-        None => None,
-    };
-    let Loaded { keydir, kept, dropped, hintless } = match from_file {
-        Some(written) => restore(sources, written, hasher, &mut recovery),
-        None => load(&sources, layout, hasher, &mut recovery)?,
-    };
+    let (layout, loaded) =
+        take_in(sources, written.as_ref(), &manifest, hasher, &options, &mut recovery)?;
+    let Loaded { keydir, kept, dropped, hintless } = loaded;
 
     let open = |file: &&(Listed<S::File>, u64)| file.0.sealed.is_none();
     let full: VecDeque<_> = kept
@@ -104,6 +98,60 @@ pub(crate) fn open<S: Storage>(storage: S, dir: &Path, options: Options) -> Resu
     let mut store = Store::new(options, view, active, full, recovery, lock);
     *store.hintless.get_mut() = hintless;
     Ok(store)
+}
+
+/// Builds the keydir, or takes it over as it was written down.
+fn take_in<F: File>(
+    sources: Vec<Source<F>>,
+    written: Option<&F>,
+    manifest: &Manifest,
+    hasher: Hasher,
+    options: &Options,
+    recovery: &mut Recovery,
+) -> Result<(Layout, Loaded<F>)> {
+    let layout = layout(&sources, options)?;
+    let written = match written {
+        Some(file) => keydir_file::load(file, manifest, hasher, layout)?,
+        None => None,
+    };
+    let loaded = match written {
+        Some(written) => restore(sources, written, hasher, recovery),
+        None => load(&sources, layout, hasher, recovery)?,
+    };
+    Ok((layout, loaded))
+}
+
+/// Takes in a store as it is at this moment, for reading only. Nothing is changed, and no lock is taken: another process may be writing.
+///
+/// # Errors
+/// As for [`open`]. What the other process changes at the same time can look like an error: then the manifest has changed, or will have when this is tried again.
+pub(crate) fn open_for_reading<S: Storage>(
+    storage: S,
+    dir: &Path,
+    options: &Options,
+) -> Result<(View<S>, Recovery)> {
+    let start = Instant::now();
+    options.validate()?;
+    let entries = storage.list(dir)?;
+    if !has_manifest(&entries) {
+        let reason = format!("it holds no file {MANIFEST_NAME:?}");
+        return Err(Error::NotAStore { path: dir.to_owned(), reason });
+    }
+    let manifest = Manifest::load(&storage, dir)?;
+    let hasher = Hasher { seed: manifest.seed, mask: options.hash_mask };
+    let mut recovery = Recovery::default();
+    let sources = open_files(&storage, dir, &manifest, &entries, Mode::Read)?;
+    let written = entries.iter().any(|entry| entry.name == KEYDIR_NAME);
+    let written = written.then(|| storage.open(&dir.join(KEYDIR_NAME)).ok()).flatten();
+    let (layout, loaded) =
+        take_in(sources, written.as_ref(), &manifest, hasher, options, &mut recovery)?;
+    let files = loaded.kept.into_iter().map(|(file, _)| file).collect();
+    let structure = Structure { next_id: manifest.next_id, seed: manifest.seed, files };
+    let (dir, counters) = (dir.to_owned(), Counters::default());
+    let files = Files::new(storage, dir, layout, counters, options.checksums, structure);
+    recovery.records = loaded.keydir.len() as u64;
+    recovery.duration = start.elapsed();
+    Ok((View { keydir: loaded.keydir, files, hasher, clock: options.clock.clone() }, recovery))
 }
 
 fn has_manifest(entries: &[DirEntry]) -> bool {
@@ -169,11 +217,20 @@ struct Source<F> {
     hint: Option<F>,
 }
 
+/// What a store is opened for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Write,
+    /// Nothing may be changed, and somebody else may be writing.
+    Read,
+}
+
 fn open_files<S: Storage>(
     storage: &S,
     dir: &Path,
     manifest: &Manifest,
     entries: &[DirEntry],
+    mode: Mode,
 ) -> Result<Vec<Source<S::File>>> {
     let there: HashSet<_> = entries
         .iter()
@@ -190,7 +247,11 @@ fn open_files<S: Storage>(
                 "the manifest names this file, but it is missing",
             ));
         }
-        let mut file = storage.open(&path)?;
+        // A file that another process is writing changes under our eyes; of what it holds now a copy is taken.
+        let mut file = match named.sealed {
+            None if mode == Mode::Read => storage.open_copy(&path)?,
+            _ => storage.open(&path)?,
+        };
         if named.sealed.is_none() && file.len() > LOG_BYTES_MAX {
             let reason = "the file is longer than a data file can be";
             return Err(Error::corrupt(&path, LOG_BYTES_MAX, reason));
@@ -201,7 +262,7 @@ fn open_files<S: Storage>(
                 let reason = format!("{len} bytes were sealed, but the file ends here");
                 return Err(Error::corrupt(&path, file.len(), reason));
             }
-            if file.len() > len {
+            if file.len() > len && mode == Mode::Write {
                 drop(file);
                 storage.truncate(&path, len)?;
                 file = storage.open(&path)?;

@@ -10,7 +10,6 @@
 //! Syncs go through the data files from old to new, so that what survives power loss is a prefix of what was written.
 
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -21,14 +20,13 @@ use super::background::Signal;
 use super::compression::compressed;
 use super::entry::Entry;
 use super::files::Active;
-use super::keydir::SHARDS;
 use super::options::{Background, KEY_BYTES_MAX, Options, VALUE_BYTES_MAX};
-use super::record::{self, Record, Value};
+use super::record::{Record, Value};
 use super::report::Recovery;
 use super::segment::{Ended, Segment};
 use super::view::{Found, View};
 use crate::engine::check_sizes;
-use crate::log::{GroupCommit, frame};
+use crate::log::GroupCommit;
 use crate::storage::Storage;
 use crate::{Durability, Error, Result};
 
@@ -195,32 +193,6 @@ impl<S: Storage> Store<S> {
         self.unindex(hash, key, found)?;
         self.acknowledge(writer)?;
         Ok(existed)
-    }
-
-    /// Visits all keys and values, until `visit` breaks. Each shard of the keydir is seen at one point in time, the whole is not.
-    pub(crate) fn fold(
-        &self,
-        mut visit: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<()> {
-        for shard in 0..SHARDS {
-            let view = &self.view;
-            let (mut entries, table) = view.keydir.shard_entries(shard, || view.files.table());
-            entries.sort_unstable_by_key(|entry| view.files.layout.place(*entry));
-            for entry in entries {
-                let (slot, offset) = view.files.layout.place(entry);
-                let segment = table.segment(slot);
-                let frame = frame::read(&segment.file, segment.id.0, offset)?;
-                let Some(Record { key, value: Some(value), .. }) = Record::decode(frame.payload())
-                else {
-                    return Err(record::not_a_record(&segment.file, offset));
-                };
-                let visited = view.visit(value, segment, offset, |value| visit(key, value))?;
-                if visited.is_some_and(|flow| flow.is_break()) {
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Makes everything written so far survive power loss.

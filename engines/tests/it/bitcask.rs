@@ -3,6 +3,7 @@
 mod crashes;
 mod damage;
 mod merging;
+mod reading;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
