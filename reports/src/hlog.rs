@@ -185,6 +185,7 @@ fn about(cell: &Cell, result: &ResultFile, run: &str) -> String {
         "offered_ops_per_s": cell.offered_ops_per_s,
         "scenario": cell.scenario.map(|scenario| ending_word(scenario.ending)),
         "page_cache": cell.scenario.map(|scenario| page_cache_name(scenario.page_cache)),
+        "log_size": cell.scenario.and_then(|scenario| scenario.written).map(|written| written.to_string()),
     })
     .to_string()
 }

@@ -21,7 +21,7 @@ use crate::result::{
 use crate::table::one_line;
 
 /// The columns in their order. New ones go at the end.
-pub const SUMMARY_COLUMNS: [&str; 45] = [
+pub const SUMMARY_COLUMNS: [&str; 47] = [
     "suite",
     "workload",
     "engine",
@@ -67,6 +67,8 @@ pub const SUMMARY_COLUMNS: [&str; 45] = [
     "time_to_first_read_ms",
     "to_90_percent_ms",
     "row",
+    "log_size",
+    "written_bytes",
 ];
 
 /// The summary of a result as CSV with one header row.
@@ -241,6 +243,8 @@ fn row(origin: &Origin<'_>, subject: Subject<'_>) -> Row {
         text(recovery.map(|recovery| recovery.first_read_ms)),
         text(recovery.and_then(|recovery| recovery.to_90_percent_ms)),
         if subject.rate.is_some() { "rate" } else { "operation" }.to_owned(),
+        text(cell.scenario.and_then(|scenario| scenario.written)),
+        text(recovery.and_then(|recovery| recovery.written_bytes)),
     ]
 }
 

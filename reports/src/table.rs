@@ -10,7 +10,7 @@ pub(crate) mod notes;
 
 use comfy_table::{CellAlignment, ColumnConstraint, Table, TableStyle, Width};
 
-use crate::chart::recovery_curve::{slope_ms_per_gib, slope_words};
+use crate::chart::recovery_curve::{Curve, Over, log_curves, slope_ms_per_gib, slope_words};
 use crate::format;
 use crate::identity::scenario_name;
 use crate::model::{Contest, Entry, Group, Report, Role, Study, StudyEntry};
@@ -322,13 +322,25 @@ fn study_block(
         let (rows, mut remarks) = recovery_rows(named, layout);
         for (engine, stated) in report.engines.iter().enumerate() {
             let own = entries().filter(|entry| entry.engine == engine);
-            if let Some(slope) = slope_ms_per_gib(own) {
+            if let Some(slope) = slope_ms_per_gib(own, Over::Store) {
                 let label = one_line(&stated.label);
                 let slope = slope_words(slope);
                 remarks.push(format!("{label}: a GiB more costs {slope} until the first read"));
             }
         }
         text.push_str(&block(&scenario_name(scenario), &layout.table(rows), &remarks, options));
+    }
+    for log in log_curves(study) {
+        let told = |curve: &Curve<'_, '_>| {
+            let label = one_line(&report.engines[curve.engine].label);
+            let slope = slope_words(curve.slope_ms_per_gib(Over::Log)?);
+            Some(format!("{label}: a GiB more written costs {slope} until the first read"))
+        };
+        let remarks: Vec<String> = log.curves.iter().filter_map(told).collect();
+        if !remarks.is_empty() {
+            let heading = format!("over log size, {}", log.name);
+            text.push_str(&block(&heading, &Table::new(), &remarks, options));
+        }
     }
     text
 }

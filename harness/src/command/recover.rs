@@ -1,7 +1,7 @@
 //! `kvdyno recover`: leaves stores by a clean close or kill -9, reopens them, takes the times, and looks for every acknowledged write.
 
 use kvdyno_engines::Durability;
-use kvdyno_reports::RecoveryScenario;
+use kvdyno_reports::{LogSize, RecoveryScenario};
 use kvdyno_workloads::WorkloadSpec;
 
 use super::run::{Printed, begin, measure};
@@ -37,28 +37,14 @@ fn resolve<'a>(arguments: &RecoverArguments, registry: &'a Registry) -> Result<P
     refuse_repeated("--records", &arguments.records, u64::to_string)?;
     refuse_repeated("--scenario", &arguments.scenario, name_of)?;
     refuse_repeated("--cache", &arguments.cache, name_of)?;
+    refuse_repeated("--written", &arguments.written, LogSize::to_string)?;
     let durability = arguments.durability.into();
     let data_sets = arguments
         .records
         .iter()
         .map(|records| data_set(arguments, *records))
         .collect::<Result<Vec<_>>>()?;
-    let scenarios = arguments
-        .scenario
-        .iter()
-        .flat_map(|ending| {
-            let ending = (*ending).into();
-            arguments
-                .cache
-                .iter()
-                .map(move |cache| RecoveryScenario { ending, page_cache: (*cache).into() })
-        })
-        .collect();
-    let scenes = Scenes {
-        scenarios,
-        written: Some(arguments.written.unwrap_or_else(|| usual(durability))),
-        reads_wait: Some(arguments.reads_wait),
-    };
+    let scenes = scenes(arguments, durability);
     Ok(Plan {
         suite: "recover".into(),
         engines,
@@ -72,6 +58,26 @@ fn resolve<'a>(arguments: &RecoverArguments, registry: &'a Registry) -> Result<P
         inputs: Vec::new(),
         warnings: Vec::new(),
     })
+}
+
+/// Ways to leave a store × page caches × amounts written. One amount alone is not told with each scenario.
+fn scenes(arguments: &RecoverArguments, durability: Durability) -> Scenes {
+    let (written, amounts): (_, Vec<Option<LogSize>>) = match arguments.written.as_slice() {
+        [] => (Some(usual(durability)), vec![None]),
+        [one] => (Some((*one).into()), vec![None]),
+        several => (None, several.iter().copied().map(Some).collect()),
+    };
+    let mut scenarios = Vec::new();
+    for ending in &arguments.scenario {
+        for cache in &arguments.cache {
+            scenarios.extend(amounts.iter().map(|written| RecoveryScenario {
+                ending: (*ending).into(),
+                page_cache: (*cache).into(),
+                written: *written,
+            }));
+        }
+    }
+    Scenes { scenarios, written, reads_wait: Some(arguments.reads_wait) }
 }
 
 /// The records of one size.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kvdyno_reports::{Cell, CellStatus, PageCache, Phase, RecoveryEnding, RunStatus};
+use kvdyno_reports::{Cell, CellStatus, LogSize, PageCache, Phase, RecoveryEnding, RunStatus};
 
 use crate::program::{errors_of, expect_status, output_of, result_in};
 
@@ -80,6 +80,29 @@ fn cleanly_closed_stores_are_reopened_at_every_size() {
         assert_eq!(recovery.records_verified, cell.records);
         assert!(recovery.acknowledged_writes >= cell.records / 2, "{recovery:?}");
     }
+}
+
+#[test]
+fn recovery_is_measured_over_the_size_of_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut arguments = vec!["--engine", "lsm", "--records", "2k", "--written", "50%,64KiB,300%"];
+    arguments.extend(["--scenario", "kill", "--cache", "warm"]);
+    let (cells, _) = recoveries(dir.path(), &arguments);
+    let amounts =
+        [LogSize::DataPpm(500_000), LogSize::Bytes(64 << 10), LogSize::DataPpm(3_000_000)];
+    assert_eq!(cells.len(), 3);
+    let record_bytes = 2000 * 100;
+    for (cell, (amount, least)) in
+        cells.iter().zip(amounts.into_iter().zip([record_bytes / 2, 64 << 10, record_bytes * 3]))
+    {
+        assert_eq!(cell.status, CellStatus::Ok, "{:?}", cell.error);
+        assert_eq!(cell.scenario.unwrap().written, Some(amount));
+        let written = cell.recovery.as_ref().unwrap().written_bytes.unwrap();
+        assert!(written >= least && written < least * 2, "{written} written for {amount}");
+    }
+    let twice = ["recover", "--engine", "lsm", "--written", "1MiB,1024KiB", "--out", "twice"];
+    let errors = errors_of(&expect_status(dir.path(), &twice, 2));
+    assert!(errors.contains("--written names '1 MiB' twice"), "{errors}");
 }
 
 #[test]

@@ -76,6 +76,23 @@ fn recovery_is_told_over_sizes_with_its_slope() {
 }
 
 #[test]
+fn recovery_is_told_over_the_size_of_the_log() {
+    let html = page(&[sample::log_sizes()]);
+    assert!(html.contains(
+        "<h1>Recovery of lmdb and lsm was measured in 1 scenario at 1 size and 3 log sizes.</h1>"
+    ));
+    let study = section(&html, "study");
+    assert!(study.contains("kill -9, warm cache, 12.5 % of the data written"));
+    assert_eq!(study.matches("<svg").count(), 1, "one size has no curve over sizes");
+    let name = "recovery-over-log-kill-9-warm-cache-1-000-000-records";
+    assert!(html.contains(&format!("id=\"{name}\"")));
+    assert!(html.contains("A GiB more written costs 1.02 s on lsm and nothing on lmdb."));
+    let plain = kvdyno_reports::TerminalOptions { width: 120, color: false };
+    let text = kvdyno_reports::terminal_table(&sample::log_sizes(), plain);
+    assert!(text.contains("lsm: a GiB more written costs 1.02 s until the first read"), "{text}");
+}
+
+#[test]
 fn writes_lost_under_a_scenario_are_said_first() {
     let mut result = sample::recoveries();
     assert!(page(&[result.clone()]).contains(

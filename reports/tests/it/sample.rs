@@ -19,7 +19,7 @@ mod rates;
 mod recoveries;
 
 pub use rates::{at_rate, sweep};
-pub use recoveries::recoveries;
+pub use recoveries::{log_sizes, recoveries};
 
 const RECORDS: u64 = 100_000;
 const VALUE_BYTES: u64 = 1_000;
