@@ -13,6 +13,7 @@ fn under_a_rate_response_time_stands_beside_service_time_and_a_missed_target_is_
     assert!(offered.contains("operations due at random gaps"));
     assert_eq!(offered.matches("<small>response</small>").count(), 5);
     assert_eq!(offered.matches("<small>service</small>").count(), 5);
+    assert!(offered.contains("never done") && offered.contains("<td>0</td>"));
     let missed = |html: &str| html.matches("target not reached").count();
     assert!(missed(offered) > 0);
     let scores = section(&html, "scores");
