@@ -257,33 +257,53 @@ fn marked_name(report: &Report<'_>, contest: &Contest<'_>, entry: &Entry<'_>) ->
 /// Latency at each rate that was offered, where several were.
 fn rates_block(report: &Report<'_>, contest: &Contest<'_>, options: TerminalOptions) -> String {
     let mut table = new_table();
-    table.set_header([
-        "", "offered", "ops/s", "rate", "resp p50", "resp p99", "resp max", "serv p99",
-    ]);
+    let tried = || contest.entries.iter().flat_map(|entry| points(&entry.series));
+    let has_bound = tried().any(|point| point.held.is_some());
+    let bound = if has_bound { &["bound"][..] } else { &[] };
+    let before = ["", "offered", "for", "ops/s", "rate"];
+    let times = ["resp p50", "resp p99", "resp max", "serv p99"];
+    table.set_header(before.iter().chain(bound).chain(&times));
     for entry in &contest.entries {
         for (at, point) in points(&entry.series).into_iter().enumerate() {
             let name = if at == 0 { name(report, entry) } else { String::new() };
             let told = |ns: Option<u64>| {
                 ns.map_or_else(|| "n/a".to_owned(), |ns| format::latency(ns as f64))
             };
-            table.add_row([
+            let held = match point.held {
+                Some(true) => "held",
+                Some(false) => "broken",
+                None => "n/a",
+            };
+            let mut row = vec![
                 name,
                 format::rate(point.offered_ops_per_s),
+                format::seconds(point.duration_s),
                 format::rate(point.achieved_ops_per_s),
                 if point.reached { "reached" } else { "not reached" }.to_owned(),
+            ];
+            row.extend(has_bound.then(|| held.to_owned()));
+            row.extend([
                 told(Some(point.response.p50_ns)),
                 told(point.response.p99_ns),
                 told(Some(point.response.max_ns)),
                 told(point.service.p99_ns),
             ]);
+            table.add_row(row);
         }
     }
     if table.row_count() == 0 {
         return String::new();
     }
     align_right(&mut table);
-    let heading =
-        format!("{} under rising load · the trial with the median throughput", contest.name);
+    let confirming = if has_bound {
+        " · the rate that held is offered again for longer, to confirm it"
+    } else {
+        ""
+    };
+    let heading = format!(
+        "{} under rising load · the trial with the median throughput{confirming}",
+        contest.name
+    );
     block(&heading, &table, &[], options)
 }
 

@@ -86,7 +86,7 @@ fn cleanly_closed_stores_are_reopened_at_every_size() {
 fn recovery_is_measured_over_the_size_of_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let mut arguments = vec!["--engine", "lsm", "--records", "2k", "--written", "50%,64KiB,300%"];
-    arguments.extend(["--scenario", "kill", "--cache", "warm"]);
+    arguments.extend(["--scenario", "clean", "--cache", "warm"]);
     let (cells, _) = recoveries(dir.path(), &arguments);
     let amounts =
         [LogSize::DataPpm(500_000), LogSize::Bytes(64 << 10), LogSize::DataPpm(3_000_000)];
