@@ -123,7 +123,7 @@ fn remarks(comparison: &Comparison) -> Vec<String> {
         format!("▼ {} in head: {}{reason}", broken.outcome, broken.cell)
     });
     let only = |side: &'static str, keys| {
-        let keys: &Vec<super::CellKey> = keys;
+        let keys: &Vec<CellKey> = keys;
         keys.iter().map(move |key| format!("only in {side}: {key}")).collect::<Vec<_>>()
     };
     broken
