@@ -11,7 +11,7 @@ use crate::registry::Registry;
 use crate::run::data_set::{COUNT_MAX, DataSet, at_most};
 use crate::run::plan::{Conditions, Plan, Settings};
 use crate::run::recovery::Written;
-use crate::run::schedule::recovery::Scenes;
+use crate::run::schedule::recovery::{Scenes, why_not_recoverable};
 
 /// The workload whose records are loaded and overwritten.
 const RECORDS_OF: &str = "ycsb-c";
@@ -27,6 +27,7 @@ pub(crate) fn main(
     let printed = Printed { quiet: arguments.quiet, json: arguments.json, format: None };
     measure(printed, registry, || {
         let plan = resolve(arguments, registry)?;
+        check_any_recovers(&plan)?;
         begin(plan, arguments.dir.as_deref(), arguments.out.as_deref(), true, command_line)
     })
 }
@@ -78,6 +79,25 @@ fn scenes(arguments: &RecoverArguments, durability: Durability) -> Scenes {
         }
     }
     Scenes { scenarios, written, reads_wait: Some(arguments.reads_wait) }
+}
+
+/// Refuses a plan in which no engine can do any of the experiments.
+fn check_any_recovers(plan: &Plan<'_>) -> Result<()> {
+    let reasons = plan.engines.iter().map(|engine| {
+        let reason = why_not_recoverable(plan, engine)?;
+        Some(format!("{}: {reason}", engine.label))
+    });
+    // None as soon as one of them can do something.
+    match reasons.collect::<Option<Vec<String>>>() {
+        None => Ok(()),
+        Some(reasons) if reasons.is_empty() => {
+            Err(Failure::usage("no engine of this build stores anything that could be recovered"))
+        }
+        Some(reasons) => Err(Failure::usage(format!(
+            "none of the engines can do any of this: {} ('kvdyno list engines' shows what there is)",
+            reasons.join("; ")
+        ))),
+    }
 }
 
 /// The records of one size.

@@ -153,6 +153,21 @@ fn every_engine_of_class_sync_syncs_before_it_acknowledges() {
 }
 
 #[test]
+fn what_no_engine_can_recover_from_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |arguments: &[&str], said: &str| {
+        let errors = errors_of(&expect_status(dir.path(), arguments, 2));
+        assert!(errors.contains(said), "{errors}");
+        assert!(!dir.path().join("kvdyno-out").exists(), "results of nothing were written");
+    };
+    refused(&["recover", "--engine", "memory"], "memory: nothing is stored");
+    let both = "memory: nothing is stored; noop: nothing is stored";
+    refused(&["recover", "--engine", "memory,noop"], both);
+    let hints = ["recover", "--engine", "lsm,lmdb", "--scenario", "hints-missing,hints-damaged"];
+    refused(&hints, "lsm: lsm has no hint files; lmdb: lmdb has no hint files");
+}
+
+#[test]
 fn engines_that_store_nothing_are_skipped() {
     let dir = tempfile::tempdir().unwrap();
     let output = expect_status(dir.path(), &["check", "--engine", "memory,noop"], 0);

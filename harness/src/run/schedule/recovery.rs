@@ -11,7 +11,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 
 use super::super::data_set::DataSet;
-use super::super::plan::Point;
+use super::super::plan::{Plan, Point};
 use super::super::recovery::{Amount, Experiment, Written};
 use super::super::suite::RECOVERY;
 use super::wording::not_supported;
@@ -184,6 +184,21 @@ impl Schedule<'_> {
             self.result.run.warnings.push(warning);
         }
     }
+}
+
+/// Why the engine can do none of a plan's experiments; none if there is one that it can.
+pub(crate) fn why_not_recoverable(plan: &Plan<'_>, engine: &ResolvedEngine<'_>) -> Option<String> {
+    let mut reasons = Vec::new();
+    for data_set in plan.data_sets.iter().filter(|set| set.recovery) {
+        for conditions in &plan.conditions {
+            for scenario in &plan.scenes.scenarios {
+                let spec = &data_set.workloads[0];
+                let point = conditions.trial(1);
+                reasons.push(not_recoverable(engine, spec, point, scenario.ending)?);
+            }
+        }
+    }
+    reasons.into_iter().next()
 }
 
 /// Why the engine cannot take part in an experiment.
