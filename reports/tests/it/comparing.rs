@@ -105,7 +105,9 @@ fn rows_of_different_conditions_can_be_told_apart() {
     let table = compare(&several, &several, &CompareOptions::default()).unwrap().to_table();
     assert!(table.contains("  ycsb-a  ") && !table.contains("thread"), "one set of conditions");
     let mut other = several.cells.clone();
-    other.iter_mut().for_each(|cell| (cell.threads, cell.records) = (4, 20));
+    for cell in &mut other {
+        (cell.threads, cell.records) = (4, 20);
+    }
     several.cells.extend(other);
     let comparison = compare(&several, &several, &CompareOptions::default()).unwrap();
     for text in [comparison.to_table(), comparison.to_markdown()] {

@@ -48,7 +48,7 @@ pub fn log_sizes() -> ResultFile {
                     written: Some(asked),
                 };
                 let mut cell = one(character, 1_000_000, scenario, trial, &mut noise);
-                let recovery = cell.recovery.as_mut().expect("kills are supported everywhere");
+                let recovery = cell.recovery.as_mut().unwrap();
                 recovery.written_bytes = Some((mib << 20) + 1000);
                 let replay_ms = if character.name == "lmdb" { 0.0 } else { mib as f64 };
                 recovery.open_ms = 20.0 + replay_ms;
