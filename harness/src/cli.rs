@@ -57,15 +57,15 @@ pub(crate) struct RunArguments {
     pub(crate) names: Vec<String>,
 
     /// Go on with an unfinished run: the folder of its results.
-    #[arg(long, value_name = "DIR", conflicts_with_all = NEW_RUN)]
+    #[arg(long, value_name = "DIR", conflicts_with_all = NEW_RUN, conflicts_with_all = ["names", "print_suite"])]
     pub(crate) resume: Option<PathBuf>,
 
     /// With --resume: also run again what failed or timed out.
     #[arg(long, requires = "resume")]
     pub(crate) retry_failed: bool,
 
-    /// Print the suite's file instead of running it: a starting point for one of your own.
-    #[arg(long)]
+    /// Print the suite's file instead of running it: a starting point for one of your own. The file is printed as it is, so other flags cannot stand beside it.
+    #[arg(long, conflicts_with_all = NEW_RUN, conflicts_with_all = ["dir", "cell_timeout", "quiet", "json", "format"])]
     pub(crate) print_suite: bool,
 
     /// Engines or variants of them (rocksdb@mmap), separated by commas [default: the suite's, or bitcask,lsm,fjall,lmdb].
@@ -194,9 +194,8 @@ pub(crate) enum TextFormat {
     Markdown,
 }
 
-/// What describes a new run, and has no place beside `--resume`.
-const NEW_RUN: [&str; 26] = [
-    "names",
+/// What describes a new run, and has no place beside `--resume` and `--print-suite`.
+const NEW_RUN: [&str; 24] = [
     "engine",
     "records",
     "operations",
@@ -220,7 +219,6 @@ const NEW_RUN: [&str; 26] = [
     "set",
     "out",
     "keep_stores",
-    "print_suite",
     "no_room_check",
 ];
 

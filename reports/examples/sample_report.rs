@@ -27,8 +27,11 @@ fn main() {
         Some("rate") => sample::at_rate(),
         Some("sweep") => sample::sweep(),
         Some("recoveries") => sample::recoveries(),
+        Some("log-sizes") => sample::log_sizes(),
         Some("many") => sample::many(),
-        Some(word) => panic!("{word}: expected flawless, rate, sweep, recoveries or many"),
+        Some(word) => {
+            panic!("{word}: expected flawless, rate, sweep, recoveries, log-sizes or many")
+        }
     };
     result.write(&dir.join("result.json")).unwrap();
     for file in write_report(std::slice::from_ref(&result), &dir).unwrap() {

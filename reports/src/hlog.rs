@@ -14,8 +14,11 @@
 //! other implementations need.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
 
 use hdrhistogram::Histogram;
 use jiff::Timestamp;
@@ -128,6 +131,36 @@ pub fn percentile_distribution(histogram: &Histogram<u64>) -> String {
 /// A file beside the report: its name and its text.
 pub(crate) type Named = (String, Vec<u8>);
 
+/// What this module's files say of themselves, before the cell that they are of.
+const OWN_LOG: &str = "\n# kvdyno: {";
+const OWN_DISTRIBUTION: &str = "\n#[kvdyno: {";
+/// An own file says so in so many bytes at its beginning or end.
+const MARK_WITHIN_BYTES: u64 = 16 << 10;
+
+/// Whether a report has written the file: by its name, and by what stands in it. Files of other tools have the same endings.
+///
+/// # Errors
+/// If the file cannot be read.
+pub(crate) fn is_own(path: &Path) -> io::Result<bool> {
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let (mark, at_end) = match name.rsplit_once('.') {
+        Some((_, "hlog")) => (OWN_LOG, false),
+        Some((_, "hgrm")) => (OWN_DISTRIBUTION, true),
+        _ => return Ok(false),
+    };
+    if !path.symlink_metadata()?.is_file() {
+        return Ok(false);
+    }
+    let mut file = File::open(path)?;
+    if at_end {
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(MARK_WITHIN_BYTES)))?;
+    }
+    let mut bytes = Vec::new();
+    file.take(MARK_WITHIN_BYTES).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).contains(mark))
+}
+
 /// The interval log and the distributions of every trial that was measured, under names that tell them apart.
 /// Histograms that cannot be decoded are left out, as they are everywhere in a report.
 pub(crate) fn files(report: &Report<'_>, run_names: &[String]) -> Vec<Named> {
@@ -185,6 +218,7 @@ fn about(cell: &Cell, result: &ResultFile, run: &str) -> String {
         "offered_ops_per_s": cell.offered_ops_per_s,
         "scenario": cell.scenario.map(|scenario| ending_word(scenario.ending)),
         "page_cache": cell.scenario.map(|scenario| page_cache_name(scenario.page_cache)),
+        "log_size": cell.scenario.and_then(|scenario| scenario.written).map(|written| written.to_string()),
     })
     .to_string()
 }

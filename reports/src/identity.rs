@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::format;
 use crate::result::{
-    Cell, Durability, PageCache, Phase, RecoveryEnding, RecoveryScenario, ResultFile,
+    Cell, Durability, LogSize, PageCache, Phase, RecoveryEnding, RecoveryScenario, ResultFile,
 };
 
 /// A rate at which operations were due, as a part of an identity.
@@ -120,7 +120,7 @@ pub(crate) fn phase_name(phase: Phase) -> &'static str {
     }
 }
 
-/// For people: `kill -9, hints removed, cold cache`.
+/// For people: `kill -9, hints removed, cold cache`, and `64 MiB written` behind it where several amounts were tried.
 pub(crate) fn scenario_name(scenario: RecoveryScenario) -> String {
     let ending = match scenario.ending {
         RecoveryEnding::CleanClose => "clean close",
@@ -128,7 +128,13 @@ pub(crate) fn scenario_name(scenario: RecoveryScenario) -> String {
         RecoveryEnding::KillWithoutHints => "kill -9, hints removed",
         RecoveryEnding::KillDamagedHints => "kill -9, hints damaged",
     };
-    format!("{ending}, {} cache", page_cache_name(scenario.page_cache))
+    let cache = page_cache_name(scenario.page_cache);
+    let of_data = match scenario.written {
+        Some(LogSize::DataPpm(_)) => " of the data",
+        _ => "",
+    };
+    let written = scenario.written.map(|written| format!(", {written}{of_data} written"));
+    format!("{ending}, {cache} cache{}", written.unwrap_or_default())
 }
 
 /// For scripts: `kill_without_hints`.

@@ -19,6 +19,7 @@
 //! another, in them contests (one workload in one phase), in these a series of trials per engine.
 //! Tables, charts and the page only read that.
 
+mod caution;
 mod chart;
 mod compare;
 mod error;
@@ -42,6 +43,7 @@ mod table;
 mod validate;
 mod ycsb;
 
+pub use caution::{ONE_TRIAL, shared_processors};
 pub use compare::{BrokenCell, Change, CompareOptions, Comparison, Direction, Metric, compare};
 pub use error::{Error, Result};
 pub use hlog::{IntervalLog, percentile_distribution};

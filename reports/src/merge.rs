@@ -4,7 +4,7 @@
 //! 2. Without further ado results are *runs after one another*: their cells stand side by side. Where a trial
 //!    of a cell is there already, all trials of the later result are counted on from the highest one so far, so that they become further trials.
 //! 3. With [`MergeOptions::concurrent`] results are *load generators of one run*, which had one store and worked at the same time, each with operations of its
-//!    own (so their seeds may differ). Cells of the same identity and trial become one: histograms, operations, throughput, threads and offered rates are
+//!    own (so their seeds may differ). Runs that were not under way at the same time are refused. Cells of the same identity and trial become one: histograms, operations, throughput, threads and offered rates are
 //!    added; time lines are added interval by interval; percentiles come from the summed histograms. What each generator
 //!    saw of the same thing (the device, the store's size, the machine's stalls) is not added: the largest counts.
 //! 4. What cannot be computed from the parts is absent: percentiles of intervals whose histograms were not kept cost the time line.
@@ -13,8 +13,13 @@ mod measurement;
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
+use crate::caution::{ONE_TRIAL, shared_processors};
 use crate::error::{Error, Result};
+use crate::format;
 use crate::identity::{CellKey, run_names};
+use crate::model::base_name;
 use crate::result::{
     Cell, CellStatus, EngineInfo, Environment, ResultFile, RunInfo, RunStatus, WorkloadInfo,
 };
@@ -44,6 +49,14 @@ pub fn merge(results: &[ResultFile], options: &MergeOptions) -> Result<ResultFil
     };
     for (at, other) in rest.iter().enumerate() {
         check_alike(first, other, options.concurrent).map_err(|reason| refused(at + 1, reason))?;
+        if options.concurrent {
+            for (earlier, another) in results[..=at].iter().enumerate() {
+                check_together(&another.run, &other.run).map_err(|reason| {
+                    let runs = format!("{} and {}", names[earlier], names[at + 1]);
+                    Error::NotMergeable { runs, reason }
+                })?;
+            }
+        }
     }
     let mut merged = first.clone();
     for (at, other) in rest.iter().enumerate() {
@@ -102,6 +115,29 @@ fn check_alike(a: &ResultFile, b: &ResultFile, concurrent: bool) -> Joined {
         }
     }
     Ok(())
+}
+
+/// Load generators of one run work at the same time.
+fn check_together(a: &RunInfo, b: &RunInfo) -> Joined {
+    let span = |run: &RunInfo| {
+        let start: Timestamp = run.started_at.parse().map_err(|_| {
+            format!("'{}' is no time at which {} can have begun", run.started_at, run.id)
+        })?;
+        // Starts are told in whole seconds.
+        let start_s = start.as_second() as f64;
+        Ok::<_, String>((start_s, start_s + run.duration_s.max(1.0)))
+    };
+    let ((a_start, a_end), (b_start, b_end)) = (span(a)?, span(b)?);
+    if a_start < b_end && b_start < a_end {
+        return Ok(());
+    }
+    let told =
+        |run: &RunInfo| format!("{} for {}", run.started_at, format::seconds(run.duration_s));
+    Err(format!(
+        "they did not run at the same time (from {}, and from {}), so that they are no load generators of one run: merge them without --concurrent",
+        told(a),
+        told(b)
+    ))
 }
 
 fn environment(a: &Environment, b: &Environment) -> Vec<(&'static str, String, String)> {
@@ -239,12 +275,6 @@ fn run(
     let durations = runs().map(|run| run.duration_s);
     let any = |status| runs().any(|run| run.status == status);
     let status = [RunStatus::Interrupted, RunStatus::Running].into_iter().find(|s| any(*s));
-    let mut warnings: Vec<String> = Vec::new();
-    for warning in runs().flat_map(|run| &run.warnings) {
-        if !warnings.contains(warning) {
-            warnings.push(warning.clone());
-        }
-    }
     let planned = runs().map(|run| run.cells_planned);
     RunInfo {
         id: names.join("+"),
@@ -272,7 +302,31 @@ fn run(
             Some(_) if options.concurrent => planned.max().unwrap_or(0),
             Some(_) => planned.sum(),
         },
-        warnings,
+        warnings: warnings(results, cells),
         ..results[0].run.clone()
     }
+}
+
+/// The runs' warnings, each once. Those that follow from trials and threads are derived again: joining changes both.
+fn warnings(results: &[ResultFile], cells: &[Cell]) -> Vec<String> {
+    let cpus = results[0].environment.cpus;
+    let threads = |cells: &[Cell]| cells.iter().map(|cell| cell.threads).max().unwrap_or(0);
+    let mut trials: BTreeMap<CellKey, usize> = BTreeMap::new();
+    for cell in cells.iter().filter(|cell| base_name(&cell.engine) != "noop") {
+        *trials.entry(CellKey::of(cell)).or_default() += 1;
+    }
+    let has_one_trial = trials.values().any(|trials| *trials == 1);
+    let mut warnings: Vec<String> = Vec::new();
+    for result in results {
+        let own = shared_processors(threads(&result.cells), cpus);
+        for warning in &result.run.warnings {
+            let is_over = warning == ONE_TRIAL && !has_one_trial;
+            let is_derived = is_over || Some(warning) == own.as_ref();
+            if !is_derived && !warnings.contains(warning) {
+                warnings.push(warning.clone());
+            }
+        }
+    }
+    warnings.extend(shared_processors(threads(cells), cpus));
+    warnings
 }

@@ -1,7 +1,7 @@
 //! What came out under offered rates: the highest rate reached, the bound that held, and the points between.
 
 use crate::format;
-use crate::result::RatePoint;
+use crate::result::{Measurement, RatePoint};
 use crate::series::{Series, Spread};
 
 /// The rates that the median trial tried, lowest first; empty where none were.
@@ -42,6 +42,19 @@ pub(crate) fn slo_sentence(series: &Series<'_>) -> Option<String> {
         }
         (None, None) => format!("was not tried against {bound}"),
     })
+}
+
+/// Operations that were due but never done; none in a closed loop.
+pub(crate) fn never_done(measurement: &Measurement) -> Option<u64> {
+    let all = measurement.operations.iter().find(|stats| stats.kind == "all");
+    let done = all.map_or(0, |stats| stats.operations);
+    Some(measurement.open_loop?.due.saturating_sub(done))
+}
+
+/// The same of the trial with the most of them, for people.
+pub(crate) fn never_done_words(series: &Series<'_>) -> Option<String> {
+    let most = series.measurements().filter_map(never_done).max()?;
+    Some(format::count(most))
 }
 
 /// Whether an offered rate was reached, in words; none in a closed loop.

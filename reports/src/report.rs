@@ -1,5 +1,6 @@
 //! The report: a folder with the page, the charts as PNG, and the flat summary.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -31,7 +32,8 @@ pub fn report_html(results: &[ResultFile]) -> Result<String> {
 /// Writes the report over one or several results into `dir`, which is made if it is missing, and
 /// returns the files written: `report.html`, `summary.csv`, each chart as a PNG, and in the folder `latency` the
 /// interval log (`.hlog`) of each trial and the distribution (`.hgrm`) of each of its kinds of operations. Files of
-/// the same names are replaced; no other file is touched.
+/// the same names are replaced, and those in `latency` that an earlier report has written, and this one has not, are
+/// removed; no other file is touched.
 ///
 /// # Errors
 /// [`Error::NoResults`], [`Error::Io`], [`Error::Chart`].
@@ -51,8 +53,8 @@ pub fn write_report(results: &[ResultFile], dir: &Path) -> Result<Vec<PathBuf>> 
         files.push(path);
     }
     let latencies = hlog::files(&report, &run_names(results));
+    let dir = dir.join(LATENCY_FOLDER);
     if !latencies.is_empty() {
-        let dir = dir.join(LATENCY_FOLDER);
         fs::create_dir_all(&dir).map_err(Error::io("create the folder", &dir))?;
         for (name, text) in latencies {
             let path = dir.join(name);
@@ -60,5 +62,23 @@ pub fn write_report(results: &[ResultFile], dir: &Path) -> Result<Vec<PathBuf>> 
             files.push(path);
         }
     }
+    remove_stale(&dir, &files)?;
     Ok(files)
+}
+
+/// Removes what an earlier report has left in the folder of latencies, and this one has not written again.
+fn remove_stale(dir: &Path, written: &[PathBuf]) -> Result<()> {
+    if !dir.is_dir() {
+        return Ok(());
+    }
+    let written: HashSet<&PathBuf> = written.iter().collect();
+    for entry in fs::read_dir(dir).map_err(Error::io("list", dir))? {
+        let path = entry.map_err(Error::io("list", dir))?.path();
+        let is_stale =
+            !written.contains(&path) && hlog::is_own(&path).map_err(Error::io("read", &path))?;
+        if is_stale {
+            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+    }
+    Ok(())
 }

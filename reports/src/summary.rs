@@ -15,13 +15,14 @@ use std::path::Path;
 use crate::error::Result;
 use crate::file::write_atomically;
 use crate::identity::{durability_name, ending_word, page_cache_name, phase_name, run_names};
+use crate::rates::never_done;
 use crate::result::{
     Cell, CellStatus, Latency, Measurement, OperationStats, RatePoint, ResultFile,
 };
 use crate::table::one_line;
 
 /// The columns in their order. New ones go at the end.
-pub const SUMMARY_COLUMNS: [&str; 45] = [
+pub const SUMMARY_COLUMNS: [&str; 48] = [
     "suite",
     "workload",
     "engine",
@@ -67,6 +68,9 @@ pub const SUMMARY_COLUMNS: [&str; 45] = [
     "time_to_first_read_ms",
     "to_90_percent_ms",
     "row",
+    "log_size",
+    "written_bytes",
+    "never_done",
 ];
 
 /// The summary of a result as CSV with one header row.
@@ -241,6 +245,9 @@ fn row(origin: &Origin<'_>, subject: Subject<'_>) -> Row {
         text(recovery.map(|recovery| recovery.first_read_ms)),
         text(recovery.and_then(|recovery| recovery.to_90_percent_ms)),
         if subject.rate.is_some() { "rate" } else { "operation" }.to_owned(),
+        text(cell.scenario.and_then(|scenario| scenario.written)),
+        text(recovery.and_then(|recovery| recovery.written_bytes)),
+        text(whole.and_then(never_done)),
     ]
 }
 

@@ -10,7 +10,7 @@ pub(crate) mod notes;
 
 use comfy_table::{CellAlignment, ColumnConstraint, Table, TableStyle, Width};
 
-use crate::chart::recovery_curve::{slope_ms_per_gib, slope_words};
+use crate::chart::recovery_curve::{Curve, Over, log_curves, slope_ms_per_gib, slope_words};
 use crate::format;
 use crate::identity::scenario_name;
 use crate::model::{Contest, Entry, Group, Report, Role, Study, StudyEntry};
@@ -257,33 +257,53 @@ fn marked_name(report: &Report<'_>, contest: &Contest<'_>, entry: &Entry<'_>) ->
 /// Latency at each rate that was offered, where several were.
 fn rates_block(report: &Report<'_>, contest: &Contest<'_>, options: TerminalOptions) -> String {
     let mut table = new_table();
-    table.set_header([
-        "", "offered", "ops/s", "rate", "resp p50", "resp p99", "resp max", "serv p99",
-    ]);
+    let tried = || contest.entries.iter().flat_map(|entry| points(&entry.series));
+    let has_bound = tried().any(|point| point.held.is_some());
+    let bound = if has_bound { &["bound"][..] } else { &[] };
+    let before = ["", "offered", "for", "ops/s", "rate"];
+    let times = ["resp p50", "resp p99", "resp max", "serv p99"];
+    table.set_header(before.iter().chain(bound).chain(&times));
     for entry in &contest.entries {
         for (at, point) in points(&entry.series).into_iter().enumerate() {
             let name = if at == 0 { name(report, entry) } else { String::new() };
             let told = |ns: Option<u64>| {
                 ns.map_or_else(|| "n/a".to_owned(), |ns| format::latency(ns as f64))
             };
-            table.add_row([
+            let held = match point.held {
+                Some(true) => "held",
+                Some(false) => "broken",
+                None => "n/a",
+            };
+            let mut row = vec![
                 name,
                 format::rate(point.offered_ops_per_s),
+                format::seconds(point.duration_s),
                 format::rate(point.achieved_ops_per_s),
                 if point.reached { "reached" } else { "not reached" }.to_owned(),
+            ];
+            row.extend(has_bound.then(|| held.to_owned()));
+            row.extend([
                 told(Some(point.response.p50_ns)),
                 told(point.response.p99_ns),
                 told(Some(point.response.max_ns)),
                 told(point.service.p99_ns),
             ]);
+            table.add_row(row);
         }
     }
     if table.row_count() == 0 {
         return String::new();
     }
     align_right(&mut table);
-    let heading =
-        format!("{} under rising load · the trial with the median throughput", contest.name);
+    let confirming = if has_bound {
+        " · the rate that held is offered again for longer, to confirm it"
+    } else {
+        ""
+    };
+    let heading = format!(
+        "{} under rising load · the trial with the median throughput{confirming}",
+        contest.name
+    );
     block(&heading, &table, &[], options)
 }
 
@@ -322,13 +342,25 @@ fn study_block(
         let (rows, mut remarks) = recovery_rows(named, layout);
         for (engine, stated) in report.engines.iter().enumerate() {
             let own = entries().filter(|entry| entry.engine == engine);
-            if let Some(slope) = slope_ms_per_gib(own) {
+            if let Some(slope) = slope_ms_per_gib(own, Over::Store) {
                 let label = one_line(&stated.label);
                 let slope = slope_words(slope);
                 remarks.push(format!("{label}: a GiB more costs {slope} until the first read"));
             }
         }
         text.push_str(&block(&scenario_name(scenario), &layout.table(rows), &remarks, options));
+    }
+    for log in log_curves(study) {
+        let told = |curve: &Curve<'_, '_>| {
+            let label = one_line(&report.engines[curve.engine].label);
+            let slope = slope_words(curve.slope_ms_per_gib(Over::Log)?);
+            Some(format!("{label}: a GiB more written costs {slope} until the first read"))
+        };
+        let remarks: Vec<String> = log.curves.iter().filter_map(told).collect();
+        if !remarks.is_empty() {
+            let heading = format!("over log size, {}", log.name);
+            text.push_str(&block(&heading, &Table::new(), &remarks, options));
+        }
     }
     text
 }

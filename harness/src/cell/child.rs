@@ -138,6 +138,10 @@ fn work(
         }
         Task::Overwrite { acknowledgements, writes, reads, close } => {
             let acknowledgements = &Acknowledgements::open(acknowledgements, job.threads)?;
+            // What the copy has left in memory would not count against the limit.
+            if job.memory_limit_bytes.is_some() {
+                prepare_page_cache(job)?;
+            }
             let engine = open(job, adapter)?;
             tell(Message::Progress { stage: "writing".into(), operations_per_s: None, done: None });
             let overwriting = recovery::Overwriting {

@@ -129,7 +129,7 @@ impl Phase<'_> {
             .map_or(0.0, |(ops_per_s, _)| due as f64 / ops_per_s);
         let duration_s = span_s.max(offered_s);
         let open_loop =
-            drive.pace.map(|pace| open_loop(pace, &ends, collector.operations(), duration_s));
+            drive.pace.map(|pace| open_loop(pace, due, &ends, collector.operations(), duration_s));
         let (samples, noise) = sampler.finish();
         let last_rss = Memory::now().anon_bytes;
         Ok(Driven {
@@ -232,11 +232,11 @@ fn span_s(clock: &Clock, ends: &[ThreadEnd]) -> f64 {
 
 fn open_loop(
     (offered_ops_per_s, arrivals): (f64, Arrivals),
+    due: u64,
     ends: &[ThreadEnd],
     operations: u64,
     duration_s: f64,
 ) -> OpenLoop {
-    let due = ends.iter().map(|end| end.due).sum();
     let backlog_end_s = ends.iter().map(|end| end.late_ns).max().unwrap_or(0) as f64 / 1e9;
     let reached = operations >= due && backlog_end_s <= OpenLoop::backlog_s_max(duration_s);
     OpenLoop { offered_ops_per_s, arrivals, due, reached, backlog_end_s }

@@ -4,12 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use kvdyno_reports::RecoveryEnding;
+use kvdyno_reports::{LogSize, RecoveryEnding};
 
 use super::{
     CacheArgument, DurabilityClass, bytes, count, positive_count, positive_duration, positive_u32,
 };
-use crate::run::recovery::Written;
 
 /// What 'recover' can be told.
 #[derive(Debug, Args)]
@@ -22,9 +21,9 @@ pub(crate) struct RecoverArguments {
     #[arg(long, value_delimiter = ',', value_parser = positive_count, default_value = "100k,1M", value_name = "N,…", allow_hyphen_values = true)]
     pub(crate) records: Vec<u64>,
 
-    /// What is written after the load, as bytes (64MiB) or share of the data (50%) [default: a third of the data, at least 64 MiB, so that memtables and logs are full].
-    #[arg(long, value_parser = written, value_name = "BYTES or SHARE", allow_hyphen_values = true)]
-    pub(crate) written: Option<Written>,
+    /// What is written after the load, as bytes (64MiB) or share of the data (50%), several log sizes separated by commas [default: a third of the data, at least 64 MiB, so that memtables and logs are full].
+    #[arg(long, value_delimiter = ',', value_parser = written, value_name = "BYTES or SHARE,…", allow_hyphen_values = true)]
+    pub(crate) written: Vec<LogSize>,
 
     /// How the store is left, separated by commas.
     #[arg(
@@ -152,16 +151,16 @@ impl From<ScenarioArgument> for RecoveryEnding {
 }
 
 /// Bytes, or a share with a per cent sign behind it.
-fn written(text: &str) -> Result<Written, String> {
+fn written(text: &str) -> Result<LogSize, String> {
     let expected = "expected bytes or a share of the data, more than 0, for instance 64MiB or 50%";
     if let Some(number) = text.strip_suffix('%') {
         let number: Option<f64> = number.trim().parse().ok();
         return number
-            .filter(|number| *number > 0.0 && *number <= 10_000.0)
-            .map(|number| Written::Share { of_data: number / 100.0, bytes_min: 0 })
-            .ok_or_else(|| format!("{expected} (at most 10000%)"));
+            .filter(|number| (0.0001..=10_000.0).contains(number))
+            .map(|number| LogSize::DataPpm((number * 10_000.0).round() as u64))
+            .ok_or_else(|| format!("{expected} (at least 0.0001%, at most 10000%)"));
     }
-    bytes(text).map(Written::Bytes).map_err(|_| expected.to_owned())
+    bytes(text).map(LogSize::Bytes).map_err(|_| expected.to_owned())
 }
 
 #[cfg(test)]
@@ -170,9 +169,9 @@ mod tests {
 
     #[test]
     fn amounts_to_write_are_bytes_or_shares() {
-        assert_eq!(written("64MiB"), Ok(Written::Bytes(64 << 20)));
-        assert_eq!(written("50%"), Ok(Written::Share { of_data: 0.5, bytes_min: 0 }));
-        for wrong in ["", "0", "0%", "-5%", "a third", "nan%", "inf%", "50 %%"] {
+        assert_eq!(written("64MiB"), Ok(LogSize::Bytes(64 << 20)));
+        assert_eq!(written("50%"), Ok(LogSize::DataPpm(500_000)));
+        for wrong in ["", "0", "0%", "0.00001%", "-5%", "a third", "nan%", "inf%", "50 %%"] {
             assert!(written(wrong).is_err(), "{wrong} was taken for an amount");
         }
     }

@@ -9,6 +9,7 @@ use crate::adapters::LEFT_OUT;
 use crate::cli::{ListArguments, Listed};
 use crate::failure::{ExitStatus, Failure, Result};
 use crate::registry::Registry;
+use crate::run::plan::lacking;
 use crate::run::suite::{RECOVERY, SUITES, Suite};
 
 const HOW_TO_SET: &str = "
@@ -94,6 +95,10 @@ pub(crate) fn main(arguments: &ListArguments, registry: &Registry) -> Result<Exi
             heading(&mut out, "Workloads")?;
             for spec in WorkloadSpec::builtins() {
                 entry(&mut out, &spec.name, &spec.description)?;
+                let lacks = lacking_engines(registry, &spec);
+                if !lacks.is_empty() {
+                    writeln!(out, "{:16}not supported by {}", "", lacks.join(", "))?;
+                }
             }
             entry(
                 &mut out,
@@ -117,6 +122,15 @@ pub(crate) fn main(arguments: &ListArguments, registry: &Registry) -> Result<Exi
     written.map_err(|error| Failure::failed(error.to_string()))?;
     crate::print(String::from_utf8_lossy(&out).trim_end())?;
     Ok(ExitStatus::Ok)
+}
+
+/// The engines that cannot run a workload, each with the first operation that it lacks.
+fn lacking_engines(registry: &Registry, spec: &WorkloadSpec) -> Vec<String> {
+    let lacks = registry.adapters().filter_map(|adapter| {
+        let operation = lacking(&adapter.capabilities(), spec)?;
+        Some(format!("{} (no {operation})", adapter.name()))
+    });
+    lacks.collect()
 }
 
 fn engines(out: &mut impl Write, registry: &Registry) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! `kvdyno recover`: leaves stores by a clean close or kill -9, reopens them, takes the times, and looks for every acknowledged write.
 
 use kvdyno_engines::Durability;
-use kvdyno_reports::RecoveryScenario;
+use kvdyno_reports::{LogSize, RecoveryScenario};
 use kvdyno_workloads::WorkloadSpec;
 
 use super::run::{Printed, begin, measure};
@@ -11,7 +11,7 @@ use crate::registry::Registry;
 use crate::run::data_set::{COUNT_MAX, DataSet, at_most};
 use crate::run::plan::{Conditions, Plan, Settings};
 use crate::run::recovery::Written;
-use crate::run::schedule::recovery::Scenes;
+use crate::run::schedule::recovery::{Scenes, why_not_recoverable};
 
 /// The workload whose records are loaded and overwritten.
 const RECORDS_OF: &str = "ycsb-c";
@@ -27,6 +27,7 @@ pub(crate) fn main(
     let printed = Printed { quiet: arguments.quiet, json: arguments.json, format: None };
     measure(printed, registry, || {
         let plan = resolve(arguments, registry)?;
+        check_any_recovers(&plan)?;
         begin(plan, arguments.dir.as_deref(), arguments.out.as_deref(), true, command_line)
     })
 }
@@ -37,28 +38,14 @@ fn resolve<'a>(arguments: &RecoverArguments, registry: &'a Registry) -> Result<P
     refuse_repeated("--records", &arguments.records, u64::to_string)?;
     refuse_repeated("--scenario", &arguments.scenario, name_of)?;
     refuse_repeated("--cache", &arguments.cache, name_of)?;
+    refuse_repeated("--written", &arguments.written, LogSize::to_string)?;
     let durability = arguments.durability.into();
     let data_sets = arguments
         .records
         .iter()
         .map(|records| data_set(arguments, *records))
         .collect::<Result<Vec<_>>>()?;
-    let scenarios = arguments
-        .scenario
-        .iter()
-        .flat_map(|ending| {
-            let ending = (*ending).into();
-            arguments
-                .cache
-                .iter()
-                .map(move |cache| RecoveryScenario { ending, page_cache: (*cache).into() })
-        })
-        .collect();
-    let scenes = Scenes {
-        scenarios,
-        written: Some(arguments.written.unwrap_or_else(|| usual(durability))),
-        reads_wait: Some(arguments.reads_wait),
-    };
+    let scenes = scenes(arguments, durability);
     Ok(Plan {
         suite: "recover".into(),
         engines,
@@ -72,6 +59,45 @@ fn resolve<'a>(arguments: &RecoverArguments, registry: &'a Registry) -> Result<P
         inputs: Vec::new(),
         warnings: Vec::new(),
     })
+}
+
+/// Ways to leave a store × page caches × amounts written. One amount alone is not told with each scenario.
+fn scenes(arguments: &RecoverArguments, durability: Durability) -> Scenes {
+    let (written, amounts): (_, Vec<Option<LogSize>>) = match arguments.written.as_slice() {
+        [] => (Some(usual(durability)), vec![None]),
+        [one] => (Some((*one).into()), vec![None]),
+        several => (None, several.iter().copied().map(Some).collect()),
+    };
+    let mut scenarios = Vec::new();
+    for ending in &arguments.scenario {
+        for cache in &arguments.cache {
+            scenarios.extend(amounts.iter().map(|written| RecoveryScenario {
+                ending: (*ending).into(),
+                page_cache: (*cache).into(),
+                written: *written,
+            }));
+        }
+    }
+    Scenes { scenarios, written, reads_wait: Some(arguments.reads_wait) }
+}
+
+/// Refuses a plan in which no engine can do any of the experiments.
+fn check_any_recovers(plan: &Plan<'_>) -> Result<()> {
+    let reasons = plan.engines.iter().map(|engine| {
+        let reason = why_not_recoverable(plan, engine)?;
+        Some(format!("{}: {reason}", engine.label))
+    });
+    // None as soon as one of them can do something.
+    match reasons.collect::<Option<Vec<String>>>() {
+        None => Ok(()),
+        Some(reasons) if reasons.is_empty() => {
+            Err(Failure::usage("no engine of this build stores anything that could be recovered"))
+        }
+        Some(reasons) => Err(Failure::usage(format!(
+            "none of the engines can do any of this: {} ('kvdyno list engines' shows what there is)",
+            reasons.join("; ")
+        ))),
+    }
 }
 
 /// The records of one size.

@@ -81,10 +81,16 @@ pub(super) fn measure<'a>(
     let Prepared { plan, stores, output, mut result, ended } = prepared;
     let cells = plan.cells();
     let to_come: Vec<_> = cells.iter().filter(|cell| !ended.contains(cell)).cloned().collect();
+    let is_left = !to_come.is_empty();
     let is_silent = printed.quiet || printed.json || printed.format.is_some();
     let progress = Progress::new(cells.len() as u64, to_come, is_silent);
     for warning in &result.run.warnings {
         progress.note(&format!("note: {warning}"));
+    }
+    if is_left {
+        let touched = first_touch::touch(memory_wanted(&plan));
+        // A run that goes on keeps the figures of its beginning.
+        result.environment.first_touch = result.environment.first_touch.or(touched);
     }
     result.run.status = RunStatus::Running;
     output.write(&result)?;
@@ -139,7 +145,6 @@ pub(super) fn begin<'a>(
         result.run.warnings.push(format!("the stores are kept in {}", kept.display()));
     }
     let output = Output::take(out, &RunRecord::new(&plan, &run_id, dir)?)?;
-    result.environment.first_touch = first_touch::touch(memory_wanted(&plan));
     Ok(Prepared { plan, stores, output, result, ended: BTreeSet::new() })
 }
 

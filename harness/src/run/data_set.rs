@@ -9,7 +9,7 @@ use kvdyno_workloads::{OperationKind, WorkloadSpec};
 use serde::{Deserialize, Serialize};
 
 use super::suite::{RECOVERY, RELOAD, Suite};
-use super::workloads::{NamedWorkload, Step};
+use super::workloads::{NamedStep, NamedWorkload, Step};
 use crate::failure::{Failure, Result};
 
 /// More records or operations than this are taken for a slip of the finger.
@@ -47,30 +47,28 @@ struct Size {
 /// # Errors
 /// If a workload is named twice, cannot have a size, or cannot follow another one on its store.
 pub(crate) fn data_sets(
-    mut steps: Vec<Step>,
+    mut steps: Vec<NamedStep>,
     suite: &Suite,
     stores: StoreUse,
     seed: u64,
 ) -> Result<Vec<DataSet>> {
     check_steps(&steps, stores)?;
-    let recovery = steps.iter().any(|step| matches!(step, Step::Recovery));
-    let runs_workloads = steps.iter().any(|step| matches!(step, Step::Workload(_)));
+    let recovery = steps.iter().any(|named| matches!(named.step, Step::Recovery));
+    let runs_workloads = steps.iter().any(|named| matches!(named.step, Step::Workload(_)));
     if !runs_workloads && let Some(spec) = WorkloadSpec::builtin("ycsb-a") {
-        steps.push(Step::Workload(Box::new(NamedWorkload {
-            spec,
-            own_records: false,
-            own_value_bytes: false,
-        })));
+        let workload = NamedWorkload { spec, own_records: false, own_value_bytes: false };
+        steps.push(NamedStep { step: Step::Workload(Box::new(workload)), place: String::new() });
     }
     let mut all: Vec<DataSet> = Vec::new();
     for size in sizes(suite) {
         let mut stretches: Vec<Vec<WorkloadSpec>> = vec![Vec::new()];
-        for step in &steps {
+        for NamedStep { step, place } in &steps {
             match step {
                 Step::Recovery => {}
                 Step::Reload => stretches.push(Vec::new()),
                 Step::Workload(named) => {
                     let spec = sized(named, size, suite)?;
+                    spec.validate().map_err(|error| Failure::usage(format!("{place}{error}")))?;
                     // A workload that says its own size has it in every size of the matrix, and runs once.
                     let known =
                         all.iter().flat_map(|set| &set.workloads).any(|known| *known == spec);
@@ -85,7 +83,7 @@ pub(crate) fn data_sets(
             sets.extend(by_loaded_bytes(stretch, seed));
         }
         if stores == StoreUse::Chain {
-            sets.iter().try_for_each(|set| check_chain(set))?;
+            sets.iter().try_for_each(|set| check_chain(set, &steps))?;
         }
         all.extend(named(sets, runs_workloads, recovery));
     }
@@ -105,36 +103,38 @@ fn sizes(suite: &Suite) -> Vec<Size> {
 }
 
 /// What cannot be said, whatever the size.
-fn check_steps(steps: &[Step], stores: StoreUse) -> Result<()> {
-    let mut names: Vec<&str> = Vec::new();
-    for (index, step) in steps.iter().enumerate() {
+fn check_steps(steps: &[NamedStep], stores: StoreUse) -> Result<()> {
+    for (index, NamedStep { step, place }) in steps.iter().enumerate() {
+        let refused = |reason: String| Err(Failure::usage(format!("{place}{reason}")));
         match step {
             Step::Workload(named) => {
                 let name = named.spec.name.as_str();
-                if names.contains(&name) {
-                    return Err(Failure::usage(format!(
+                let same = |other: &NamedStep| matches!(&other.step, Step::Workload(other) if other.spec.name == name);
+                if steps[..index].iter().any(same) {
+                    return refused(format!(
                         "workload '{name}' is named twice: its results could not be told apart"
-                    )));
+                    ));
                 }
-                names.push(name);
             }
             Step::Recovery if stores == StoreUse::Chain => {
-                return Err(Failure::usage(format!(
+                return refused(format!(
                     "'{RECOVERY}' needs a store that has just been loaded, and a chain has none left: run it by itself"
-                )));
+                ));
             }
             Step::Reload if stores == StoreUse::Copies => {
-                return Err(Failure::usage(format!(
+                return refused(format!(
                     "'{RELOAD}' has a meaning only where workloads follow one another on one store: add --chain, or stores = \"chain\" to the suite"
-                )));
+                ));
             }
             Step::Reload => {
                 let before = index.checked_sub(1).and_then(|before| steps.get(before));
-                let between = [before, steps.get(index + 1)];
-                if !between.iter().all(|step| matches!(step, Some(Step::Workload(_)))) {
-                    return Err(Failure::usage(format!(
+                let is_workload = |named: Option<&NamedStep>| {
+                    named.is_some_and(|named| matches!(named.step, Step::Workload(_)))
+                };
+                if !is_workload(before) || !is_workload(steps.get(index + 1)) {
+                    return refused(format!(
                         "'{RELOAD}' stands between two workloads: before the first one the store is loaded anyway"
-                    )));
+                    ));
                 }
             }
             Step::Recovery => {}
@@ -163,7 +163,6 @@ fn sized(named: &NamedWorkload, size: Size, suite: &Suite) -> Result<WorkloadSpe
         let place = suite.place_of("value_size");
         return Err(Failure::usage(format!("{place} {bytes}: {error}")));
     }
-    spec.validate().map_err(|error| Failure::usage(error.to_string()))?;
     Ok(spec)
 }
 
@@ -188,7 +187,7 @@ fn by_loaded_bytes(specs: Vec<WorkloadSpec>, seed: u64) -> Vec<Vec<WorkloadSpec>
 }
 
 /// Workloads that follow one another must find the records that they expect.
-fn check_chain(workloads: &[WorkloadSpec]) -> Result<()> {
+fn check_chain(workloads: &[WorkloadSpec], steps: &[NamedStep]) -> Result<()> {
     let does = |spec: &WorkloadSpec, kinds: &[OperationKind]| {
         spec.operation_kinds().iter().any(|kind| kinds.contains(kind))
     };
@@ -199,18 +198,29 @@ fn check_chain(workloads: &[WorkloadSpec]) -> Result<()> {
     let mut inserting = workloads.iter().filter(inserts);
     if let (Some(first), Some(second)) = (inserting.next(), inserting.next()) {
         return Err(Failure::usage(format!(
-            "'{}' inserts records that '{}' has inserted before on the same store: put '{RELOAD}' between them",
-            second.name, first.name
+            "{}'{}' inserts records that '{}' has inserted before on the same store: put '{RELOAD}' between them",
+            place_of(second, steps),
+            second.name,
+            first.name
         )));
     }
     let before_last = &workloads[..workloads.len().saturating_sub(1)];
     if let Some(spec) = before_last.iter().find(removes) {
         return Err(Failure::usage(format!(
-            "'{}' removes records that the workloads after it expect on the same store: put '{RELOAD}' after it",
+            "{}'{}' removes records that the workloads after it expect on the same store: put '{RELOAD}' after it",
+            place_of(spec, steps),
             spec.name
         )));
     }
     Ok(())
+}
+
+/// Where a workload was named.
+fn place_of<'a>(spec: &WorkloadSpec, steps: &'a [NamedStep]) -> &'a str {
+    let named = steps
+        .iter()
+        .find(|named| matches!(&named.step, Step::Workload(named) if named.spec.name == spec.name));
+    named.map_or("", |named| &named.place)
 }
 
 /// Gives the data sets of one size their names.

@@ -158,7 +158,7 @@ impl Checks<'_> {
             job,
             hint_files: &[],
             amount: Amount::Writes(writes),
-            scenario: RecoveryScenario { ending, page_cache: PageCache::Warm },
+            scenario: RecoveryScenario { ending, page_cache: PageCache::Warm, written: None },
             reads_wait: None,
             memory: &memory,
             interrupt: self.interrupt,

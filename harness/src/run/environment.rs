@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use kvdyno_reports::Environment;
+use kvdyno_reports::{Environment, ONE_TRIAL, shared_processors};
 use procfs::Current;
 
 /// Looks at everything once. What the kernel does not tell stays empty.
@@ -69,9 +69,7 @@ pub(crate) fn warnings(environment: &Environment, threads: u32, trials: u32) -> 
             environment.store_file_system
         ));
     }
-    if threads > environment.cpus {
-        warnings.push(format!("{threads} client threads share {} processors", environment.cpus));
-    }
+    warnings.extend(shared_processors(threads, environment.cpus));
     if crate::cell::clock::kind() != "tsc" {
         warnings.push("the processor has no invariant time-stamp counter: each timing costs a system clock call".into());
     }
@@ -84,10 +82,7 @@ pub(crate) fn warnings(environment: &Environment, threads: u32, trials: u32) -> 
         ));
     }
     if trials == 1 {
-        warnings.push(
-            "one trial: differences of a few per cent may be chance (--trials 5 shows the spread)"
-                .into(),
-        );
+        warnings.push(ONE_TRIAL.into());
     }
     warnings
 }

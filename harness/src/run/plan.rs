@@ -224,7 +224,7 @@ fn choose(names: &[String]) -> Result<(Suite, Steps)> {
             built_in => built_in,
         };
         let Some(suite) = suite else {
-            steps.add(name, None)?;
+            steps.add(name)?;
             continue;
         };
         if let Some((other, _)) = &chosen {
@@ -246,7 +246,7 @@ fn choose(names: &[String]) -> Result<(Suite, Steps)> {
 
 /// A matrix that nobody can have meant is refused, before it is built.
 fn check_size(suite: &Suite, engines: usize, steps: &Steps) -> Result<()> {
-    let workloads = steps.named.iter().filter(|step| !matches!(step, Step::Reload)).count();
+    let workloads = steps.named.iter().filter(|named| !matches!(named.step, Step::Reload)).count();
     let sizes = |values: &Option<Vec<u64>>| values.as_ref().map_or(1, Vec::len);
     let (records, values) = (sizes(&suite.records), sizes(&suite.value_size));
     let threads = suite.threads.as_ref().map_or(1, Vec::len);

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use kvdyno_reports::{CellStatus, RecoveryEnding, RecoveryScenario};
+use kvdyno_reports::{CellStatus, LogSize, RecoveryEnding, RecoveryScenario};
 use kvdyno_workloads::WorkloadSpec;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,15 @@ pub(crate) enum Written {
         /// The least.
         bytes_min: u64,
     },
+}
+
+impl From<LogSize> for Written {
+    fn from(size: LogSize) -> Self {
+        match size {
+            LogSize::Bytes(bytes) => Self::Bytes(bytes),
+            LogSize::DataPpm(ppm) => Self::Share { of_data: ppm as f64 / 1e6, bytes_min: 0 },
+        }
+    }
 }
 
 impl Written {

@@ -9,6 +9,15 @@ use toml::{Spanned, Value};
 use super::suite::{FILE_BYTES_MAX, RECOVERY, RELOAD, SUITES, Suite, WorkloadTable};
 use crate::failure::{Failure, Result, nearest};
 
+/// A step and where it was named.
+#[derive(Clone, Debug)]
+pub(crate) struct NamedStep {
+    /// What is to be done.
+    pub(crate) step: Step,
+    /// For instance `mine.toml:3: `; nothing on the command line.
+    pub(crate) place: String,
+}
+
 /// Something that was named among the workloads.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
@@ -35,7 +44,7 @@ pub(crate) struct NamedWorkload {
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
     /// In the order in which they were named.
-    pub(crate) named: Vec<Step>,
+    pub(crate) named: Vec<NamedStep>,
     /// Property files that were read.
     pub(crate) files: Vec<PathBuf>,
     /// What the user should know about them.
@@ -58,16 +67,24 @@ impl Steps {
         }
         for name in names {
             let place = suite.origin.place(name);
-            self.add(name.get_ref(), Some(suite)).map_err(|failure| at(&place, failure))?;
+            self.add_step(name.get_ref(), &place, Some(suite))
+                .map_err(|failure| at(&place, failure))?;
         }
         Ok(())
     }
 
-    /// Adds what the command line names: a workload of the suite, a built-in one, or a file.
-    pub(crate) fn add(&mut self, name: &str, suite: Option<&Suite>) -> Result<()> {
-        match name {
-            RECOVERY => self.named.push(Step::Recovery),
-            RELOAD => self.named.push(Step::Reload),
+    /// Adds what the command line names: a built-in workload, or a file.
+    ///
+    /// # Errors
+    /// If there is no such workload or its file is wrong.
+    pub(crate) fn add(&mut self, name: &str) -> Result<()> {
+        self.add_step(name, "", None)
+    }
+
+    fn add_step(&mut self, name: &str, place: &str, suite: Option<&Suite>) -> Result<()> {
+        let step = match name {
+            RECOVERY => Step::Recovery,
+            RELOAD => Step::Reload,
             _ => {
                 let own = suite.and_then(|suite| suite.workload.get(name).map(|own| (suite, own)));
                 let named = if let Some((suite, table)) = own {
@@ -77,9 +94,10 @@ impl Steps {
                     let spec = self.base(name, file.and_then(Path::parent), suite)?;
                     NamedWorkload { spec, own_records: false, own_value_bytes: false }
                 };
-                self.named.push(Step::Workload(Box::new(named)));
+                Step::Workload(Box::new(named))
             }
-        }
+        };
+        self.named.push(NamedStep { step, place: place.to_owned() });
         Ok(())
     }
 

@@ -94,6 +94,15 @@ fn counts_that_make_no_sense_are_refused() {
     refuses(&["run", "--resume", "folder"], 2, &["--resume folder", "run.json"]);
     refuses(&["run", "--resume", "folder", "--threads", "2"], 2, &["--resume", "--threads"]);
     refuses(&["run", "--retry-failed"], 2, &["--resume"]);
+    refuses(
+        &["run", "quick", "--print-suite", "--records", "5"],
+        2,
+        &["--print-suite", "--records"],
+    );
+    refuses(&["run", "quick", "--print-suite", "--json"], 2, &["--print-suite", "--json"]);
+    refuses(&["run", "--resume", "folder", "--print-suite"], 2, &["--resume", "--print-suite"]);
+    refuses(&["run", "--resume", "folder", "--trials", "5"], 2, &["--resume", "--trials"]);
+    refuses(&["run", "quick", "--resume", "folder"], 2, &["--resume", "SUITE"]);
     refuses(&["run", "quik", "--print-suite"], 2, &["quik", "did you mean 'quick'"]);
     refuses(&["list", "suites", "quik"], 2, &["quik", "did you mean 'quick'"]);
     refuses(&["list", "engines", "lsm"], 2, &["only suites"]);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use kvdyno_reports::{Cell, CellStatus, PageCache, Phase, RecoveryEnding, RunStatus};
+use kvdyno_reports::{Cell, CellStatus, LogSize, PageCache, Phase, RecoveryEnding, RunStatus};
 
 use crate::program::{errors_of, expect_status, output_of, result_in};
 
@@ -83,6 +83,29 @@ fn cleanly_closed_stores_are_reopened_at_every_size() {
 }
 
 #[test]
+fn recovery_is_measured_over_the_size_of_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut arguments = vec!["--engine", "lsm", "--records", "2k", "--written", "50%,64KiB,300%"];
+    arguments.extend(["--scenario", "clean", "--cache", "warm"]);
+    let (cells, _) = recoveries(dir.path(), &arguments);
+    let amounts =
+        [LogSize::DataPpm(500_000), LogSize::Bytes(64 << 10), LogSize::DataPpm(3_000_000)];
+    assert_eq!(cells.len(), 3);
+    let record_bytes = 2000 * 100;
+    for (cell, (amount, least)) in
+        cells.iter().zip(amounts.into_iter().zip([record_bytes / 2, 64 << 10, record_bytes * 3]))
+    {
+        assert_eq!(cell.status, CellStatus::Ok, "{:?}", cell.error);
+        assert_eq!(cell.scenario.unwrap().written, Some(amount));
+        let written = cell.recovery.as_ref().unwrap().written_bytes.unwrap();
+        assert!(written >= least && written < least * 2, "{written} written for {amount}");
+    }
+    let twice = ["recover", "--engine", "lsm", "--written", "1MiB,1024KiB", "--out", "twice"];
+    let errors = errors_of(&expect_status(dir.path(), &twice, 2));
+    assert!(errors.contains("--written names '1 MiB' twice"), "{errors}");
+}
+
+#[test]
 fn pages_that_stay_in_memory_are_told() {
     let memory = Path::new("/dev/shm");
     let Ok(stores) = tempfile::Builder::new().prefix("kvdyno-test-").tempdir_in(memory) else {
@@ -127,6 +150,21 @@ fn every_engine_of_class_sync_syncs_before_it_acknowledges() {
     assert_eq!(output.status.code(), Some(0), "{printed}{}", errors_of(&output));
     let kept = printed.lines().filter(|line| line.contains("before each of 300 acknowledgements"));
     assert_eq!(kept.count(), 4, "{printed}");
+}
+
+#[test]
+fn what_no_engine_can_recover_from_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |arguments: &[&str], said: &str| {
+        let errors = errors_of(&expect_status(dir.path(), arguments, 2));
+        assert!(errors.contains(said), "{errors}");
+        assert!(!dir.path().join("kvdyno-out").exists(), "results of nothing were written");
+    };
+    refused(&["recover", "--engine", "memory"], "memory: nothing is stored");
+    let both = "memory: nothing is stored; noop: nothing is stored";
+    refused(&["recover", "--engine", "memory,noop"], both);
+    let hints = ["recover", "--engine", "lsm,lmdb", "--scenario", "hints-missing,hints-damaged"];
+    refused(&hints, "lsm: lsm has no hint files; lmdb: lmdb has no hint files");
 }
 
 #[test]

@@ -211,4 +211,10 @@ fn list_shows_what_there_is() {
     {
         assert!(printed.contains(name), "{name} is not listed");
     }
+    let workloads = expect_status(dir.path(), &["list", "workloads"], 0).stdout;
+    let printed = String::from_utf8(workloads).unwrap();
+    let expiring = printed.split("session-expiry").nth(1).unwrap().lines().nth(1).unwrap();
+    assert!(expiring.contains("not supported by ") && expiring.contains("lmdb (no "), "{expiring}");
+    let plain = printed.split("ycsb-a ").nth(1).unwrap().lines().nth(1).unwrap();
+    assert!(!plain.contains("not supported"), "{plain}");
 }

@@ -64,6 +64,16 @@ fn the_program_and_the_schema_take_the_same_files() {
 }
 
 #[test]
+fn the_suite_of_everything_names_every_built_in_workload() {
+    let suite: toml::Table = toml::from_str(include_str!("../../suites/full.toml")).unwrap();
+    let named: BTreeSet<&str> =
+        suite["workloads"].as_array().unwrap().iter().filter_map(toml::Value::as_str).collect();
+    let builtins = kvdyno_workloads::WorkloadSpec::builtins();
+    let all = builtins.iter().map(|spec| spec.name.as_str()).chain(["recovery"]);
+    assert_eq!(named, all.collect::<BTreeSet<_>>());
+}
+
+#[test]
 fn what_is_wrong_in_a_suite_file_is_refused_by_line_and_key_and_by_the_schema() {
     let after = |text: &str| format!("workloads = [\"ycsb-a\"]\n{text}\n");
     let hot = |text: &str| format!("workloads = [\"hot\"]\n[workload.hot]\n{text}\n");
@@ -118,7 +128,20 @@ fn names_that_only_the_program_can_know_are_refused_by_line() {
     let bad: &[(&str, &[&str])] = &[
         ("\nworkloads = [\"ycbs-a\"]", &["mine.toml:2", "did you mean 'ycsb-a'"]),
         ("workloads = [\"quick\"]", &["mine.toml:1", "'quick' is a suite"]),
-        ("workloads = [\"ycsb-a\", \"ycsb-a\"]", &["ycsb-a", "twice"]),
+        ("workloads = [\"ycsb-a\",\n\"ycsb-a\"]", &["mine.toml:2: ", "ycsb-a", "twice"]),
+        ("workloads = [\"ycsb-a\",\n\"reload\", \"ycsb-b\"]", &["mine.toml:2: ", "--chain"]),
+        (
+            "stores = \"chain\"\nworkloads = [\"ycsb-a\",\n\"reload\"]",
+            &["mine.toml:3: ", "'reload' stands between"],
+        ),
+        (
+            "stores = \"chain\"\nworkloads = [\"ycsb-a\",\n\n\"recovery\"]",
+            &["mine.toml:4: ", "'recovery' needs"],
+        ),
+        (
+            "stores = \"chain\"\nworkloads = [\"ycsb-d\",\n\"ycsb-e\"]",
+            &["mine.toml:3: ", "'ycsb-e' inserts records that 'ycsb-d'"],
+        ),
         (
             "workloads = [\"ycsb-a\"]\nengines = [\"lsm\",\n \"lsn\"]",
             &["mine.toml:3", "did you mean 'lsm'"],
@@ -145,7 +168,7 @@ fn names_that_only_the_program_can_know_are_refused_by_line() {
         ),
         (
             "workloads = [\"gone\", \"ycsb-c\"]\nstores = \"chain\"\n[workload.gone]\nbase = \"ycsb-a\"\nmix = { delete = 1 }",
-            &["'gone' removes records", "put 'reload' after it"],
+            &["mine.toml:1: ", "'gone' removes records", "put 'reload' after it"],
         ),
     ];
     for (text, said) in bad {

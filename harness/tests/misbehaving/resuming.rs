@@ -68,12 +68,17 @@ fn a_killed_suite_goes_on_with_what_is_left() {
     // Killed a second time, while it goes on.
     let again = ["run", "--resume", "out"];
     let between = cut_off(dir.path(), &again, "-KILL", before.cells.len() + 5);
+    assert_eq!(between.environment.first_touch, before.environment.first_touch);
+    let mut untold = between.clone();
+    untold.environment.first_touch = None;
+    untold.write(&dir.path().join("out/result.json")).unwrap();
     // The suite file is not needed any more.
     fs::remove_file(dir.path().join("mine.toml")).unwrap();
     expect_status(dir.path(), &again, 1);
     let after = result_in(dir.path());
     check_went_on(&before, &after);
     check_went_on(&between, &after);
+    assert!(after.environment.first_touch.is_some(), "memory is not touched when a run goes on");
     assert!(after.run.duration_s > between.run.duration_s);
     for cell in &after.cells {
         let expected = match (cell.engine.as_str(), cell.workload.as_str()) {

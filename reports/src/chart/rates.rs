@@ -46,9 +46,9 @@ pub(super) fn chart(
         name: anchor(group, &[&contest.name, "rates"]),
         title: format!("{}: response time under rising load", contest.name),
         finding: finding(report, contest),
-        caption: "99th percentile of the response time, from the intended start to the return, at each rate that was offered; of each engine the trial with the median throughput. A cross: the rate was not reached, so waiting times grow for as long as it is offered.".to_owned(),
+        caption: "99th percentile of the response time, from the intended start to the return, at each rate that was offered; of each engine the trial with the median throughput. A search offers the rate that held once more for longer, to confirm it. A cross: the rate was not reached, so waiting times grow for as long as it is offered.".to_owned(),
         name_columns: 1,
-        header: ["engine", "offered", "achieved", "reached", "bound held", "response p50", "response p99", "response max", "service p99"]
+        header: ["engine", "offered", "for", "achieved", "reached", "bound held", "response p50", "response p99", "response max", "service p99"]
             .map(str::to_owned)
             .to_vec(),
         rows: contest
@@ -88,6 +88,7 @@ fn row(label: &str, point: &RatePoint) -> Vec<String> {
     vec![
         label.to_owned(),
         format::rate(point.offered_ops_per_s),
+        format::seconds(point.duration_s),
         format::rate(point.achieved_ops_per_s),
         if point.reached { "yes" } else { "not reached" }.to_owned(),
         match point.held {

@@ -1,4 +1,4 @@
-//! Recovery over sizes: how the time to the first read grows with the store.
+//! Recovery over sizes: how the time to the first read grows with the store, and with what was written since the load.
 //!
 //! The slope that is told is that of a straight line through all trials of a scenario by least squares, seconds over
 //! bytes: a cost per gibibyte that does not depend on the axes' logarithms. One size has no slope.
@@ -13,7 +13,7 @@ use crate::format;
 use crate::identity::scenario_name;
 use crate::model::{Report, Study, StudyEntry};
 use crate::palette::{AXIS, GRID, Style, style};
-use crate::result::RecoveryScenario;
+use crate::result::{Recovery, RecoveryScenario};
 use crate::series::Spread;
 
 const HEIGHT: f64 = 330.0;
@@ -26,22 +26,105 @@ const NOISE_SHARE: f64 = 0.05;
 /// Sizes of stores must differ by this much for a cost per gibibyte.
 const SPAN_GIB_MIN: f64 = 0.0625;
 
-/// One engine under one scenario.
-struct Curve<'s, 'a> {
-    engine: usize,
-    entries: Vec<&'s StudyEntry<'a>>,
+/// What the time is told over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// The bytes of the store.
+    Store,
+    /// What was written since the load, which a log has to give back.
+    Log,
 }
 
-/// Bytes of the store and milliseconds to the first read, median over the trials.
+impl Over {
+    fn bytes(self, recovery: &Recovery) -> Option<f64> {
+        match self {
+            Self::Store => Some(recovery.store_bytes as f64),
+            Self::Log => recovery.written_bytes.map(|bytes| bytes as f64),
+        }
+    }
+}
+
+/// One engine under one scenario.
+pub(crate) struct Curve<'s, 'a> {
+    /// Index into the report's engines.
+    pub(crate) engine: usize,
+    /// In the order of their places on the axis.
+    pub(crate) entries: Vec<&'s StudyEntry<'a>>,
+}
+
+impl Curve<'_, '_> {
+    /// Milliseconds to the first read for each gibibyte more.
+    pub(crate) fn slope_ms_per_gib(&self, over: Over) -> Option<f64> {
+        slope_ms_per_gib(self.entries.iter().copied(), over)
+    }
+}
+
+/// Engines under one scenario at one size, over several amounts that were written.
+pub(crate) struct LogCurves<'s, 'a> {
+    /// The scenario and the size, for people.
+    pub(crate) name: String,
+    records: u64,
+    scenario: RecoveryScenario,
+    /// In the report's order of engines.
+    pub(crate) curves: Vec<Curve<'s, 'a>>,
+}
+
+/// Bytes and milliseconds to the first read, median over the trials.
 struct Place {
     bytes: f64,
     ms: Spread,
 }
 
-/// A chart per scenario that was measured at two sizes or more.
+/// A chart per scenario that was measured at two sizes or more, and one per scenario and size with two amounts written or more.
 pub(super) fn charts(report: &Report<'_>, study: &Study<'_>) -> Vec<Chart> {
-    let scenarios = study.scenarios();
-    scenarios.into_iter().filter_map(|scenario| chart(report, study, scenario)).collect()
+    let over_store =
+        study.scenarios().into_iter().filter_map(|scenario| chart(report, study, scenario));
+    let logs = log_curves(study);
+    let over_log = logs.iter().map(|log| log_chart(report, study, log));
+    over_store.chain(over_log).collect()
+}
+
+/// The curves over what was written, where there are several amounts.
+pub(crate) fn log_curves<'s, 'a>(study: &'s Study<'a>) -> Vec<LogCurves<'s, 'a>> {
+    let mut logs: Vec<LogCurves<'s, 'a>> = Vec::new();
+    for entry in study.entries.iter().filter(|entry| entry.scenario.written.is_some()) {
+        let scenario = RecoveryScenario { written: None, ..entry.scenario };
+        let same =
+            |log: &LogCurves<'_, '_>| (log.scenario, log.records) == (scenario, entry.records);
+        let at = logs.iter().position(same).unwrap_or_else(|| {
+            let records = format::plural(entry.records, "record");
+            let name = format!("{}, {records}", scenario_name(scenario));
+            logs.push(LogCurves { name, records: entry.records, scenario, curves: Vec::new() });
+            logs.len() - 1
+        });
+        let curves = &mut logs[at].curves;
+        match curves.iter_mut().find(|curve| curve.engine == entry.engine) {
+            Some(curve) => curve.entries.push(entry),
+            None => curves.push(Curve { engine: entry.engine, entries: vec![entry] }),
+        }
+    }
+    for curve in logs.iter_mut().flat_map(|log| &mut log.curves) {
+        let bytes = |entry: &&StudyEntry<'_>| place(entry, Over::Log).map_or(0.0, |p| p.bytes);
+        curve.entries.sort_by(|a, b| bytes(a).total_cmp(&bytes(b)));
+    }
+    for log in &mut logs {
+        log.curves.sort_by_key(|curve| curve.engine);
+    }
+    logs.retain(|log| {
+        let amounts: BTreeSet<_> =
+            placed(&log.curves, Over::Log).map(|entry| entry.scenario.written).collect();
+        amounts.len() > 1
+    });
+    logs
+}
+
+/// The entries that have a place on the axis.
+fn placed<'c, 'a>(
+    curves: &'c [Curve<'c, 'a>],
+    over: Over,
+) -> impl Iterator<Item = &'c StudyEntry<'a>> {
+    let entries = curves.iter().flat_map(|curve| &curve.entries).copied();
+    entries.filter(move |entry| place(entry, over).is_some())
 }
 
 fn chart(report: &Report<'_>, study: &Study<'_>, scenario: RecoveryScenario) -> Option<Chart> {
@@ -52,33 +135,49 @@ fn chart(report: &Report<'_>, study: &Study<'_>, scenario: RecoveryScenario) -> 
             _ => curves.push(Curve { engine: entry.engine, entries: vec![entry] }),
         }
     }
-    let sizes: BTreeSet<u64> = curves
-        .iter()
-        .flat_map(|curve| &curve.entries)
-        .filter(|entry| place(entry).is_some())
-        .map(|entry| entry.records)
-        .collect();
+    let sizes: BTreeSet<u64> = placed(&curves, Over::Store).map(|entry| entry.records).collect();
     if sizes.len() < 2 {
         return None;
     }
     let name = scenario_name(scenario);
-    let slug = name.replace([' ', ','], "-").replace("--", "-");
     Some(Chart {
-        name: format!("recovery-over-size-{slug}{}", study.suffix),
+        name: format!("recovery-over-size-{}{}", slug(&name), study.suffix),
         title: format!("Recovery over size: {name}"),
-        finding: finding(report, &curves),
+        finding: finding(report, &curves, Over::Store),
         caption: "From the call that opens the store to the first value read, over the bytes of blocks allocated to it; thin lines reach from the smallest to the largest trial. Slope: of a straight line through all trials by least squares, in time per GiB.".to_owned(),
         name_columns: 1,
         header: ["engine", "records", "store", "first read", "min", "max", "trials", "slope per GiB"]
             .map(str::to_owned)
             .to_vec(),
-        rows: curves.iter().flat_map(|curve| rows(report, curve)).collect(),
-        drawing: draw(report, &curves),
+        rows: curves.iter().flat_map(|curve| rows(report, curve, Over::Store)).collect(),
+        drawing: draw(report, &curves, Over::Store),
     })
 }
 
-fn place(entry: &StudyEntry<'_>) -> Option<Place> {
-    let bytes = entry.series.recovery(|r| r.store_bytes as f64)?.median;
+fn log_chart(report: &Report<'_>, study: &Study<'_>, log: &LogCurves<'_, '_>) -> Chart {
+    Chart {
+        name: format!("recovery-over-log-{}{}", slug(&log.name), study.suffix),
+        title: format!("Recovery over log size: {}", log.name),
+        finding: finding(report, &log.curves, Over::Log),
+        caption: "From the call that opens the store to the first value read, over the key and value bytes written since the load; thin lines reach from the smallest to the largest trial. Slope: of a straight line through all trials by least squares, in time per GiB.".to_owned(),
+        name_columns: 1,
+        header: ["engine", "asked", "written", "first read", "min", "max", "trials", "slope per GiB"]
+            .map(str::to_owned)
+            .to_vec(),
+        rows: log.curves.iter().flat_map(|curve| rows(report, curve, Over::Log)).collect(),
+        drawing: draw(report, &log.curves, Over::Log),
+    }
+}
+
+/// A name made safe for anchors and file names.
+fn slug(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { ' ' };
+    let words: String = name.chars().map(plain).collect();
+    words.split_whitespace().collect::<Vec<_>>().join("-")
+}
+
+fn place(entry: &StudyEntry<'_>, over: Over) -> Option<Place> {
+    let bytes = entry.series.recovered(|r| over.bytes(r))?.median;
     let ms = entry.series.recovery(|r| r.first_read_ms)?;
     (bytes > 0.0 && ms.median > 0.0).then_some(Place { bytes, ms })
 }
@@ -86,12 +185,13 @@ fn place(entry: &StudyEntry<'_>) -> Option<Place> {
 /// Milliseconds per gibibyte, by least squares over all trials of all sizes.
 pub(crate) fn slope_ms_per_gib<'s, 'a: 's>(
     entries: impl IntoIterator<Item = &'s StudyEntry<'a>>,
+    over: Over,
 ) -> Option<f64> {
     let points: Vec<(f64, f64)> = entries
         .into_iter()
-        .filter(|entry| place(entry).is_some())
+        .filter(|entry| place(entry, over).is_some())
         .flat_map(|entry| entry.series.recoveries())
-        .map(|r| (r.store_bytes as f64 / GIB, r.first_read_ms))
+        .filter_map(|r| Some((over.bytes(r)? / GIB, r.first_read_ms)))
         .collect();
     slope(&points)
 }
@@ -130,31 +230,42 @@ pub(crate) fn slope_words(ms_per_gib: f64) -> String {
     format::milliseconds(ms_per_gib)
 }
 
-fn finding(report: &Report<'_>, curves: &[Curve<'_, '_>]) -> String {
+fn finding(report: &Report<'_>, curves: &[Curve<'_, '_>], over: Over) -> String {
     let words: Vec<String> = curves
         .iter()
         .filter_map(|curve| {
-            let slope = slope_ms_per_gib(curve.entries.iter().copied())?;
+            let slope = curve.slope_ms_per_gib(over)?;
             let label = &report.engines[curve.engine].label;
             Some(format!("{} on {label}", slope_words(slope)))
         })
         .collect();
     if words.is_empty() {
-        return "No engine was measured at two sizes.".to_owned();
+        return match over {
+            Over::Store => "No engine was measured at two sizes.",
+            Over::Log => "The amounts written lie too near to one another, or their times too far apart, for a slope.",
+        }
+        .to_owned();
     }
-    format!("A GiB more costs {}.", format::list(&words))
+    let more = match over {
+        Over::Store => "A GiB more",
+        Over::Log => "A GiB more written",
+    };
+    format!("{more} costs {}.", format::list(&words))
 }
 
-fn rows(report: &Report<'_>, curve: &Curve<'_, '_>) -> Vec<Vec<String>> {
-    let slope = slope_ms_per_gib(curve.entries.iter().copied());
+fn rows(report: &Report<'_>, curve: &Curve<'_, '_>, over: Over) -> Vec<Vec<String>> {
+    let slope = curve.slope_ms_per_gib(over);
     let slope = slope.map_or_else(|| "n/a".to_owned(), slope_words);
     curve
         .entries
         .iter()
         .map(|entry| {
-            let mut row =
-                vec![report.engines[curve.engine].label.clone(), format::count(entry.records)];
-            match place(entry) {
+            let varied = match over {
+                Over::Store => format::count(entry.records),
+                Over::Log => entry.scenario.written.map(|it| it.to_string()).unwrap_or_default(),
+            };
+            let mut row = vec![report.engines[curve.engine].label.clone(), varied];
+            match place(entry, over) {
                 Some(place) => row.extend([
                     format::bytes(place.bytes),
                     format::milliseconds(place.ms.median),
@@ -170,13 +281,13 @@ fn rows(report: &Report<'_>, curve: &Curve<'_, '_>) -> Vec<Vec<String>> {
         .collect()
 }
 
-fn draw(report: &Report<'_>, curves: &[Curve<'_, '_>]) -> Drawing {
+fn draw(report: &Report<'_>, curves: &[Curve<'_, '_>], over: Over) -> Drawing {
     let mut drawing = Drawing::new(HEIGHT);
     let told: Vec<(usize, Vec<Place>)> = curves
         .iter()
         .map(|curve| {
             let places: Vec<Place> =
-                curve.entries.iter().filter_map(|entry| place(entry)).collect();
+                curve.entries.iter().filter_map(|entry| place(entry, over)).collect();
             (curve.engine, places)
         })
         .filter(|(_, places)| !places.is_empty())
@@ -201,7 +312,11 @@ fn draw(report: &Report<'_>, curves: &[Curve<'_, '_>]) -> Drawing {
     }
     drawing.line((LEFT, BOTTOM), (right, BOTTOM), AXIS, 1.0);
     drawing.muted((LEFT - 52.0, 12.0), "time to the first read", Anchor::Left);
-    drawing.muted((right, BOTTOM + 32.0), "bytes of the store", Anchor::Right);
+    let axis = match over {
+        Over::Store => "bytes of the store",
+        Over::Log => "bytes written since the load",
+    };
+    drawing.muted((right, BOTTOM + 32.0), axis, Anchor::Right);
     let at = |place: &Place| -> Point { (x.at(place.bytes), y.at(place.ms.median * 1e6)) };
     let last: Vec<Point> = told.iter().filter_map(|(_, p)| p.last()).map(at).collect();
     let heights: Vec<f64> = last.iter().map(|(_, y)| *y).collect();

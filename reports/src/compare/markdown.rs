@@ -1,10 +1,13 @@
 //! A comparison as text: a table for the terminal, Markdown for a pull request.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle};
 
-use super::{Change, Comparison, Direction};
+use super::{CellKey, Change, Comparison, Direction};
 use crate::format;
-use crate::identity::phase_name;
+use crate::identity::{durability_name, phase_name, scenario_name};
+use crate::result::Phase;
 
 /// Rows of Markdown at most, so that a comment stays within what forges accept.
 const MARKDOWN_ROWS_MAX: usize = 300;
@@ -40,12 +43,56 @@ fn mark(change: &Change) -> &'static str {
     }
 }
 
-fn row(change: &Change) -> [String; 8] {
+/// The conditions of cells, in words.
+type Conditions = [String; 4];
+
+/// Which conditions cells of the same workload and phase have: what differs between rows has to be told.
+struct Varied<'a>(BTreeMap<(&'a str, Phase), [BTreeSet<String>; 4]>);
+
+impl<'a> Varied<'a> {
+    fn new(comparison: &'a Comparison) -> Self {
+        let mut varied: BTreeMap<_, [BTreeSet<String>; 4]> = BTreeMap::new();
+        for Change { cell, .. } in &comparison.changes {
+            let seen = varied.entry((cell.workload.as_str(), cell.phase)).or_default();
+            for (seen, words) in seen.iter_mut().zip(conditions(cell)) {
+                seen.insert(words);
+            }
+        }
+        Self(varied)
+    }
+
+    /// What a row of the cell must tell: scenario and offered rate, and of the other conditions those that vary.
+    fn told(&self, cell: &CellKey) -> String {
+        let seen = self.0.get(&(cell.workload.as_str(), cell.phase));
+        let varies = |at: usize| seen.is_some_and(|seen| seen[at].len() > 1);
+        let words = conditions(cell).into_iter().enumerate();
+        let words = words.filter(|(at, _)| varies(*at)).map(|(_, words)| words);
+        let rate = cell.offered.map(|rate| format!("at {}/s", format::rate(rate.ops_per_s())));
+        let scenario = cell.scenario.map(scenario_name);
+        let told: Vec<String> = rate.into_iter().chain(words).chain(scenario).collect();
+        told.join(", ")
+    }
+}
+
+fn conditions(cell: &CellKey) -> Conditions {
+    [
+        format!("class {}", durability_name(cell.durability)),
+        format::plural(cell.threads.into(), "thread"),
+        format::plural(cell.records, "record"),
+        format!("{} B", format::count(cell.value_bytes)),
+    ]
+}
+
+fn row(change: &Change, varied: &Varied<'_>) -> [String; 8] {
     let phase = phase_name(change.cell.phase);
     let workload = if change.cell.workload == phase || phase == "run" {
         change.cell.workload.clone()
     } else {
         format!("{} {phase}", change.cell.workload)
+    };
+    let workload = match varied.told(&change.cell) {
+        told if told.is_empty() => workload,
+        told => format!("{workload} ({told})"),
     };
     let metric = if change.operation == "all" {
         change.metric.name().to_owned()
@@ -76,7 +123,7 @@ fn remarks(comparison: &Comparison) -> Vec<String> {
         format!("▼ {} in head: {}{reason}", broken.outcome, broken.cell)
     });
     let only = |side: &'static str, keys| {
-        let keys: &Vec<super::CellKey> = keys;
+        let keys: &Vec<CellKey> = keys;
         keys.iter().map(move |key| format!("only in {side}: {key}")).collect::<Vec<_>>()
     };
     broken
@@ -90,9 +137,10 @@ pub(crate) fn table(comparison: &Comparison) -> String {
     let mut table = Table::new();
     table.load_style(TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─')));
     table.set_header(HEADER);
+    let varied = Varied::new(comparison);
     let shown = |change: &&Change| change.operation == "all" || change.beyond_threshold;
     for change in comparison.changes.iter().filter(shown) {
-        table.add_row(row(change));
+        table.add_row(row(change, &varied));
     }
     for column in 4..HEADER.len() {
         if let Some(column) = table.column_mut(column) {
@@ -123,25 +171,26 @@ pub(crate) fn markdown(comparison: &Comparison) -> String {
     }
     let (worse, rest): (Vec<_>, Vec<_>) =
         comparison.changes.iter().partition(|change| change.is_regression());
+    let varied = Varied::new(comparison);
     if !worse.is_empty() {
         text.push('\n');
-        rows(&mut text, &worse);
+        rows(&mut text, &worse, &varied);
     }
     if !rest.is_empty() {
         text.push_str(&format!(
             "\n<details><summary>{}</summary>\n\n",
             format::plural(rest.len() as u64, "other figure")
         ));
-        rows(&mut text, &rest);
+        rows(&mut text, &rest, &varied);
         text.push_str("\n</details>\n");
     }
     text
 }
 
-fn rows(text: &mut String, changes: &[&Change]) {
+fn rows(text: &mut String, changes: &[&Change], varied: &Varied<'_>) {
     text.push_str(&format!("| {} |\n|---|---|---|---|---:|---:|---:|---:|\n", HEADER.join(" | ")));
     for change in changes.iter().take(MARKDOWN_ROWS_MAX) {
-        let cells = row(change).map(|cell| escape(&cell));
+        let cells = row(change, varied).map(|cell| escape(&cell));
         text.push_str(&format!("| {} |\n", cells.join(" | ")));
     }
     if let Some(more) = changes.len().checked_sub(MARKDOWN_ROWS_MAX).filter(|more| *more > 0) {

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use crate::format;
 use crate::model::Report;
-use crate::result::{ResultFile, StoreUse};
+use crate::result::ResultFile;
 use crate::series::Spread;
 use crate::table::notes;
 
@@ -129,18 +129,9 @@ fn memory_limit(result: &ResultFile) -> String {
 }
 
 fn stores(result: &ResultFile) -> String {
-    match result.run.stores {
-        StoreUse::Copies => {
-            "each workload that writes starts from a fresh copy of the loaded store".to_owned()
-        }
-        StoreUse::Chain => {
-            let names: Vec<&str> = result.workloads.iter().map(|w| w.name.as_str()).collect();
-            format!(
-                "workloads follow one another on one store, in this order: {}",
-                names.join(", ")
-            )
-        }
-    }
+    notes::chain(result).unwrap_or_else(|| {
+        "each workload that writes starts from a fresh copy of the loaded store".to_owned()
+    })
 }
 
 /// The level of verification and what it costs.

@@ -5,15 +5,16 @@ use maud::{Markup, html};
 use super::{median, spread};
 use crate::format;
 use crate::model::{Contest, Entry, Group, Report};
-use crate::rates::{highest_reached, points, slo_sentence, target_words};
+use crate::rates::{highest_reached, never_done_words, points, slo_sentence, target_words};
 use crate::result::{Arrivals, Latency, OpenLoop};
 use crate::series::Series;
 
-const HEADINGS: [(&str, &str); 14] = [
+const HEADINGS: [(&str, &str); 15] = [
     ("engine", ""),
     ("rate", ""),
     ("ops/s", "acknowledged"),
     ("backlog", "at the end"),
+    ("never done", "of those due, at most"),
     ("p50", "response"),
     ("p95", "response"),
     ("p99", "response"),
@@ -103,6 +104,7 @@ fn row(report: &Report<'_>, entry: &Entry<'_>) -> Markup {
                 td { span.bad[missed] { (target_words(series).unwrap_or("n/a")) } }
                 td { (spread(series.throughput(), format::rate)) }
                 td { (median(series.spread(|m| m.open_loop.map(|o| o.backlog_end_s)), format::seconds)) }
+                td { (never_done_words(series).unwrap_or_else(|| "n/a".to_owned())) }
                 (latencies(|of| series.response("all", of)))
                 (latencies(|of| series.service("all", of)))
             } @else {

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::{median, spread};
 use crate::chart::Chart;
-use crate::chart::recovery_curve::{slope_ms_per_gib, slope_words};
+use crate::chart::recovery_curve::{Over, slope_ms_per_gib, slope_words};
 use crate::error::Result;
 use crate::format;
 use crate::identity::scenario_name;
@@ -22,7 +22,7 @@ const HEADINGS: [(&str, &str); 11] = [
     ("device", "read until then"),
     ("verified", "all trials"),
     ("lost or wrong", "all trials"),
-    ("slope", "per GiB"),
+    ("slope", "per GiB of the store"),
 ];
 
 pub(super) fn section(report: &Report<'_>, study: &Study<'_>, charts: &[Chart]) -> Result<Markup> {
@@ -65,7 +65,7 @@ fn rows(report: &Report<'_>, study: &Study<'_>, scenario: RecoveryScenario) -> M
                     th scope="row" { (super::engine(report, entry.engine)) }
                     td { (format::count(entry.records)) }
                     @if entry.series.recovery(|r| r.open_ms).is_some() {
-                        @let slope = slope_ms_per_gib(entries().filter(|e| e.engine == entry.engine));
+                        @let slope = slope_ms_per_gib(entries().filter(|e| e.engine == entry.engine), Over::Store);
                         (figures(entry, slope))
                     } @else {
                         (super::detail::reason(&entry.series, HEADINGS.len() - 2))

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use crate::format;
 use crate::identity::{durability_name, scenario_name};
 use crate::model::{Contest, Group, Report, base_name};
-use crate::result::{Phase, ResultFile, RunStatus};
+use crate::result::{Phase, RecoveryScenario, ResultFile, RunStatus};
 use crate::score::{ranking, winner};
 use crate::series::Outcome;
 use crate::table::notes;
@@ -89,13 +89,21 @@ fn studied(report: &Report<'_>) -> Option<String> {
     let engines = entries().map(|entry| report.engines[entry.engine].label.clone()).collect();
     let engines = distinct(engines);
     let sizes = distinct(entries().map(|entry| entry.records.to_string()).collect());
-    let scenarios = distinct(entries().map(|entry| scenario_name(entry.scenario)).collect());
+    let without_amount = |scenario| RecoveryScenario { written: None, ..scenario };
+    let scenarios = entries().map(|entry| scenario_name(without_amount(entry.scenario))).collect();
+    let scenarios = distinct(scenarios);
+    let amounts = entries().filter_map(|entry| Some(entry.scenario.written?.to_string()));
+    let amounts = distinct(amounts.collect());
     (!engines.is_empty()).then(|| {
         format!(
-            "Recovery of {} was measured in {} at {}.",
+            "Recovery of {} was measured in {} at {}{}.",
             format::list(&engines),
             format::plural(scenarios.len() as u64, "scenario"),
-            format::plural(sizes.len() as u64, "size")
+            format::plural(sizes.len() as u64, "size"),
+            match amounts.len() {
+                0 => String::new(),
+                amounts => format!(" and {}", format::plural(amounts as u64, "log size")),
+            }
         )
     })
 }

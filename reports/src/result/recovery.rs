@@ -1,5 +1,7 @@
 //! Figures of a recovery experiment.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// What was done to a store before it was reopened.
@@ -10,6 +12,38 @@ pub struct RecoveryScenario {
     pub ending: RecoveryEnding,
     /// Whether its pages were in memory when it was reopened.
     pub page_cache: PageCache,
+    /// What was to be written since the load, where a run tried several amounts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<LogSize>,
+}
+
+/// What is to be written between a load and a recovery: as much as a log has to give back at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogSize {
+    /// Key and value bytes.
+    Bytes(u64),
+    /// Millionths of the data's key and value bytes.
+    DataPpm(u64),
+}
+
+impl fmt::Display for LogSize {
+    /// `64 MiB` or `12.5 %`. Exact, so that two amounts never look alike.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Bytes(bytes) => {
+                let units = [("GiB", 30), ("MiB", 20), ("KiB", 10), ("B", 0)];
+                let fits = |size: u32| bytes > 0 && bytes.is_multiple_of(1 << size);
+                let (unit, size) =
+                    units.into_iter().find(|(_, size)| fits(*size)).unwrap_or(("B", 0));
+                write!(f, "{} {unit}", bytes >> size)
+            }
+            Self::DataPpm(ppm) => {
+                let percent = format!("{}.{:04}", ppm / 10_000, ppm % 10_000);
+                write!(f, "{} %", percent.trim_end_matches('0').trim_end_matches('.'))
+            }
+        }
+    }
 }
 
 /// How a store was left.
@@ -76,4 +110,23 @@ pub struct Recovery {
     /// Share of the store's bytes that were in memory when it was reopened, where that was looked at.
     #[serde(default)]
     pub resident_share_before: Option<f64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_told_exactly() {
+        for (amount, words) in [
+            (LogSize::Bytes(64 << 20), "64 MiB"),
+            (LogSize::Bytes((64 << 20) + 1), "67108865 B"),
+            (LogSize::Bytes(3 << 30), "3 GiB"),
+            (LogSize::DataPpm(500_000), "50 %"),
+            (LogSize::DataPpm(125_001), "12.5001 %"),
+            (LogSize::DataPpm(1_000_000), "100 %"),
+        ] {
+            assert_eq!(amount.to_string(), words);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 
 use crate::format;
 use crate::model::Contest;
-use crate::rates::target_words;
+use crate::rates::{never_done_words, target_words};
 use crate::result::{Latency, Recovery};
 use crate::series::{Series, Spread};
 
@@ -69,7 +69,7 @@ static CLOSED: [Column; 13] = [
 ];
 
 /// Under an offered rate: response time first, service time beside it.
-static OFFERED: [Column; 11] = [
+static OFFERED: [Column; 12] = [
     Column { heading: "rate", text: |s| target_words(s).map(str::to_owned), dispensable: 0 },
     OPS,
     Column { heading: "resp p50", text: |s| response(s, |l| Some(l.p50_ns)), dispensable: 1 },
@@ -78,6 +78,7 @@ static OFFERED: [Column; 11] = [
     Column { heading: "serv p50", text: |s| service(s, |l| Some(l.p50_ns)), dispensable: 6 },
     Column { heading: "serv p99", text: |s| service(s, |l| l.p99_ns), dispensable: 1 },
     Column { heading: "serv max", text: |s| service(s, |l| Some(l.max_ns)), dispensable: 4 },
+    Column { heading: "never done", text: never_done_words, dispensable: 3 },
     WRITE_AMP,
     MEMORY,
     CPU,

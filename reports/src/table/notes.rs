@@ -2,9 +2,12 @@
 
 use crate::format;
 use crate::model::{Report, base_name};
-use crate::result::{Measurement, ResultFile, RunStatus, StoreUse};
+use crate::result::{Measurement, Phase, ResultFile, RunStatus, StoreUse};
 use crate::series::Spread;
 use crate::table::one_line;
+
+/// What stands in a chain where the store is emptied and loaded again.
+const RELOAD: &str = "reload";
 
 /// How far an unfinished run came: cells, and trials that are whole.
 pub(crate) fn progress(result: &ResultFile) -> Option<String> {
@@ -26,13 +29,7 @@ pub(crate) fn progress(result: &ResultFile) -> Option<String> {
 /// How the stores were used and limited, where that is not the usual way.
 pub(crate) fn conditions(result: &ResultFile) -> Vec<String> {
     let mut notes = Vec::new();
-    if result.run.stores == StoreUse::Chain {
-        let names: Vec<&str> = result.workloads.iter().map(|w| w.name.as_str()).collect();
-        notes.push(format!(
-            "workloads follow one another on one store, in this order: {}",
-            one_line(&names.join(", "))
-        ));
-    }
+    notes.extend(chain(result).map(|chain| one_line(&chain)));
     if let Some(limit) = result.run.memory_limit_bytes {
         notes.push(format!(
             "memory limit: {} a process, its page cache included",
@@ -43,6 +40,41 @@ pub(crate) fn conditions(result: &ResultFile) -> Vec<String> {
         notes.push(format!("page cache: {}", one_line(&result.environment.page_cache)));
     }
     notes
+}
+
+/// In which order the workloads follow one another on a store, where they do.
+pub(crate) fn chain(result: &ResultFile) -> Option<String> {
+    if result.run.stores != StoreUse::Chain {
+        return None;
+    }
+    let mut names: Vec<&str> = Vec::new();
+    let mut store = None;
+    for workload in &result.workloads {
+        let name = workload.name.as_str();
+        if names.contains(&name) {
+            continue; // The same in another size.
+        }
+        let loaded = load_before(result, name);
+        if let (Some(before), Some(loaded)) = (store, loaded)
+            && before != loaded
+        {
+            names.push(RELOAD);
+        }
+        store = loaded.or(store);
+        names.push(name);
+    }
+    Some(format!("workloads follow one another on one store, in this order: {}", names.join(", ")))
+}
+
+/// The load of the store that a workload of a chain worked on: the last one that ended before it.
+fn load_before<'a>(result: &'a ResultFile, workload: &str) -> Option<&'a str> {
+    let cells = result.cells.iter().filter(|cell| base_name(&cell.engine) != "noop");
+    let (loads, runs): (Vec<_>, Vec<_>) = cells
+        .enumerate()
+        .filter(|(_, cell)| cell.phase == Phase::Load || cell.workload == workload)
+        .partition(|(_, cell)| cell.phase == Phase::Load);
+    let (run, _) = runs.first()?;
+    loads.iter().rfind(|(load, _)| load < run).map(|(_, load)| load.workload.as_str())
 }
 
 /// What the harness itself costs.

@@ -99,6 +99,31 @@ fn cells_of_one_side_are_listed() {
 }
 
 #[test]
+fn rows_of_different_conditions_can_be_told_apart() {
+    let mut several = sample::quick();
+    several.cells.retain(|cell| cell.workload == "ycsb-a" && cell.engine == "lsm");
+    let table = compare(&several, &several, &CompareOptions::default()).unwrap().to_table();
+    assert!(table.contains("  ycsb-a  ") && !table.contains("thread"), "one set of conditions");
+    let mut other = several.cells.clone();
+    for cell in &mut other {
+        (cell.threads, cell.records) = (4, 20);
+    }
+    several.cells.extend(other);
+    let comparison = compare(&several, &several, &CompareOptions::default()).unwrap();
+    for text in [comparison.to_table(), comparison.to_markdown()] {
+        assert!(text.contains("ycsb-a (1 thread, 100,000 records)"), "{text}");
+        assert!(text.contains("ycsb-a (4 threads, 20 records)"), "{text}");
+    }
+    let recoveries = sample::log_sizes();
+    let options = CompareOptions::default();
+    let table = compare(&recoveries, &recoveries, &options).unwrap().to_table();
+    assert!(table.contains("recovery recover (kill -9, warm cache, 64 MiB written)"), "{table}");
+    assert!(table.contains("12.5 % of the data written)"), "{table}");
+    let table = compare(&sample::at_rate(), &sample::at_rate(), &options).unwrap().to_table();
+    assert!(table.contains("ycsb-a (at 300 k/s)"), "{table}");
+}
+
+#[test]
 fn other_machine_is_noted() {
     let mut head = sample::quick();
     head.environment.kernel = "Linux 7.0".to_owned();

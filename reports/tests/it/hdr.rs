@@ -1,6 +1,6 @@
 //! Interval logs and distributions, read by a decoder that shares no code with the one that wrote them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 
@@ -238,4 +238,34 @@ fn tags_that_a_row_cannot_hold_are_refused() {
     for tag in ["", "a,b", "a b", "a\nb"] {
         assert!(log.append(tag, 0.0, 1.0, &histogram).is_err(), "{tag:?}");
     }
+}
+
+#[test]
+fn what_an_earlier_report_has_left_is_removed_and_nothing_else() {
+    let names = |dir: &tempfile::TempDir| {
+        let folder = fs::read_dir(dir.path().join("latency")).unwrap().flatten();
+        folder.map(|entry| entry.file_name().into_string().unwrap()).collect::<BTreeSet<_>>()
+    };
+    let (used, fresh) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut result = sample::quick();
+    result.cells.retain(|cell| cell.trial == 1 && cell.workload == "ycsb-a");
+    write_report(&[result.clone()], used.path()).unwrap();
+    let theirs = ["theirs.hlog", "theirs.hgrm", "notes.txt"];
+    for name in theirs {
+        fs::write(used.path().join("latency").join(name), "#[kvdyno is not who wrote this]\n")
+            .unwrap();
+    }
+    fs::create_dir(used.path().join("latency/folder.hlog")).unwrap();
+    let before = names(&used).len();
+    result.cells.retain(|cell| cell.engine == "lsm");
+    for dir in [&used, &fresh] {
+        write_report(&[result.clone()], dir.path()).unwrap();
+    }
+    let mut expected = names(&fresh);
+    assert!(!expected.is_empty() && expected.len() < before - 4);
+    expected.extend(theirs.into_iter().chain(["folder.hlog"]).map(str::to_owned));
+    assert_eq!(names(&used), expected);
+    result.cells.clear();
+    write_report(&[result], used.path()).unwrap();
+    assert_eq!(names(&used).len(), 4, "a report without latencies leaves those of before");
 }

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use hdrhistogram::Histogram;
 use kvdyno_reports::{
-    CellStatus, Error, MergeOptions, Phase, ResultFile, RunStatus, decode_histogram,
+    CellStatus, Error, MergeOptions, ONE_TRIAL, Phase, ResultFile, RunStatus, decode_histogram,
     encode_histogram, encode_latency, merge,
 };
 use proptest::prelude::*;
@@ -207,6 +207,44 @@ fn what_does_not_belong_together_is_refused_with_the_reason() {
     let error = merge(&[swept.clone(), swept], &concurrent()).unwrap_err().to_string();
     assert!(error.contains("rates that were swept"), "{error}");
     assert!(matches!(merge(&[], &plain), Err(Error::NoResults)));
+}
+
+#[test]
+fn load_generators_ran_at_the_same_time() {
+    let (mut a, mut b) = (recorded(&[1_000; 300], 1), recorded(&[9_000; 200], 1));
+    (a.run.started_at, a.run.duration_s) = ("2026-01-02T03:04:05Z".to_owned(), 60.0);
+    (b.run.started_at, b.run.duration_s) = ("2026-01-02T03:05:04Z".to_owned(), 60.0);
+    assert!(merge(&[a.clone(), b.clone()], &concurrent()).is_ok());
+    b.run.started_at = "2026-01-02T03:05:05Z".to_owned();
+    for results in [[a.clone(), b.clone()], [b.clone(), a.clone()]] {
+        let error = merge(&results, &concurrent()).unwrap_err().to_string();
+        assert!(error.contains("did not run at the same time"), "{error}");
+        assert!(error.contains("2026-01-02T03:05:05Z for 60.0 s"), "{error}");
+    }
+    b.run.started_at = "yesterday".to_owned();
+    let error = merge(&[a, b], &concurrent()).unwrap_err().to_string();
+    assert!(error.contains("'yesterday' is no time"), "{error}");
+}
+
+#[test]
+fn warnings_are_those_of_the_whole() {
+    let one = |id: &str| {
+        let mut result = recorded(&[1_000; 300], 1);
+        result.run.id = id.to_owned();
+        result.cells[0].threads = 3;
+        result.environment.cpus = 4;
+        result.run.warnings = vec![ONE_TRIAL.to_owned(), "the fan was loud".to_owned()];
+        result
+    };
+    let trials = after_one_another(&[one("a"), one("b")]);
+    assert_eq!(trials.run.warnings, ["the fan was loud"]);
+    let generators = merge(&[one("a"), one("b")], &concurrent()).unwrap();
+    let shared = "6 client threads share 4 processors";
+    assert_eq!(generators.run.warnings, [ONE_TRIAL, "the fan was loud", shared]);
+    let mut another = one("b");
+    another.cells[0].engine = "lmdb".to_owned();
+    let engines = after_one_another(&[one("a"), another]);
+    assert_eq!(engines.run.warnings, [ONE_TRIAL, "the fan was loud"], "each has one trial");
 }
 
 #[test]

@@ -13,6 +13,7 @@ fn under_a_rate_response_time_stands_beside_service_time_and_a_missed_target_is_
     assert!(offered.contains("operations due at random gaps"));
     assert_eq!(offered.matches("<small>response</small>").count(), 5);
     assert_eq!(offered.matches("<small>service</small>").count(), 5);
+    assert!(offered.contains("never done") && offered.contains("<td>0</td>"));
     let missed = |html: &str| html.matches("target not reached").count();
     assert!(missed(offered) > 0);
     let scores = section(&html, "scores");
@@ -73,6 +74,23 @@ fn recovery_is_told_over_sizes_with_its_slope() {
     assert_eq!(study.matches("<svg").count(), 5, "a chart a scenario");
     assert!(html.contains("id=\"recovery-over-size-kill-9-warm-cache\""));
     assert!(html.contains("A GiB more costs "));
+}
+
+#[test]
+fn recovery_is_told_over_the_size_of_the_log() {
+    let html = page(&[sample::log_sizes()]);
+    assert!(html.contains(
+        "<h1>Recovery of lmdb and lsm was measured in 1 scenario at 1 size and 3 log sizes.</h1>"
+    ));
+    let study = section(&html, "study");
+    assert!(study.contains("kill -9, warm cache, 12.5 % of the data written"));
+    assert_eq!(study.matches("<svg").count(), 1, "one size has no curve over sizes");
+    let name = "recovery-over-log-kill-9-warm-cache-1-000-000-records";
+    assert!(html.contains(&format!("id=\"{name}\"")));
+    assert!(html.contains("A GiB more written costs 1.02 s on lsm and nothing on lmdb."));
+    let plain = kvdyno_reports::TerminalOptions { width: 120, color: false };
+    let text = kvdyno_reports::terminal_table(&sample::log_sizes(), plain);
+    assert!(text.contains("lsm: a GiB more written costs 1.02 s until the first read"), "{text}");
 }
 
 #[test]

@@ -98,6 +98,9 @@ fn make_sweep() -> ResultFile {
             }
         };
         measurement.rates = [0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.97, 1.05].map(step).to_vec();
+        // The search ends with the highest rate that held, offered three times as long.
+        let confirmed = measurement.rates[4].clone();
+        measurement.rates.push(RatePoint { duration_s: 6.0, ..confirmed });
         measurement.slo = Some(Slo {
             bound: "p99<1ms".to_owned(),
             highest_ops_per_s: Some((capacity * 0.8).round()),

@@ -21,9 +21,39 @@ pub fn recoveries() -> ResultFile {
                 CHARACTERS.iter().filter(|c| matches!(c.name, "bitcask" | "lsm" | "lmdb"))
             {
                 for (ending, page_cache) in SCENARIOS {
-                    let scenario = RecoveryScenario { ending, page_cache };
+                    let scenario = RecoveryScenario { ending, page_cache, written: None };
                     result.cells.push(one(character, records, scenario, trial, &mut noise));
                 }
+            }
+        }
+    }
+    result.run.cells_planned = result.cells.len() as u64;
+    result
+}
+
+/// One size, killed, after three amounts written, told in bytes or as a share; the log of lmdb costs nothing.
+pub fn log_sizes() -> ResultFile {
+    let mut result = without_cells();
+    result.run.id = "recover-20260107-030405".to_owned();
+    let mut noise = Noise(12);
+    for trial in 1..=2 {
+        for character in CHARACTERS.iter().filter(|c| matches!(c.name, "lsm" | "lmdb")) {
+            let share = LogSize::DataPpm(125_000);
+            for (mib, asked) in
+                [(64_u64, LogSize::Bytes(64 << 20)), (1024, LogSize::Bytes(1 << 30)), (256, share)]
+            {
+                let scenario = RecoveryScenario {
+                    ending: RecoveryEnding::Kill,
+                    page_cache: PageCache::Warm,
+                    written: Some(asked),
+                };
+                let mut cell = one(character, 1_000_000, scenario, trial, &mut noise);
+                let recovery = cell.recovery.as_mut().unwrap();
+                recovery.written_bytes = Some((mib << 20) + 1000);
+                let replay_ms = if character.name == "lmdb" { 0.0 } else { mib as f64 };
+                recovery.open_ms = 20.0 + replay_ms;
+                recovery.first_read_ms = 20.0 + replay_ms;
+                result.cells.push(cell);
             }
         }
     }

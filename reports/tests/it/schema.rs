@@ -67,7 +67,9 @@ fn samples_use_every_property_of_the_schema() {
     let schema: Value = serde_json::from_str(SCHEMA).unwrap();
     let mut left = properties(&schema);
     assert!(left.len() > 150, "{}", left.len());
-    for result in [sample::quick(), sample::at_rate(), sample::sweep(), sample::recoveries()] {
+    let under_load = [sample::at_rate(), sample::sweep()];
+    let recoveries = [sample::recoveries(), sample::log_sizes()];
+    for result in [sample::quick()].into_iter().chain(under_load).chain(recoveries) {
         let value: Value = serde_json::from_str(&result.to_json()).unwrap();
         for (property, definition) in schema["properties"].as_object().unwrap() {
             strike_out(&schema, definition, &value[property], &mut left);

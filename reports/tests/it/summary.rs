@@ -3,7 +3,7 @@
 use std::fs;
 
 use kvdyno_reports::{
-    CellStatus, PageCache, Phase, RecoveryEnding, RecoveryScenario, SUMMARY_COLUMNS,
+    CellStatus, LogSize, PageCache, Phase, RecoveryEnding, RecoveryScenario, SUMMARY_COLUMNS,
     encode_latency, summary_csv, write_report, write_summary,
 };
 
@@ -16,7 +16,7 @@ const HEADER: &str = "suite,workload,engine,durability,threads,records,value_byt
     space_amplification_end,space_amplification_settled,cpu_us_per_op,rss_anon_bytes,fsyncs,\
     recovery_ms,status,service_p95_ns,response_p95_ns,response_p999_ns,offered_ops_per_s,\
     target_reached,scenario,page_cache,stall_count,stall_s,run,time_to_first_read_ms,\
-    to_90_percent_ms,row";
+    to_90_percent_ms,row,log_size,written_bytes,never_done";
 
 #[test]
 fn header_is_the_agreed_one() {
@@ -63,11 +63,13 @@ fn rows_are_golden() {
             open_ms: 12.5,
             first_read_ms: 13.5,
             to_90_percent_ms: Some(99.5),
+            written_bytes: Some(4096),
             ..Default::default()
         }),
         scenario: Some(RecoveryScenario {
             ending: RecoveryEnding::KillWithoutHints,
             page_cache: PageCache::Cold,
+            written: Some(LogSize::DataPpm(125_000)),
         }),
         ..sample::cell("lsm", "ycsb-a", Phase::Recover, 1)
     };
@@ -77,11 +79,11 @@ fn rows_are_golden() {
     assert_eq!(
         rows,
         [
-            "quick,ycsb-a,lsm,os,1,100000,1000,1,run,read,10000,0,5000,4000,500,500,900,,900,,,,,,,,,,,,,ok,900,,,,,,warm,,,quick-20260102-030405,,,operation",
-            "quick,ycsb-a,lsm,os,1,100000,1000,1,run,update,10000,0,5000,4000,500,500,900,,900,,,,,,,,,,,,,ok,900,,,,,,warm,,,quick-20260102-030405,,,operation",
-            "quick,ycsb-a,lsm,os,1,100000,1000,1,run,all,20000,0,10000,8000,500,500,900,,900,500,900,900,2.5,4.25,,1.5,1.25,2.75,9000000,12,,ok,900,900,,,,,warm,1,0.25,quick-20260102-030405,,,operation",
-            "quick,ycsb-e,\"bitcask, \"\"fast\"\"\",os,1,100000,1000,1,run,all,,,,,,,,,,,,,,,,,,,,,,unsupported,,,,,,,warm,,,quick-20260102-030405,,,operation",
-            "quick,ycsb-a,lsm,os,1,100000,1000,1,recover,all,,,,,,,,,,,,,,,,,,,,,12.5,ok,,,,,,kill_without_hints,cold,,,quick-20260102-030405,13.5,99.5,operation",
+            "quick,ycsb-a,lsm,os,1,100000,1000,1,run,read,10000,0,5000,4000,500,500,900,,900,,,,,,,,,,,,,ok,900,,,,,,warm,,,quick-20260102-030405,,,operation,,,",
+            "quick,ycsb-a,lsm,os,1,100000,1000,1,run,update,10000,0,5000,4000,500,500,900,,900,,,,,,,,,,,,,ok,900,,,,,,warm,,,quick-20260102-030405,,,operation,,,",
+            "quick,ycsb-a,lsm,os,1,100000,1000,1,run,all,20000,0,10000,8000,500,500,900,,900,500,900,900,2.5,4.25,,1.5,1.25,2.75,9000000,12,,ok,900,900,,,,,warm,1,0.25,quick-20260102-030405,,,operation,,,",
+            "quick,ycsb-e,\"bitcask, \"\"fast\"\"\",os,1,100000,1000,1,run,all,,,,,,,,,,,,,,,,,,,,,,unsupported,,,,,,,warm,,,quick-20260102-030405,,,operation,,,",
+            "quick,ycsb-a,lsm,os,1,100000,1000,1,recover,all,,,,,,,,,,,,,,,,,,,,,12.5,ok,,,,,,kill_without_hints,cold,,,quick-20260102-030405,13.5,99.5,operation,12.5 %,4096,",
         ]
     );
 }
@@ -124,14 +126,14 @@ fn offered_rates_have_rows_that_scripts_can_tell_apart() {
     result.cells.retain(|cell| cell.engine == "lsm" && cell.trial == 1);
     let rows = rows(&summary_csv(&result));
     let rates: Vec<_> = rows.iter().filter(|row| row["row"] == "rate").collect();
-    assert_eq!(rates.len(), 8);
+    assert_eq!(rates.len(), 9);
     for row in &rates {
         assert_eq!((row["phase"].as_str(), row["operation"].as_str()), ("run", "all"));
         assert!(!row["offered_ops_per_s"].is_empty() && !row["response_p99_ns"].is_empty());
         assert!(row["write_amplification_end"].is_empty(), "that is the cell's");
     }
     let reached: Vec<_> = rates.iter().map(|row| row["target_reached"].as_str()).collect();
-    assert_eq!(reached[6..], ["true", "false"]);
+    assert_eq!(reached[6..], ["true", "false", "true"]);
     let rest: Vec<_> = rows.iter().filter(|row| row["row"] == "operation").collect();
     assert_eq!(rest.len(), 3, "read, update and all");
     assert!(rest.iter().all(|row| row["offered_ops_per_s"].is_empty()));
@@ -150,6 +152,16 @@ fn open_loops_tell_rate_and_target() {
         row["target_reached"].clone()
     };
     assert_eq!((reached("bitcask").as_str(), reached("lmdb").as_str()), ("true", "false"));
+    let never_done = |engine: &str| {
+        let of_cell = |row: &&std::collections::BTreeMap<String, String>| {
+            row["engine"] == engine && row["phase"] == "run" && row["operation"] == "all"
+        };
+        rows.iter().filter(of_cell).map(|row| row["never_done"].parse().unwrap()).collect()
+    };
+    let (kept_up, fell_behind): (Vec<u64>, Vec<u64>) = (never_done("bitcask"), never_done("lmdb"));
+    assert!(kept_up.iter().all(|never| *never == 0) && fell_behind.iter().any(|never| *never > 0));
+    let of_kind = rows.iter().find(|row| row["operation"] == "read").unwrap();
+    assert!(of_kind["never_done"].is_empty(), "it is a figure of the cell as a whole");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The table at the end of a run.
 
-use kvdyno_reports::{CellStatus, ResultFile, RunStatus, TerminalOptions, terminal_table};
+use kvdyno_reports::{Cell, CellStatus, ResultFile, RunStatus, TerminalOptions, terminal_table};
 
 use crate::sample;
 
@@ -109,10 +109,36 @@ fn response_times_come_first_under_a_rate() {
     let place = |word: &str| heading.find(word).unwrap_or_else(|| panic!("no {word} in {heading}"));
     assert!(place("rate") < place("resp p99") && place("resp p99") < place("serv p99"));
     assert!(block.contains("target not reached"));
+    assert!(heading.contains("never done"), "{heading}");
     let text = plain(&sample::at_rate(), 300);
     assert!(text.contains("lowest p99 response time at the rate"));
     assert!(text.contains("resp: from the intended start · serv: from the call"));
     assert!(text.contains("memory limit: 4.29 GB a process"));
+}
+
+#[test]
+fn the_order_of_a_chain_tells_where_the_store_was_loaded_again() {
+    let mut result = sample::quick();
+    result.run.stores = kvdyno_reports::StoreUse::Chain;
+    let order = "workloads follow one another on one store, in this order: ";
+    assert!(plain(&result, 300).contains(&format!("{order}ycsb-a, ycsb-b, ycsb-c, ")));
+    let cells = std::mem::take(&mut result.cells);
+    let of = |workload: &str| {
+        let of = |cell: &&Cell| cell.workload == workload && cell.trial == 1;
+        cells.iter().filter(of).cloned().collect::<Vec<_>>()
+    };
+    for (load, runs) in [("load-ycsb", ["ycsb-a", "ycsb-b"]), ("load-ycsb-c", ["ycsb-c", "ycsb-e"])]
+    {
+        let loads = of("load").into_iter();
+        result.cells.extend(loads.map(|cell| Cell { workload: load.to_owned(), ..cell }));
+        for run in runs {
+            result.cells.extend(of(run));
+        }
+    }
+    let text = plain(&result, 300);
+    assert!(text.contains(&format!("{order}ycsb-a, ycsb-b, reload, ycsb-c, ")), "{text}");
+    let html = kvdyno_reports::report_html(&[result]).unwrap();
+    assert!(html.contains(&format!("{order}ycsb-a, ycsb-b, reload, ycsb-c, ")));
 }
 
 #[test]
@@ -121,6 +147,19 @@ fn rates_bounds_and_recoveries_have_tables_of_their_own() {
     assert!(text.contains("ycsb-a under rising load"));
     assert!(text.contains("not reached"));
     assert!(text.contains("lsm holds p99<1ms up to "), "{text}");
+    let rates = text.split("ycsb-a under rising load").nth(1).unwrap();
+    let rows: Vec<&str> = rates.lines().filter(|line| line.contains("reached")).collect();
+    let lsm = rows.iter().position(|row| row.contains("lsm")).unwrap();
+    assert!(rows[lsm].contains(" held ") && rows[lsm].contains(" 2.00 s "), "{rates}");
+    assert!(rows[lsm..lsm + 9].iter().any(|row| row.contains(" broken ")), "{rates}");
+    let confirmed = |row: &&&str| row.contains(" held ") && row.contains(" 6.00 s ");
+    assert_eq!(rows[lsm..lsm + 9].iter().filter(confirmed).count(), 1, "{rates}");
+    let mut swept = sample::sweep();
+    for measurement in swept.cells.iter_mut().filter_map(|cell| cell.measurement.as_mut()) {
+        measurement.slo = None;
+        measurement.rates.iter_mut().for_each(|point| point.held = None);
+    }
+    assert!(!plain(&swept, 120).contains(" bound "), "a sweep has no bound");
     let text = plain(&sample::recoveries(), 120);
     for words in [
         "recovery, class os · 1 thread · records of 1,000 B",

@@ -11,7 +11,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use serde::{Deserialize, Serialize};
 
 use super::super::data_set::DataSet;
-use super::super::plan::Point;
+use super::super::plan::{Plan, Point};
 use super::super::recovery::{Amount, Experiment, Written};
 use super::super::suite::RECOVERY;
 use super::wording::not_supported;
@@ -24,7 +24,7 @@ use crate::registry::ResolvedEngine;
 const TIME_BEFORE_KILL: Duration = Duration::from_secs(1);
 /// The scenario of the phase `recovery`.
 const KILLED: RecoveryScenario =
-    RecoveryScenario { ending: RecoveryEnding::Kill, page_cache: PageCache::Warm };
+    RecoveryScenario { ending: RecoveryEnding::Kill, page_cache: PageCache::Warm, written: None };
 /// Share of a store that may stay in memory when its pages are dropped, before the user is told.
 const RESIDENT_SHARE_MAX: f64 = 0.05;
 
@@ -40,9 +40,9 @@ struct Scene<'a> {
 /// What the recovery experiments of a run do, on each data set that has them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Scenes {
-    /// How stores are left, and with which page cache they are reopened.
+    /// How stores are left, with which page cache they are reopened, and what is written before, where there are several amounts.
     pub(crate) scenarios: Vec<RecoveryScenario>,
-    /// What is written before the store is left; none: as much as the engine takes in a second or two.
+    /// What is written before the store is left where the scenario does not say it; none: as much as the engine takes in a second or two.
     pub(crate) written: Option<Written>,
     /// How long reads may take to come at the rate that they had before; none: that is not looked at.
     pub(crate) reads_wait: Option<Duration>,
@@ -51,7 +51,12 @@ pub(crate) struct Scenes {
 impl Scenes {
     /// The scenario as cells carry it: none in suites, which have one way to leave a store, and tell it beside loads and runs.
     pub(crate) fn told(&self, scenario: RecoveryScenario) -> Option<RecoveryScenario> {
-        self.written.map(|_| scenario)
+        self.amount(scenario).map(|_| scenario)
+    }
+
+    /// What is written under a scenario; none: as much as the engine takes in a second or two.
+    fn amount(&self, scenario: RecoveryScenario) -> Option<Written> {
+        scenario.written.map(Written::from).or(self.written)
     }
 }
 
@@ -74,7 +79,8 @@ pub(super) fn in_short(scenario: RecoveryScenario) -> String {
         PageCache::Warm => "warm",
         PageCache::Cold => "cold",
     };
-    format!("{ending}, {cache}")
+    let written = scenario.written.map(|written| format!(", {written} written"));
+    format!("{ending}, {cache}{}", written.unwrap_or_default())
 }
 
 impl Schedule<'_> {
@@ -93,7 +99,7 @@ impl Schedule<'_> {
             engines.shuffle(random);
             for engine in &*engines {
                 // Kills at different points of what an engine does again and again, such as filling a memtable.
-                let amount = match scenes.written {
+                let amount = match scenes.amount(scenario) {
                     None => {
                         Amount::Time(random.random_range(TIME_BEFORE_KILL..2 * TIME_BEFORE_KILL))
                     }
@@ -178,6 +184,21 @@ impl Schedule<'_> {
             self.result.run.warnings.push(warning);
         }
     }
+}
+
+/// Why the engine can do none of a plan's experiments; none if there is one that it can.
+pub(crate) fn why_not_recoverable(plan: &Plan<'_>, engine: &ResolvedEngine<'_>) -> Option<String> {
+    let mut reasons = Vec::new();
+    for data_set in plan.data_sets.iter().filter(|set| set.recovery) {
+        for conditions in &plan.conditions {
+            for scenario in &plan.scenes.scenarios {
+                let spec = &data_set.workloads[0];
+                let point = conditions.trial(1);
+                reasons.push(not_recoverable(engine, spec, point, scenario.ending)?);
+            }
+        }
+    }
+    reasons.into_iter().next()
 }
 
 /// Why the engine cannot take part in an experiment.
