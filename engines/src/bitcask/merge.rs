@@ -271,6 +271,7 @@ impl<S: Storage> Store<S> {
                 return Err(error);
             }
         }
+        self.keydir.before_moves();
         for (segment, moves) in &moved {
             for Move { hash, from, offset, frame_bytes } in moves {
                 segment.usage.add(*frame_bytes);

@@ -21,6 +21,8 @@
 //! |---|---|
 //! | `store` | reads, writes, syncs |
 //! | `keydir`, `tag_table`, `entry` | the index: eight bytes a key, whatever the key's length |
+//! | `snapshot`, `iter` | the store at one point in time: iteration while writes and merges go on |
+//! | `ordered` | an ordered view of the keys, on demand |
 //! | `record` | format of data files, `0000000001.data` |
 //! | `hint` | format of hint files, `0000000001.hint` |
 //! | `manifest` | format of the list of data files, `MANIFEST` |
@@ -39,21 +41,25 @@ mod engine;
 mod entry;
 mod files;
 mod hint;
+mod iter;
 mod keydir;
 mod manifest;
 mod merge;
 mod merge_policy;
 mod metrics;
 mod options;
+mod ordered;
 mod record;
 mod recovery;
 mod report;
 mod rotation;
 mod segment;
+mod snapshot;
 mod store;
 mod tag_table;
 
 pub use engine::Bitcask;
+pub use iter::Iter;
 pub use options::{
     Background, KEY_BYTES_MAX, MergePolicy, Options, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN,
     VALUE_BYTES_MAX, capabilities,

@@ -14,7 +14,6 @@
 //! Syncs go through the data files from old to new, so that what survives power loss is a prefix of what was written.
 
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -25,8 +24,9 @@ use super::background::Signal;
 use super::entry::Entry;
 use super::files::{Active, Files};
 use super::hint;
-use super::keydir::{Candidates, Keydir, SHARDS};
+use super::keydir::{Candidates, Keydir};
 use super::options::{Background, KEY_BYTES_MAX, Options, VALUE_BYTES_MAX};
+use super::ordered::OrderedView;
 use super::record::{self, Record};
 use super::report::Recovery;
 use super::segment::{Ended, Segment, Table};
@@ -42,6 +42,7 @@ pub(crate) struct Store<S: Storage> {
     pub(crate) keydir: Keydir,
     pub(crate) writer: Mutex<Writer<S>>,
     commit: GroupCommit,
+    pub(crate) ordered: OrderedView,
     pub(crate) recovery: Recovery,
     /// Sealed data files that were found without a valid hint, with their lengths.
     pub(crate) hintless: Mutex<Vec<Ended<S::File>>>,
@@ -93,12 +94,15 @@ impl<S: Storage> Store<S> {
     pub(crate) fn new(
         options: Options,
         files: Files<S>,
-        keydir: Keydir,
+        mut keydir: Keydir,
         active: Active<S>,
         full: VecDeque<Full<S>>,
         recovery: Recovery,
         lock: S::Lock,
     ) -> Self {
+        if options.ordered_scans {
+            keydir.track_key_set();
+        }
         let writer = Writer { active, spare: None, spare_requested: false, full, writes: 1 };
         Self {
             options,
@@ -106,6 +110,7 @@ impl<S: Storage> Store<S> {
             keydir,
             writer: Mutex::new(writer),
             commit: GroupCommit::default(),
+            ordered: OrderedView::default(),
             recovery,
             hintless: Mutex::default(),
             sealing: Mutex::default(),
@@ -204,30 +209,6 @@ impl<S: Storage> Store<S> {
     /// Whether the key is alive.
     pub(crate) fn is_alive(&self, hash: u64, key: &[u8]) -> Result<bool> {
         self.find(hash, key).map(|found| found.old.is_some())
-    }
-
-    /// Visits all keys and values, until `visit` breaks. Each shard of the keydir is seen at one point in time, the whole is not.
-    pub(crate) fn fold(
-        &self,
-        mut visit: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<()> {
-        for shard in 0..SHARDS {
-            let (mut entries, table) = self.keydir.shard_entries(shard, || self.files.table());
-            entries.sort_unstable_by_key(|entry| self.files.layout.place(*entry));
-            for entry in entries {
-                let (slot, offset) = self.files.layout.place(entry);
-                let segment = table.segment(slot);
-                let frame = frame::read(&segment.file, segment.id.0, offset)?;
-                let Some(Record { key, value: Some(value), .. }) = Record::decode(frame.payload())
-                else {
-                    return Err(record::not_a_record(&segment.file, offset));
-                };
-                if visit(key, value).is_break() {
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Makes everything written so far survive power loss.

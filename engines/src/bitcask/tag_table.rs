@@ -31,8 +31,15 @@ impl TagTable {
         size_of_val(&*self.lines)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Entry> + '_ {
+    fn iter(&self) -> impl Iterator<Item = Entry> + '_ {
         self.lines.iter().flat_map(|line| line.0).filter(|entry| *entry != Entry::NONE)
+    }
+
+    /// A copy of all entries.
+    pub(crate) fn to_vec(&self) -> Vec<Entry> {
+        let mut entries = Vec::with_capacity(self.len);
+        entries.extend(self.iter());
+        entries
     }
 
     /// Calls `visit` with every entry that has the tag of `hash`.

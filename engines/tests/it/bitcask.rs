@@ -2,7 +2,9 @@
 
 mod crashes;
 mod damage;
+mod iterating;
 mod merging;
+mod ordered;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
