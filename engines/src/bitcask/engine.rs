@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use super::background::Workers;
 use super::backup::How;
+use super::iter::{Iter, Moment};
 use super::merge_policy::FileUsage;
-use super::options::{Background, Options, capabilities};
+use super::options::{Background, Options};
 use super::recovery;
 use super::report::{BackupReport, MergeReport, Recovery};
 use super::store::Store;
 use crate::storage::{Disk, Storage};
-use crate::{BytesWritten, Capabilities, Engine, Metrics, Result, Session, WriteBatch};
+use crate::{
+    BytesWritten, Capabilities, Direction, Engine, Metrics, Result, Session, Visit, WriteBatch,
+};
 
 /// An open store. All methods can be called from many threads at once.
 ///
@@ -35,7 +38,7 @@ impl<S: Storage> Bitcask<S> {
     /// - [`crate::Error::Corrupt`] if data that was safely stored is damaged or missing. What was being written when power was lost is no error: see [`Bitcask::recovery`].
     pub fn open(storage: S, dir: impl AsRef<Path>, options: Options) -> Result<Self> {
         let dir = dir.as_ref();
-        let background = options.background;
+        let (background, capabilities) = (options.background, options.capabilities());
         let store = Arc::new(recovery::open(storage, dir, options)?);
         let workers = match background {
             Background::Threads => Workers::start(Arc::clone(&store), dir)?,
@@ -44,7 +47,7 @@ impl<S: Storage> Bitcask<S> {
         // There may be work left from the store's earlier life.
         store.sealer.notify();
         store.merger.notify();
-        Ok(Self { workers, store, capabilities: capabilities() })
+        Ok(Self { workers, store, capabilities })
     }
 
     /// Reads the value of `key` into `value`, replacing what was there, and tells whether the key exists.
@@ -97,20 +100,33 @@ impl<S: Storage> Bitcask<S> {
         self.len() == 0
     }
 
-    /// All keys, in no order. Reads every record.
+    /// All keys and values as they are at this moment, in no order; see [`Iter`]. This cannot fail, as nothing is read yet.
+    pub fn iter(&self) -> Iter<'_, S> {
+        Iter::over(Moment::begin(&self.store))
+    }
+
+    /// All keys as they are at this moment, in no order. Reads and verifies every record.
     pub fn keys(&self) -> Result<Vec<Vec<u8>>> {
         let mut keys = Vec::with_capacity(self.len());
-        self.fold(|key, _| {
+        self.fold_keys(|key| {
             keys.push(key.to_vec());
             ControlFlow::Continue(())
         })?;
         Ok(keys)
     }
 
-    /// Visits all keys and values, in no order, until `visit` breaks. A key that is there all the time is visited once; of what is
-    /// written meanwhile, some is seen and some is not.
+    /// Visits all keys and values as they are at this moment, in no order and without copying them, until `visit` breaks. `visit` may use the
+    /// store, and does not see what it changes. Costs what [`Iter`] costs.
+    ///
+    /// # Errors
+    /// [`crate::Error::Corrupt`] at the first record that is damaged.
     pub fn fold(&self, visit: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>) -> Result<()> {
-        self.store.view.fold(visit)
+        self.iter().visit_rest(visit)
+    }
+
+    /// As [`Bitcask::fold`], for keys alone. Values are read nevertheless: a checksum covers key and value.
+    pub fn fold_keys(&self, mut visit: impl FnMut(&[u8]) -> ControlFlow<()>) -> Result<()> {
+        self.fold(|key, _| visit(key))
     }
 
     /// Makes everything acknowledged so far survive power loss.
@@ -203,8 +219,13 @@ impl<S: Storage> Bitcask<S> {
             ("tombstone_bytes", tombstones),
             ("sealed_dead_bytes", dead),
             ("segments", segments),
+            ("snapshots", self.store.view.keydir.snapshots.len() as u64),
+            ("snapshot_bytes", self.store.view.keydir.snapshots.bytes() as u64),
         ] {
             metrics.counters.insert(name.to_owned(), figure as f64);
+        }
+        if self.store.options.ordered_scans {
+            metrics.counters.extend(self.store.ordered.figures());
         }
         metrics
     }
@@ -215,6 +236,15 @@ impl<S: Storage> Bitcask<S> {
         drop(workers);
         // The threads have ended and sessions borrow the handle: this is the last reference.
         Arc::into_inner(store).map_or(Ok(()), Store::close)
+    }
+}
+
+impl<'a, S: Storage> IntoIterator for &'a Bitcask<S> {
+    type Item = Result<(Vec<u8>, Vec<u8>)>;
+    type IntoIter = Iter<'a, S>;
+
+    fn into_iter(self) -> Iter<'a, S> {
+        self.iter()
     }
 }
 
@@ -272,5 +302,14 @@ impl<S: Storage> Session for BitcaskSession<'_, S> {
 
     fn delete(&mut self, key: &[u8]) -> Result<()> {
         self.store.delete(key).map(|_| ())
+    }
+    fn scan(
+        &mut self,
+        start: &[u8],
+        direction: Direction,
+        limit: usize,
+        visit: &mut Visit<'_>,
+    ) -> Result<usize> {
+        self.store.scan(start, direction, limit, visit)
     }
 }

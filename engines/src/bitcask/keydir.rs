@@ -8,25 +8,39 @@
 //! Invariant: an entry is in a shard only while the segment that it points into is in the segment table. Hence a table that is loaded under the
 //! shard's lock (see `under_lock` below) resolves all candidates, and holding on to that table keeps their files readable.
 //!
+//! Snapshots (`snapshot.rs`) see the entries of one moment while they change: every change goes through `Keydir::change`, which preserves what they need.
+//!
 //! Hash bits: with n keys, two of them share shard and tag with a probability of about n / 2³⁴ for each key: at 100 million keys, one
 //! lookup in 170 reads a second record.
 
-use parking_lot::RwLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::entry::Entry;
+use super::snapshot::Snapshots;
 use super::tag_table::TagTable;
 
 /// Shards of a keydir.
 pub(crate) const SHARDS: usize = 1024;
 
 /// See the module's header.
-#[derive(Debug)]
 pub(crate) struct Keydir {
     shards: Box<[Shard]>,
+    pub(crate) snapshots: Snapshots,
+    key_set: KeySet,
+}
+
+/// Counts changes of the set of keys, where somebody wants to know. On its own cache line, as writers change it.
+#[derive(Default)]
+#[repr(align(64))]
+struct KeySet {
+    tracked: bool,
+    generation: AtomicU64,
 }
 
 /// On its own cache line, so that threads at different shards do not disturb each other.
-#[derive(Debug, Default)]
+#[derive(Default)]
 #[repr(align(64))]
 struct Shard(RwLock<TagTable>);
 
@@ -48,20 +62,38 @@ impl Candidates {
     }
 }
 
+impl FromIterator<Entry> for Candidates {
+    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
+        let mut entries = entries.into_iter();
+        Self { first: entries.next(), more: entries.collect() }
+    }
+}
+
 impl Keydir {
     pub(crate) fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Shard::default()).collect() }
+        Self {
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            snapshots: Snapshots::default(),
+            key_set: KeySet::default(),
+        }
+    }
+
+    /// Has changes of the set of keys counted from now on.
+    pub(crate) fn track_key_set(&mut self) {
+        self.key_set.tracked = true;
+    }
+
+    /// Changes with every insertion and removal of an entry, and with nothing else: entries that are replaced belong to the same key. Where
+    /// [`Keydir::track_key_set`] was not called, it never does.
+    pub(crate) fn generation(&self) -> u64 {
+        self.key_set.generation.load(Ordering::Relaxed)
     }
 
     /// A keydir of these shards, all of them in their order.
     pub(crate) fn of(shards: Vec<TagTable>) -> Self {
         assert_eq!(shards.len(), SHARDS, "a keydir has a fixed number of shards");
-        Self { shards: shards.into_iter().map(|table| Shard(RwLock::new(table))).collect() }
-    }
-
-    /// Calls `visit` with the table of a shard, under its lock.
-    pub(crate) fn with_shard(&self, shard: usize, visit: impl FnOnce(&TagTable)) {
-        visit(&self.shards[shard].0.read());
+        let shards = shards.into_iter().map(|table| Shard(RwLock::new(table))).collect();
+        Self { shards, ..Self::new() }
     }
 
     /// The entries that may belong to a key with this hash, and what `under_lock` returned while they were looked up.
@@ -71,7 +103,7 @@ impl Keydir {
         hash: u64,
         under_lock: impl FnOnce() -> R,
     ) -> (Candidates, R) {
-        let table = self.shard(hash).read();
+        let table = self.table(Self::shard_of(hash));
         let candidates = candidates(&table, hash);
         (candidates, under_lock())
     }
@@ -79,36 +111,47 @@ impl Keydir {
     /// Whether the entries that may belong to a key with this hash are still `candidates`.
     #[inline]
     pub(crate) fn unchanged(&self, hash: u64, before: &Candidates) -> bool {
-        candidates(&self.shard(hash).read(), hash) == *before
+        candidates(&self.table(Self::shard_of(hash)), hash) == *before
     }
 
     /// The table that belongs to a hash, for the only owner: no lock is taken, so the processor can work on several hashes at once.
     #[inline]
     pub(crate) fn table_mut(&mut self, hash: u64) -> &mut TagTable {
-        self.shards[shard_of(hash)].0.get_mut()
+        self.shards[Self::shard_of(hash)].0.get_mut()
     }
 
     /// Adds an entry.
     #[inline]
     pub(crate) fn insert(&self, hash: u64, entry: Entry) {
-        self.shard(hash).write().insert(entry);
+        self.change(hash).insert(entry);
+        self.key_set_changed();
     }
 
     /// Puts `new` in the place of `old`; false if that is not there any more.
     #[inline]
     pub(crate) fn replace(&self, hash: u64, old: Entry, new: Entry) -> bool {
-        self.shard(hash).write().replace(old, new)
+        self.change(hash).replace(old, new)
     }
 
     /// Removes `old`; false if it is not there any more.
     pub(crate) fn remove(&self, hash: u64, old: Entry) -> bool {
-        self.shard(hash).write().remove(old)
+        let removed = self.change(hash).remove(old);
+        if removed {
+            self.key_set_changed();
+        }
+        removed
+    }
+
+    /// Must be called by a merge after its new segments are in the segment table, and before it replaces entries by ones that point into them: those
+    /// who change entries without the writer's lock would else not be sure to see all snapshots.
+    pub(crate) fn before_moves(&self) {
+        self.snapshots.synchronise();
     }
 
     /// Whether `entry` is there.
     pub(crate) fn contains(&self, hash: u64, entry: Entry) -> bool {
         let mut found = false;
-        self.shard(hash).read().find(hash, |other| found |= other == entry);
+        self.table(Self::shard_of(hash)).find(hash, |other| found |= other == entry);
         found
     }
 
@@ -123,25 +166,33 @@ impl Keydir {
         tables + size_of_val(&*self.shards)
     }
 
-    /// A copy of one shard's entries, and what `under_lock` returned while it was made.
-    pub(crate) fn shard_entries<R>(
-        &self,
-        shard: usize,
-        under_lock: impl FnOnce() -> R,
-    ) -> (Vec<Entry>, R) {
-        let table = self.shards[shard].0.read();
-        (table.iter().collect(), under_lock())
+    /// The shard of a hash.
+    #[inline]
+    pub(crate) fn shard_of(hash: u64) -> usize {
+        (hash >> (u64::BITS - SHARDS.ilog2())) as usize
+    }
+
+    /// The table of a shard, to be read.
+    #[inline]
+    pub(crate) fn table(&self, shard: usize) -> RwLockReadGuard<'_, TagTable> {
+        self.shards[shard].0.read()
+    }
+
+    /// The table that belongs to a hash, to be changed.
+    #[inline]
+    fn change(&self, hash: u64) -> RwLockWriteGuard<'_, TagTable> {
+        let shard = Self::shard_of(hash);
+        let table = self.shards[shard].0.write();
+        self.snapshots.before_change(shard, &table);
+        table
     }
 
     #[inline]
-    fn shard(&self, hash: u64) -> &RwLock<TagTable> {
-        &self.shards[shard_of(hash)].0
+    fn key_set_changed(&self) {
+        if self.key_set.tracked {
+            self.key_set.generation.fetch_add(1, Ordering::Relaxed);
+        }
     }
-}
-
-#[inline]
-fn shard_of(hash: u64) -> usize {
-    (hash >> (u64::BITS - SHARDS.ilog2())) as usize
 }
 
 /// The entries of a table that may belong to a key with this hash.

@@ -113,19 +113,18 @@ fn fill<S: Storage>(
             append(&bytes)?;
             bytes.clear();
         }
-        keydir.with_shard(shard, |table| {
-            if table.len() == 0 {
-                return;
-            }
-            bytes.extend_from_slice(&(shard as u32).to_le_bytes());
-            bytes.extend_from_slice(&(table.len() as u32).to_le_bytes());
-            bytes.extend_from_slice(&(table.lines() as u32).to_le_bytes());
-            for entry in table.iter() {
-                let (slot, offset) = files.layout.place(entry);
-                let entry = files.layout.moved(entry, numbers[slot as usize], offset);
-                bytes.extend_from_slice(&entry.to_bits().to_le_bytes());
-            }
-        });
+        let table = keydir.table(shard);
+        if table.len() == 0 {
+            continue;
+        }
+        bytes.extend_from_slice(&(shard as u32).to_le_bytes());
+        bytes.extend_from_slice(&(table.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&(table.lines() as u32).to_le_bytes());
+        for entry in table.iter() {
+            let (slot, offset) = files.layout.place(entry);
+            let entry = files.layout.moved(entry, numbers[slot as usize], offset);
+            bytes.extend_from_slice(&entry.to_bits().to_le_bytes());
+        }
     }
     append(&bytes)?;
     appender.append(&[&crc.finalize().to_le_bytes()])?;
@@ -134,7 +133,6 @@ fn fill<S: Storage>(
 }
 
 /// What was written down.
-#[derive(Debug)]
 pub(crate) struct Written {
     pub(crate) keydir: Keydir,
     /// In the manifest's order.

@@ -372,6 +372,7 @@ impl<S: Storage> Store<S> {
                 return Err(error);
             }
         }
+        self.view.keydir.before_moves();
         for (segment, moves) in &moved {
             for Move { hash, from, offset, frame_bytes } in moves {
                 segment.usage.add(*frame_bytes);

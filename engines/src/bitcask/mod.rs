@@ -24,6 +24,8 @@
 //! | `reader` | reading beside another process |
 //! | `keydir`, `tag_table`, `entry` | the index: eight bytes a key, whatever the key's length |
 //! | `fingerprint` | the hashes that stand for keys |
+//! | `snapshot`, `iter` | the store at one point in time: iteration while writes and merges go on |
+//! | `ordered` | an ordered view of the keys, on demand |
 //! | `record`, `compression` | format of data files, `0000000001.data` |
 //! | `hint` | format of hint files, `0000000001.hint` |
 //! | `keydir_file` | format of the keydir as it is written down at a close, `KEYDIR` |
@@ -48,6 +50,7 @@ mod entry;
 mod files;
 mod fingerprint;
 mod hint;
+mod iter;
 mod keydir;
 mod keydir_file;
 mod manifest;
@@ -55,17 +58,20 @@ mod merge;
 mod merge_policy;
 mod metrics;
 mod options;
+mod ordered;
 mod reader;
 mod record;
 mod recovery;
 mod report;
 mod rotation;
 mod segment;
+mod snapshot;
 mod store;
 mod tag_table;
 mod view;
 
 pub use engine::Bitcask;
+pub use iter::Iter;
 pub use options::{
     Background, KEY_BYTES_MAX, MergePolicy, MergeWindow, Options, SEGMENT_BYTES_MAX,
     SEGMENT_BYTES_MIN, VALUE_BYTES_MAX, capabilities,

@@ -41,6 +41,11 @@ pub struct Options {
     pub clock: Clock,
     /// Who does the work that need not be done before a write is acknowledged.
     pub background: Background,
+    /// Whether [`Session::scan`](crate::Session::scan) works. A hash index has no order, so this is a feature to measure what order costs rather than one to build on: the
+    /// first scan after a key was added or removed reads every record and sorts all keys, which takes O(n log n) time; until the next such change, the memory of all keys and
+    /// 16 bytes for each is held on to (more while they are sorted), and scans look their keys up one by one. Overwriting values is no such change. Without this option a
+    /// scan returns [`Error::Unsupported`].
+    pub ordered_scans: bool,
     /// Bits of a key's hash that count; fewer make collisions frequent, which is for tests.
     #[doc(hidden)]
     pub hash_mask: u64,
@@ -58,12 +63,35 @@ impl Default for Options {
             sync_interval: None,
             clock: Clock::System,
             background: Background::Threads,
+            ordered_scans: false,
             hash_mask: u64::MAX,
         }
     }
 }
 
 impl Options {
+    /// What the engine can do when it is opened with these options.
+    pub fn capabilities(&self) -> Capabilities {
+        let mut operations = vec![
+            OperationKind::Get,
+            OperationKind::Put,
+            OperationKind::PutExpiring,
+            OperationKind::Delete,
+            OperationKind::Write,
+        ];
+        if self.ordered_scans {
+            operations.extend([OperationKind::ScanForward, OperationKind::ScanReverse]);
+        }
+        Capabilities {
+            operations,
+            durability: Durability::ALL.to_vec(),
+            key_bytes_max: KEY_BYTES_MAX,
+            value_bytes_max: VALUE_BYTES_MAX,
+            persistent: true,
+            stores_data: true,
+        }
+    }
+
     pub(crate) fn validate(&self) -> Result<()> {
         let fraction = |name, value: f64| match value {
             0.0..=1.0 => Ok(()),
@@ -178,22 +206,9 @@ pub enum Background {
     Inline,
 }
 
-/// What the engine can do, however it is opened.
+/// What the engine can do when it is opened with the default options.
 pub fn capabilities() -> Capabilities {
-    Capabilities {
-        operations: vec![
-            OperationKind::Get,
-            OperationKind::Put,
-            OperationKind::PutExpiring,
-            OperationKind::Delete,
-            OperationKind::Write,
-        ],
-        durability: Durability::ALL.to_vec(),
-        key_bytes_max: KEY_BYTES_MAX,
-        value_bytes_max: VALUE_BYTES_MAX,
-        persistent: true,
-        stores_data: true,
-    }
+    Options::default().capabilities()
 }
 
 #[cfg(test)]

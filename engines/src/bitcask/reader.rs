@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use super::iter::{Iter, Moment};
 use super::options::Options;
 use super::recovery;
 use super::report::Recovery;
@@ -88,13 +89,27 @@ impl<S: Storage> BitcaskReader<S> {
         self.len() == 0
     }
 
+    /// All keys and values, in no order.
+    pub fn iter(&self) -> Iter<'_, S> {
+        Iter::over(Moment::of(&self.view))
+    }
+
     /// Visits all keys and values, in no order, until `visit` breaks.
     pub fn fold(&self, visit: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>) -> Result<()> {
-        self.view.fold(visit)
+        self.iter().visit_rest(visit)
     }
 
     /// What was found when the store was opened.
     pub fn recovery(&self) -> &Recovery {
         &self.recovery
+    }
+}
+
+impl<'a, S: Storage> IntoIterator for &'a BitcaskReader<S> {
+    type Item = Result<(Vec<u8>, Vec<u8>)>;
+    type IntoIter = Iter<'a, S>;
+
+    fn into_iter(self) -> Iter<'a, S> {
+        self.iter()
     }
 }

@@ -21,6 +21,7 @@ use super::compression::compressed;
 use super::entry::Entry;
 use super::files::Active;
 use super::options::{Background, KEY_BYTES_MAX, Options, VALUE_BYTES_MAX};
+use super::ordered::OrderedView;
 use super::record::{Record, Value};
 use super::report::Recovery;
 use super::segment::{Ended, Segment};
@@ -36,6 +37,7 @@ pub(crate) struct Store<S: Storage> {
     pub(crate) view: View<S>,
     pub(crate) writer: Mutex<Writer<S>>,
     commit: GroupCommit,
+    pub(crate) ordered: OrderedView,
     pub(crate) recovery: Recovery,
     /// Sealed data files that were found without a valid hint, with their lengths.
     pub(crate) hintless: Mutex<Vec<Ended<S::File>>>,
@@ -77,18 +79,22 @@ pub(crate) struct Full<S: Storage> {
 impl<S: Storage> Store<S> {
     pub(crate) fn new(
         options: Options,
-        view: View<S>,
+        mut view: View<S>,
         active: Active<S>,
         full: VecDeque<Full<S>>,
         recovery: Recovery,
         lock: S::Lock,
     ) -> Self {
+        if options.ordered_scans {
+            view.keydir.track_key_set();
+        }
         let writer = Writer { active, spare: None, spare_requested: false, full, writes: 1 };
         Self {
             options,
             view,
             writer: Mutex::new(writer),
             commit: GroupCommit::default(),
+            ordered: OrderedView::default(),
             recovery,
             hintless: Mutex::default(),
             sealing: Mutex::default(),

@@ -46,6 +46,13 @@ impl TagTable {
         self.lines.iter().flat_map(|line| line.0).filter(|entry| *entry != Entry::NONE)
     }
 
+    /// A copy of all entries.
+    pub(crate) fn to_vec(&self) -> Vec<Entry> {
+        let mut entries = Vec::with_capacity(self.len);
+        entries.extend(self.iter());
+        entries
+    }
+
     /// Calls `visit` with every entry that has the tag of `hash`.
     #[inline]
     pub(crate) fn find(&self, hash: u64, mut visit: impl FnMut(Entry)) {

@@ -4,7 +4,6 @@
 //! 1. The keydir gives the candidates for the key's hash, and under the same lock the segment table is loaded.
 //! 2. Without any lock, the record of each candidate is read, its checksum verified, its key compared. The table that is held on to keeps the files.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arc_swap::Guard;
@@ -13,7 +12,7 @@ use super::compression::decompressed;
 use super::entry::Entry;
 use super::files::Files;
 use super::fingerprint::Hasher;
-use super::keydir::{Candidates, Keydir, SHARDS};
+use super::keydir::{Candidates, Keydir};
 use super::options::KEY_BYTES_MAX;
 use super::record::{self, Record, Value};
 use super::segment::{Segment, Table};
@@ -93,32 +92,6 @@ impl<S: Storage> View<S> {
             let reason = "the value of this record cannot be decompressed";
             Error::corrupt(segment.file.path(), offset, reason)
         })
-    }
-
-    /// Visits all keys and values, until `visit` breaks. Each shard of the keydir is seen at one point in time, the whole is not.
-    pub(crate) fn fold(
-        &self,
-        mut visit: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<()> {
-        for shard in 0..SHARDS {
-            let view = self;
-            let (mut entries, table) = view.keydir.shard_entries(shard, || view.files.table());
-            entries.sort_unstable_by_key(|entry| view.files.layout.place(*entry));
-            for entry in entries {
-                let (slot, offset) = view.files.layout.place(entry);
-                let segment = table.segment(slot);
-                let frame = frame::read(&segment.file, segment.id.0, offset)?;
-                let Some(Record { key, value: Some(value), .. }) = Record::decode(frame.payload())
-                else {
-                    return Err(record::not_a_record(&segment.file, offset));
-                };
-                let visited = view.visit(value, segment, offset, |value| visit(key, value))?;
-                if visited.is_some_and(|flow| flow.is_break()) {
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Looks a key up for writing. Values are not read and checksums not verified; where there is a hint, not even the record is read, so that a write does not

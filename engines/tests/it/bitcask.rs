@@ -2,7 +2,9 @@
 
 mod crashes;
 mod damage;
+mod iterating;
 mod merging;
+mod ordered;
 mod reading;
 
 use std::collections::BTreeMap;
