@@ -95,28 +95,35 @@ fn loads(c: &mut Criterion) {
     let store = open(&dir, Durability::Os);
     fill(&store, records);
     store.close().unwrap();
-    let reopen = |hints: bool| {
-        if !hints {
-            for file in std::fs::read_dir(dir.path().join("store")).unwrap() {
-                let path = file.unwrap().path();
-                if path.extension().is_some_and(|extension| extension == "hint") {
-                    std::fs::remove_file(path).unwrap();
-                }
+    // What is left of hints and the keydir's file decides what a reopening has to read.
+    let reopen = |gone: &[&str]| {
+        for file in std::fs::read_dir(dir.path().join("store")).unwrap() {
+            let path = file.unwrap().path();
+            if gone.iter().any(|name| path.to_string_lossy().ends_with(name)) {
+                std::fs::remove_file(path).unwrap();
             }
         }
         let start = Instant::now();
         let store = open(&dir, Durability::Os);
         let elapsed = start.elapsed();
         assert_eq!(store.len() as u64, records);
-        assert_eq!(store.recovery().hints_used > 0, hints);
+        let recovery = store.recovery();
+        assert_eq!(
+            (recovery.keydir_used, recovery.hints_used > 0),
+            (gone.is_empty(), gone == ["KEYDIR"])
+        );
+        store.close().unwrap();
         elapsed
     };
-    group.bench_function("reopen with hints", |b| {
-        b.iter_custom(|iterations| timed(iterations, &mut || reopen(true)));
-    });
-    group.bench_function("reopen without hints", |b| {
-        b.iter_custom(|iterations| timed(iterations, &mut || reopen(false)));
-    });
+    for (name, gone) in [
+        ("reopen after a close", &[][..]),
+        ("reopen with hints", &["KEYDIR"]),
+        ("reopen without hints", &["KEYDIR", ".hint"]),
+    ] {
+        group.bench_function(name, |b| {
+            b.iter_custom(|iterations| timed(iterations, &mut || reopen(gone)));
+        });
+    }
 }
 
 fn operations(c: &mut Criterion) {

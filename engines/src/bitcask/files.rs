@@ -7,7 +7,7 @@
 //! Lock order in the whole engine: merging, sealing, writer, structure, shard of the keydir.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, Guard};
@@ -18,7 +18,7 @@ use super::manifest::{Manifest, ManifestFile};
 use super::metrics::Counters;
 use super::segment::{FileId, FileKind, Segment, Table};
 use crate::log::LogWriter;
-use crate::storage::{Appender, Storage};
+use crate::storage::{Appender, File, Storage};
 use crate::{Error, Result};
 
 /// The data files of a store in `dir`.
@@ -33,6 +33,10 @@ pub(crate) struct Files<S: Storage> {
     structure: Mutex<Structure<S::File>>,
     /// The file that is being written; those after it in the structure wait to be.
     active_id: AtomicU32,
+    /// From how many bytes of data files on a record that is looked for is probably not in memory.
+    memory_bytes: u64,
+    /// There are more.
+    exceed_memory: AtomicBool,
     poisoned: OnceLock<String>,
 }
 
@@ -98,7 +102,9 @@ impl<S: Storage> Files<S> {
         for file in &structure.files {
             table.insert(Arc::clone(&file.segment));
         }
-        Self {
+        // The rest is for the keydir, for hints, and for everybody else.
+        let memory_bytes = storage.memory_bytes() / 2;
+        let files = Self {
             storage,
             dir,
             layout,
@@ -107,8 +113,24 @@ impl<S: Storage> Files<S> {
             table: ArcSwap::from_pointee(table),
             structure: Mutex::new(structure),
             active_id: AtomicU32::new(0),
+            memory_bytes,
+            exceed_memory: AtomicBool::new(false),
             poisoned: OnceLock::new(),
-        }
+        };
+        files.weigh(&files.structure());
+        files
+    }
+
+    /// Whether a record that is looked for is probably not in memory.
+    #[inline]
+    pub(crate) fn exceed_memory(&self) -> bool {
+        self.exceed_memory.load(Ordering::Relaxed)
+    }
+
+    fn weigh(&self, structure: &Structure<S::File>) {
+        let len = |file: &Listed<S::File>| file.sealed.unwrap_or(file.segment.file.len());
+        let bytes: u64 = structure.files.iter().map(len).sum();
+        self.exceed_memory.store(bytes > self.memory_bytes, Ordering::Relaxed);
     }
 
     /// The segment table. Files in it can be read for as long as the guard is held.
@@ -157,6 +179,7 @@ impl<S: Storage> Files<S> {
             .commit(&self.counters)
             .map_err(|error| self.poison(error))?;
         structure.files = files;
+        self.weigh(structure);
         Ok(())
     }
 

@@ -94,8 +94,8 @@ impl<S: Storage> View<S> {
         })
     }
 
-    /// Looks a key up for writing. Values are not read and checksums not verified; where there is a hint, not even the record is read, so that a write does not
-    /// wait for the device although the value that it replaces is not in memory.
+    /// Looks a key up for writing. Values are not read and checksums not verified. In a store that is larger than memory, not even the record is read where there is a hint, so
+    /// that a write does not wait for the device because the value that it replaces is not in memory; in a smaller one a glance at the record costs less.
     pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Result<Found<S::File>> {
         let (candidates, table) = self.keydir.candidates(hash, || self.files.table());
         let (mut old, mut damage) = (None, None);
@@ -122,7 +122,8 @@ impl<S: Storage> View<S> {
         hash: u64,
         key: &[u8],
     ) -> Result<Option<(u64, bool)>> {
-        if let Some(hint) = segment.hint()
+        if self.files.exceed_memory()
+            && let Some(hint) = segment.hint()
             && let Some(known) = hint.find(offset)?
         {
             let same = known.print.hash == hash && known.print.check == self.hasher.check(key);

@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::FallocateFlags;
 
-use super::{Access, Appender, DirEntry, File, Storage};
+use super::{Access, Appender, DirEntry, File, Storage, memory};
 use crate::{Error, Result};
 
 /// Bytes that are copied at a time.
@@ -118,6 +118,10 @@ impl Storage for Disk {
     fn entropy(&self) -> u64 {
         // The standard library seeds its hash tables from the operating system's random numbers.
         RandomState::new().hash_one(0)
+    }
+
+    fn memory_bytes(&self) -> u64 {
+        memory::memory_bytes()
     }
 
     fn truncate(&self, path: &Path, len: u64) -> Result<()> {

@@ -10,6 +10,7 @@
 //! 4. A failed sync leaves unknown what is stored; it is never tried again (see [`crate::Error::Poisoned`]).
 
 mod disk;
+mod memory;
 pub mod simulated;
 
 use std::ops::Deref;
@@ -56,6 +57,9 @@ pub trait Storage: Clone + Send + Sync + 'static {
 
     /// A number that nobody can guess, for seeds.
     fn entropy(&self) -> u64;
+
+    /// Bytes of memory that may hold pages of files, at most: the machine's, or what the process is limited to.
+    fn memory_bytes(&self) -> u64;
 
     /// Cuts a file that nobody has open to `len` bytes and syncs it.
     fn truncate(&self, path: &Path, len: u64) -> Result<()>;
