@@ -34,8 +34,13 @@ pub trait Adapter: Send + Sync {
     /// The call that gives a durability class; none if the engine does not offer the class.
     fn durability_call(&self, durability: Durability) -> Option<&'static str>;
 
-    /// What the engine can do.
+    /// What the engine can do unless options are set.
     fn capabilities(&self) -> Capabilities;
+
+    /// What the engine can do with these options, for adapters where an option adds an operation or takes one away.
+    fn capabilities_with(&self, _options: &Options) -> Capabilities {
+        self.capabilities()
+    }
 
     /// How the names of files end that make recovery faster, and that it can do without (hints, checkpoints of an index); none by default. The recovery
     /// experiment removes and damages them.

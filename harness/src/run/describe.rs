@@ -78,7 +78,7 @@ fn page_caches(plan: &Plan<'_>) -> &'static str {
 }
 
 fn engine_info(plan: &Plan<'_>, engine: &ResolvedEngine<'_>) -> EngineInfo {
-    let capabilities = engine.adapter.capabilities();
+    let capabilities = engine.adapter.capabilities_with(&engine.options);
     let mut unsupported: Vec<String> = plan
         .workloads()
         .filter_map(|spec| lacking(&capabilities, spec))

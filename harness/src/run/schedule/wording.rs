@@ -76,7 +76,7 @@ pub(super) fn not_supported(
     operations: &[EngineOperation],
 ) -> Option<String> {
     let adapter: &dyn Adapter = engine.adapter;
-    let capabilities = adapter.capabilities();
+    let capabilities = adapter.capabilities_with(&engine.options);
     let durability = point.durability;
     if adapter.durability_call(durability).is_none() {
         return Some(format!("{} has no class {durability}", adapter.name()));
