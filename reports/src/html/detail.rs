@@ -18,7 +18,7 @@ struct Column {
     cell: fn(&Series<'_>) -> Markup,
 }
 
-const COSTS: [Column; 10] = [
+const COSTS: [Column; 11] = [
     Column {
         heading: "write amp",
         remark: "engine, settled",
@@ -68,6 +68,11 @@ const COSTS: [Column; 10] = [
         heading: "fsyncs",
         remark: "per million ops",
         cell: |s| median(s.spread(fsyncs_per_million), format::figure),
+    },
+    Column {
+        heading: "writes",
+        remark: "per fsync",
+        cell: |s| median(s.spread(writes_per_fsync), format::figure),
     },
 ];
 
@@ -276,6 +281,16 @@ fn operations(measurement: &Measurement) -> Option<f64> {
 
 fn fsyncs_per_million(measurement: &Measurement) -> Option<f64> {
     Some(measurement.io.fsyncs? as f64 / operations(measurement)? * 1e6)
+}
+
+/// Acknowledged writes that shared a flush: what group commit gains in class `sync`.
+fn writes_per_fsync(measurement: &Measurement) -> Option<f64> {
+    const READS: [&str; 6] = ["all", "read", "scan", "latest", "window", "multi_get"];
+    let kinds = measurement.operations.iter();
+    let writes = kinds.filter(|stats| !READS.contains(&stats.kind.as_str()));
+    let writes: u64 = writes.map(|stats| stats.operations).sum();
+    let fsyncs = measurement.io.fsyncs.filter(|fsyncs| *fsyncs > 0)?;
+    (writes > 0).then(|| writes as f64 / fsyncs as f64)
 }
 
 fn user_rate(measurement: &Measurement) -> Option<f64> {
