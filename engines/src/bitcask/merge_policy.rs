@@ -1,9 +1,14 @@
 //! Which data files are merged.
 //!
-//! 1. A merge starts when some file is mostly dead, has many dead bytes ([`MergePolicy`]'s triggers), or nothing but values that have expired. It then takes in all files that are worth it, and small ones.
-//! 2. What is taken in is merged in runs of neighbours, because the order of the files is the order of age.
-//! 3. A tombstone is dead weight only in a run that begins at the oldest file; elsewhere it must be kept. When tombstones make up a good part of
+//! 1. A merge starts when too much of the whole store is dead, or when some file is mostly dead, has many dead bytes, or nothing but values that have expired ([`MergePolicy`]'s triggers).
+//! 2. If it is the store, the deadest files are taken in until the rest would be below the target, and small ones beside them. If it is a file, all files are taken in that are worth it, and small ones.
+//! 3. What is taken in is merged in runs of neighbours, because the order of the files is the order of age.
+//! 4. A tombstone is dead weight only in a run that begins at the oldest file; elsewhere it must be kept. When tombstones make up a good part of
 //!    everything, everything is merged.
+//!
+//! Why the store as a whole: the deadest files cost the least to merge, as less of them is carried over, so it pays to wait until there are enough dead ones, however
+//! dead each of them is (Rosenblum and Ousterhout, "The Design and Implementation of a Log-Structured File System", section 3.5, 1992). With files that are judged one
+//! by one, half-dead ones are carried over again and again.
 
 use std::ops::Range;
 
@@ -51,34 +56,74 @@ pub(crate) fn choose(
     if tombstones > 0 && tombstones as f64 >= total as f64 * policy.tombstones_trigger {
         return std::iter::once(0..files.len()).collect();
     }
-    let small = policy.small_file_bytes.min(segment_bytes / 4);
-    let mut triggered = false;
-    let mut from_oldest = true;
+    let mut included = worth_it(policy, segment_bytes, files);
+    for (included, taken) in included.iter_mut().zip(deadest(policy, segment_bytes, files)) {
+        *included |= taken;
+    }
     let mut runs: Vec<Range<usize>> = Vec::new();
-    for (i, file) in files.iter().enumerate() {
-        let dead = file.dead() + if from_oldest { file.tombstones } else { 0 };
-        // A file without any record is all dead.
-        let fragmentation = dead as f64 / file.body().max(1) as f64;
-        let fragmentation = if file.body() == 0 { 1.0 } else { fragmentation };
-        triggered |= fragmentation >= policy.fragmentation_trigger && fragmentation > 0.0;
-        triggered |= dead >= policy.dead_bytes_trigger;
-        let included = fragmentation >= policy.fragmentation_included
-            || dead >= policy.dead_bytes_included
-            || file.len < small;
-        from_oldest &= included;
+    for i in (0..files.len()).filter(|i| included[*i]) {
         match runs.last_mut() {
-            Some(run) if included && run.end == i => run.end += 1,
-            _ if included => runs.push(i..i + 1),
-            _ => {}
+            Some(run) if run.end == i => run.end += 1,
+            _ => runs.push(i..i + 1),
         }
     }
     let useful = |run: &Range<usize>| {
         run.len() > 1
             || files[run.start].dead() > 0
             || files[run.start].body() == 0
-            || run.start == 0
+            || (run.start == 0 && files[0].tombstones > 0)
     };
-    if triggered { runs.into_iter().filter(useful).collect() } else { Vec::new() }
+    runs.retain(useful);
+    runs
+}
+
+/// If a single file is reason enough: which files are worth it.
+fn worth_it(policy: &MergePolicy, segment_bytes: u64, files: &[FileUsage]) -> Vec<bool> {
+    let small = policy.small_file_bytes.min(segment_bytes / 4);
+    let mut triggered = false;
+    let mut from_oldest = true;
+    let mut included = Vec::with_capacity(files.len());
+    for file in files {
+        let dead = file.dead() + if from_oldest { file.tombstones } else { 0 };
+        // A file without any record is all dead.
+        let fragmentation = dead as f64 / file.body().max(1) as f64;
+        let fragmentation = if file.body() == 0 { 1.0 } else { fragmentation };
+        triggered |= fragmentation >= policy.fragmentation_trigger && fragmentation > 0.0;
+        triggered |= dead >= policy.dead_bytes_trigger;
+        let worth_it = fragmentation >= policy.fragmentation_included
+            || dead >= policy.dead_bytes_included
+            || file.len < small;
+        from_oldest &= worth_it;
+        included.push(worth_it);
+    }
+    if triggered { included } else { vec![false; files.len()] }
+}
+
+/// If too much of all files together is dead: the deadest, until the rest is below the target, and small neighbours of theirs.
+fn deadest(policy: &MergePolicy, segment_bytes: u64, files: &[FileUsage]) -> Vec<bool> {
+    let total: u64 = files.iter().map(FileUsage::body).sum();
+    let mut dead: u64 = files.iter().map(FileUsage::dead).sum();
+    let mut included = vec![false; files.len()];
+    if dead == 0 || dead as f64 <= total as f64 * policy.store_dead_trigger {
+        return included;
+    }
+    let live = (total - dead) as f64;
+    let share = |i: &usize| files[*i].dead() as f64 / files[*i].body().max(1) as f64;
+    let mut by_share: Vec<usize> = (0..files.len()).filter(|i| files[*i].dead() > 0).collect();
+    by_share.sort_by(|a, b| share(b).total_cmp(&share(a)));
+    for i in by_share {
+        if dead as f64 <= (live + dead as f64) * policy.store_dead_target {
+            break;
+        }
+        dead -= files[i].dead();
+        included[i] = true;
+    }
+    let taken = included.clone();
+    for i in (0..files.len()).filter(|i| files[*i].len < segment_bytes / 2) {
+        let beside = |other: Option<usize>| other.and_then(|other| taken.get(other)) == Some(&true);
+        included[i] |= beside(i.checked_sub(1)) || beside(Some(i + 1));
+    }
+    included
 }
 
 #[cfg(test)]
@@ -97,7 +142,21 @@ mod tests {
     }
 
     fn chosen(files: &[FileUsage]) -> Vec<Range<usize>> {
+        choose(&MergePolicy::basho(), SEGMENT, files)
+    }
+
+    fn chosen_by_default(files: &[FileUsage]) -> Vec<Range<usize>> {
         choose(&MergePolicy::default(), SEGMENT, files)
+    }
+
+    #[test]
+    fn the_deadest_files_go_when_a_third_of_the_store_is_dead() {
+        assert!(chosen_by_default(&[file(30, 0), file(80, 0), file(100, 0)]).is_empty());
+        let files = [file(30, 0), file(65, 0), file(100, 0), file(35, 0), file(95, 0)];
+        assert_eq!(chosen_by_default(&files), [0..1, 3..4], "that is enough for the target");
+        let small = FileUsage { len: SEGMENT / 4, live: SEGMENT / 5, ..file(0, 0) };
+        let files = [file(20, 0), small, file(90, 0), file(60, 0)];
+        assert_eq!(chosen_by_default(&files), [0..2], "a small one beside a dead one goes along");
     }
 
     #[test]

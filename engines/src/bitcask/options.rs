@@ -101,6 +101,8 @@ impl Options {
                 expected: "a fraction between 0 and 1",
             }),
         };
+        fraction("merge.store_dead_trigger", self.merge.store_dead_trigger)?;
+        fraction("merge.store_dead_target", self.merge.store_dead_target)?;
         fraction("merge.fragmentation_trigger", self.merge.fragmentation_trigger)?;
         fraction("merge.fragmentation_included", self.merge.fragmentation_included)?;
         fraction("merge.tombstones_trigger", self.merge.tombstones_trigger)?;
@@ -134,7 +136,9 @@ impl Options {
     }
 }
 
-/// When data files are merged without being asked, and which. The defaults are those of Basho's Bitcask; fragmentation is counted in bytes, not keys.
+/// When data files are merged without being asked, and which. Fragmentation is counted in bytes, not keys.
+///
+/// The default looks at the store as a whole; [`MergePolicy::basho`] judges each file, as Basho's Bitcask does. Both can be combined.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MergePolicy {
     /// Whether merging starts by itself.
@@ -143,6 +147,11 @@ pub struct MergePolicy {
     pub window: Option<MergeWindow>,
     /// How often it is looked whether files have expired, or the window has opened. Whenever a data file is full it is looked anyway.
     pub poll_interval: Duration,
+    /// When more than this fraction of all data is dead, the deadest files are merged. It bounds space: a third means that files are at most half again as long as what is alive in them, but for
+    /// those that are being written.
+    pub store_dead_trigger: f64,
+    /// Then so many files are merged that at most this fraction is dead.
+    pub store_dead_target: f64,
     /// A file of which this fraction is dead starts a merge.
     pub fragmentation_trigger: f64,
     /// A file with this many dead bytes starts a merge.
@@ -160,9 +169,26 @@ pub struct MergePolicy {
 impl Default for MergePolicy {
     fn default() -> Self {
         Self {
+            store_dead_trigger: 0.33,
+            store_dead_target: 0.23,
+            fragmentation_trigger: 1.0,
+            dead_bytes_trigger: u64::MAX,
+            fragmentation_included: 1.0,
+            dead_bytes_included: u64::MAX,
+            ..Self::basho()
+        }
+    }
+}
+
+impl MergePolicy {
+    /// The thresholds of Basho's Bitcask.
+    pub fn basho() -> Self {
+        Self {
             automatic: true,
             window: None,
             poll_interval: Duration::from_mins(3),
+            store_dead_trigger: 1.0,
+            store_dead_target: 1.0,
             fragmentation_trigger: 0.6,
             dead_bytes_trigger: 512 << 20,
             fragmentation_included: 0.4,

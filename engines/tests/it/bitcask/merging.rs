@@ -56,7 +56,7 @@ fn deleted_keys_stay_deleted_after_partial_merges_and_reopening() {
 #[test]
 fn a_tombstone_is_kept_while_an_older_file_may_hold_a_value() {
     let policy =
-        MergePolicy { small_file_bytes: 0, tombstones_trigger: 1.0, ..MergePolicy::default() };
+        MergePolicy { small_file_bytes: 0, tombstones_trigger: 1.0, ..MergePolicy::basho() };
     let options = Options { merge: policy, ..small() };
     let disk = SimulatedDisk::new();
     let store = open(&disk, &options);
