@@ -156,7 +156,11 @@ mod tests {
         assert_eq!(chosen_by_default(&files), [0..1, 3..4], "that is enough for the target");
         let small = FileUsage { len: SEGMENT / 4, live: SEGMENT / 5, ..file(0, 0) };
         let files = [file(20, 0), small, file(90, 0), file(60, 0)];
-        assert_eq!(chosen_by_default(&files), [0..2], "a small one beside a dead one goes along");
+        assert_eq!(
+            chosen_by_default(&files),
+            vec![0..2],
+            "a small one beside a dead one goes along"
+        );
     }
 
     #[test]
