@@ -85,7 +85,10 @@ impl Storage for Disk {
             return Ok(DiskAppender(Kind::Growing { path: path.to_owned(), buffer, len: 0 }));
         };
         let map = || -> io::Result<Mapping> {
-            rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, capacity.max(1))?;
+            // It can take long, so that a signal may well interrupt it; what was set aside until then does no harm.
+            rustix::io::retry_on_intr(|| {
+                rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, capacity.max(1))
+            })?;
             let mapped = MmapOptions::new().len(capacity.max(1) as usize).map_raw(&file)?;
             let (path, len) = (path.to_owned(), AtomicU64::new(0));
             Ok(Mapping { path, file: Some(file), memory: Some(mapped), capacity, len })

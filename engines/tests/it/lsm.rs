@@ -7,11 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use kvdyno_engines::conformance;
 use kvdyno_engines::lsm::{Background, Lsm, Options};
-use kvdyno_engines::storage::simulated::{Fault, Repeat};
 use kvdyno_engines::storage::{Disk, SimulatedDisk, Storage};
 use kvdyno_engines::{Direction, Durability, Engine, Error, Result, WriteBatch, WriteOperation};
-
-use crate::crash::{Sweep, sweep};
 
 /// Small memtables and tables, early compactions, no threads.
 fn small(durability: Durability) -> Options {
@@ -91,24 +88,6 @@ fn lsm_conforms() {
         let disk = SimulatedDisk::new();
         move |durability| open_small(disk.clone(), durability)
     });
-}
-
-#[test]
-fn every_crash_leaves_a_prefix() {
-    for class in Durability::ALL {
-        sweep(&open_small, class, Sweep { seed: 1, steps: 36, each: 2 });
-    }
-}
-
-/// Run by hand.
-#[test]
-#[ignore = "takes minutes"]
-fn every_crash_leaves_a_prefix_long() {
-    for seed in 0..40 {
-        for class in Durability::ALL {
-            sweep(&open_small, class, Sweep { seed, steps: 150, each: 3 });
-        }
-    }
 }
 
 #[test]
@@ -325,63 +304,6 @@ fn a_full_device_stops_writes_and_nothing_else() {
     assert_eq!(contents(&store).unwrap(), model);
     store.close().unwrap();
     assert_eq!(contents(&open(&disk).unwrap()).unwrap(), model);
-}
-
-/// Every storage operation of a script fails in turn, once: whatever is acknowledged is kept, reads go on, and a failure other than a full
-/// device refuses all later writes.
-#[test]
-fn an_error_at_any_operation_loses_nothing_that_was_acknowledged() {
-    for fault in [Fault::Io, Fault::DiskFull] {
-        for operation in 0.. {
-            let disk = SimulatedDisk::new();
-            disk.fail_at(operation, fault, Repeat::Once);
-            let mut model = Map::new();
-            let mut failed = None;
-            let Ok(store) = open(&disk) else { continue };
-            for i in 0..150_u32 {
-                let value = format!("{i}{:60}", "");
-                match store.put(&key(i % 40), value.as_bytes()) {
-                    Ok(()) => {
-                        let poisoned =
-                            matches!(failed, Some(ref error) if !Error::is_disk_full(error));
-                        assert!(!poisoned, "a write passes after {failed:?}");
-                        model.insert(key(i % 40), value.into_bytes());
-                    }
-                    Err(error) => {
-                        if failed.is_none() {
-                            failed = Some(error);
-                        }
-                        // What was not acknowledged may be there or not.
-                        if fault == Fault::Io {
-                            break;
-                        }
-                    }
-                }
-                if i % 50 == 49 {
-                    let _ = store.sync();
-                }
-            }
-            let finished = disk.operations() < operation;
-            disk.heal();
-            drop(store);
-            let store =
-                open(&disk).unwrap_or_else(|error| panic!("{fault:?} at {operation}: {error}"));
-            let map = contents(&store).unwrap();
-            let lost: Vec<_> = model
-                .iter()
-                .filter(|(key, value)| {
-                    let number = |value: &[u8]| {
-                        String::from_utf8_lossy(value).trim().parse::<u32>().unwrap()
-                    };
-                    map.get(*key).is_none_or(|found| number(found) < number(value))
-                })
-                .collect();
-            assert!(lost.is_empty(), "{fault:?} at {operation} lost {} keys", lost.len());
-            if finished {
-                break;
-            }
-        }
-    }
 }
 
 #[test]

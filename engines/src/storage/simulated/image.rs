@@ -1,7 +1,10 @@
 //! What a simulated file holds: now, for sure after power loss, and the changes in between.
 
-use parking_lot::Mutex;
 use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::SyncFailure;
 
 /// A file's content: `bytes`, then zeros up to `len`, which cost no memory (room set aside for a log).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,6 +89,20 @@ impl Content {
             }
             Change::SetLen(_) => true,
         });
+    }
+
+    /// What a sync that fails leaves behind: in any case, nothing that a later sync would store.
+    pub(super) fn fail_sync(&mut self, model: SyncFailure) {
+        self.pending.clear();
+        match model {
+            SyncFailure::Cached => {}
+            SyncFailure::Dropped => {
+                let len = self.current.len();
+                self.current = self.durable.clone();
+                self.current.set_len(len);
+            }
+            SyncFailure::Reverted => self.current = self.durable.clone(),
+        }
     }
 
     /// All that was written becomes durable.
