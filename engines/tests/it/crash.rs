@@ -109,7 +109,7 @@ for_each_engine!(
 
 fn every_crash_leaves_a_prefix<E: Subject>() {
     let recovered =
-        sweep_all(&E::simulated, 1..2, 24, 1) + sweep_all(&E::simulated_eager, 2..3, 20, 1);
+        sweep_all(&E::simulated, 1..2, 24, 1) + sweep_all(&E::simulated_eager, 2..3, 24, 1);
     assert_count("disks recovered", recovered, 20_000);
 }
 

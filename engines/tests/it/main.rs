@@ -10,11 +10,14 @@ mod conformance;
 mod crash;
 mod exhaustive;
 mod faults;
+mod full;
 mod history;
 #[cfg(feature = "lsm")]
 mod lsm;
 mod replay;
 mod simulated;
+mod sloppy;
 mod storage;
 mod subjects;
+mod teeth;
 mod toy;

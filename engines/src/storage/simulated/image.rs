@@ -91,6 +91,20 @@ impl Content {
         });
     }
 
+    /// What was written below `len` becomes durable.
+    pub(super) fn sync_below(&mut self, len: u64) {
+        let below = |pending: &mut Pending| match &pending.change {
+            Change::Write { offset, bytes } => offset + bytes.len() as u64 <= len,
+            Change::SetLen(_) => true,
+        };
+        for Pending { change, .. } in self.pending.extract_if(.., below) {
+            match change {
+                Change::Write { offset, bytes } => self.durable.write(offset, &bytes),
+                Change::SetLen(len) => self.durable.set_len(len),
+            }
+        }
+    }
+
     /// What a sync that fails leaves behind: in any case, nothing that a later sync would store.
     pub(super) fn fail_sync(&mut self, model: SyncFailure) {
         self.pending.clear();
@@ -107,12 +121,7 @@ impl Content {
 
     /// All that was written becomes durable.
     pub(super) fn sync(&mut self) {
-        for Pending { change, .. } in self.pending.drain(..) {
-            match change {
-                Change::Write { offset, bytes } => self.durable.write(offset, &bytes),
-                Change::SetLen(len) => self.durable.set_len(len),
-            }
-        }
+        self.sync_below(u64::MAX);
     }
 }
 

@@ -245,6 +245,16 @@ impl SimulatedDisk {
         }
     }
 
+    /// Makes durable what was appended to the first `len` bytes of a file: a sync that stops half-way. Not an operation.
+    ///
+    /// # Errors
+    /// If there is no such file.
+    pub fn sync_first(&self, path: &Path, len: u64) -> Result<()> {
+        let inode = self.powered()?.file("sync", path)?;
+        inode.content.lock().sync_below(len);
+        Ok(())
+    }
+
     /// Inverts the bits of `mask` in the byte at `offset`, durably. Not an operation, and possible without power.
     ///
     /// # Errors
@@ -380,7 +390,8 @@ impl State {
     /// Whether the files may grow by so many bytes together.
     fn has_room(&self, bytes: u64) -> bool {
         let used = || self.names.values().map(|inode| inode.content.lock().current.len()).sum();
-        self.limit == u64::MAX || bytes.saturating_add(used()) <= self.limit
+        // Room that was set aside stays there, however full the disk is.
+        bytes == 0 || self.limit == u64::MAX || bytes.saturating_add(used()) <= self.limit
     }
 
     fn file(&self, operation: &'static str, path: &Path) -> Result<Arc<Inode>> {

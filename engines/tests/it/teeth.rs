@@ -1,0 +1,65 @@
+//! The proof that the suites have teeth: with each bug of a [`Sloppy`] storage below it, a careful engine fails them; without one, it passes.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use kvdyno_engines::storage::SimulatedDisk;
+use kvdyno_engines::storage::simulated::SyncFailure;
+use kvdyno_engines::{Durability, Engine, Error, Result};
+
+use crate::crash::{Sweep, sweep};
+use crate::faults::{operations_that_fail, syncs_that_fail};
+use crate::history::{History, Open, live, script};
+use crate::sloppy::{Bug, Sloppy};
+use crate::subjects::{DIR, Settling, Subject, for_each_engine};
+
+for_each_engine!(every_bug_of_the_storage_is_caught, a_folder_sync_left_out_is_caught_where_it_matters);
+
+fn opener<E: Subject>(
+    bug: Bug,
+) -> impl Fn(SimulatedDisk, Durability) -> Result<Box<dyn Engine>> {
+    move |disk, class| E::open(Sloppy::new(disk, bug), Path::new(DIR), class, Settling::Everything)
+}
+
+/// What the suites ask, in small: a lock that excludes, crashes at every operation, operations and syncs that fail.
+fn hunt<E: Subject>(bug: Bug) {
+    let open: Open<'_> = &opener::<E>(bug);
+    let disk = SimulatedDisk::new();
+    let engine = open(disk.clone(), Durability::Os).unwrap();
+    let second = open(disk, Durability::Os).map(drop);
+    assert!(matches!(second, Err(Error::Locked { .. })), "a store is open twice: {second:?}");
+    drop(engine);
+    for (seed, class) in [(3, Durability::Sync), (4, Durability::Os)] {
+        sweep(open, class, Sweep { seed, steps: 20, each: 1 });
+    }
+    operations_that_fail(open, 1..3);
+    syncs_that_fail(open, 0..3, &[SyncFailure::Cached]);
+}
+
+fn every_bug_of_the_storage_is_caught<E: Subject>() {
+    hunt::<E>(Bug::None);
+    let bugs: Vec<_> = Bug::ALL.into_iter().filter(|bug| E::RENAMES || !bug.needs_rename()).collect();
+    let missed: Vec<_> = bugs
+        .iter()
+        .filter(|bug| catch_unwind(AssertUnwindSafe(|| hunt::<E>(**bug))).is_ok())
+        .collect();
+    assert!(missed.is_empty(), "of {} bugs go unnoticed: {missed:?}", bugs.len());
+    assert!(bugs.len() >= 15);
+}
+
+/// Leaves out each sync of a folder in turn.
+fn a_folder_sync_left_out_is_caught_where_it_matters<E: Subject>() {
+    let plan = Sweep { seed: 5, steps: 20, each: 2 };
+    let count = {
+        let disk = SimulatedDisk::new();
+        let open = opener::<E>(Bug::None);
+        live(&disk, &open, Durability::Sync, &script(plan.seed, plan.steps), &mut History::default());
+        disk.trace().lines().filter(|line| line.contains("sync the folder")).count() as u64
+    };
+    let caught = |skipped: &u64| {
+        let open = opener::<E>(Bug::SkipsFolderSync(*skipped));
+        catch_unwind(AssertUnwindSafe(|| sweep(&open, Durability::Sync, plan))).is_err()
+    };
+    let harmless: Vec<u64> = (0..count).filter(|number| !caught(number)).collect();
+    println!("{count} syncs of folders, of which can be left out: {harmless:?}");
+}
