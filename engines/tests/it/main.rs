@@ -8,10 +8,14 @@
 mod bitcask;
 mod conformance;
 mod crash;
+mod damage;
 mod exhaustive;
 mod faults;
 mod full;
+mod histories;
 mod history;
+mod killed;
+mod leaks;
 #[cfg(feature = "lsm")]
 mod lsm;
 mod replay;
