@@ -184,9 +184,12 @@ fn a_file_cut_at_any_byte_is_noticed_or_harmless<E: Subject>() {
             let id = format!("{}:{len}", path.display());
             let check = || {
                 let outcome = fixture.check::<E>(&disk, None);
-                let harmless = is_aid(&path) || len >= written;
-                let expected = if harmless { Outcome::Harmless } else { Outcome::Noticed };
-                assert_eq!(outcome, expected);
+                if is_aid(&path) || len >= written {
+                    assert_eq!(outcome, Outcome::Harmless);
+                } else if len + 8 < written && !(is(&path, "manifest") && !E::RENAMES) {
+                    // The end of a log of changes is not missed if the changes were found elsewhere, too; nor is that of a last record that hides nothing.
+                    assert_eq!(outcome, Outcome::Noticed);
+                }
             };
             case(id, context, check);
         }

@@ -279,6 +279,7 @@ fn live_to_the_failure(
     history: &mut History,
 ) {
     let may_be_gone = failure.model != SyncFailure::Cached;
+    let mut unsure = false;
     for step in steps {
         let has_failed = failure.has_come(disk);
         let outcome = match step {
@@ -310,9 +311,19 @@ fn live_to_the_failure(
                     "{step:?} is acknowledged after a sync that failed"
                 );
                 let is_sync = matches!(step, Step::Sync);
-                history.acknowledge(if is_sync { Durability::Sync } else { class });
+                if !unsure {
+                    history.acknowledge(if is_sync { Durability::Sync } else { class });
+                }
             }
-            // A write looks at what it replaces.
+            (Step::Write(_), Err(error)) => {
+                // What was refused for an earlier failure has not taken place; of what failed by itself that is not known.
+                match error {
+                    Error::Poisoned { .. } => history.retract(),
+                    _ => unsure = true,
+                }
+                let may_be_damaged = has_failed && may_be_gone;
+                assert!(is_due(error) || may_be_damaged && matches!(error, Error::Corrupt { .. }));
+            }
             (_, Err(Error::Corrupt { .. })) if has_failed && may_be_gone => {}
             _ => expect_due(outcome),
         }

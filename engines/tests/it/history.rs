@@ -80,6 +80,11 @@ impl History {
         self.issued.push(write.to_vec());
     }
 
+    /// Notes that the last write has not taken place.
+    pub(crate) fn retract(&mut self) {
+        self.issued.pop();
+    }
+
     /// Notes that the issued writes are acknowledged by a store of this class.
     pub(crate) fn acknowledge(&mut self, class: Durability) {
         if class >= Durability::Os {

@@ -183,61 +183,6 @@ fn copy(disk: &SimulatedDisk) -> SimulatedDisk {
     copy
 }
 
-/// Opens a damaged store and reads it: it must hold what it held, or say what is wrong with the file.
-fn check_damaged(disk: &SimulatedDisk, model: &Map, path: &Path, what: &str) {
-    match open(disk).and_then(|store| contents(&store)) {
-        Ok(map) => {
-            assert!(map == *model, "{what}: the store holds something else, and says nothing");
-        }
-        Err(Error::Corrupt { file, .. }) => {
-            assert_eq!(file, path, "{what}: another file is blamed");
-        }
-        Err(Error::NotAStore { .. }) if what.contains("manifest") => {}
-        Err(error) => panic!("{what}: {error}"),
-    }
-}
-
-#[test]
-fn a_flipped_byte_is_noticed_or_harmless() {
-    let (disk, model) = fixture();
-    let mut kinds = BTreeSet::new();
-    for path in disk.files().into_keys() {
-        let bytes = disk.read_all(&path).unwrap();
-        kinds.insert(path.extension().map(ToOwned::to_owned));
-        // What lies behind the last byte that was written is zeros, all alike.
-        let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        for at in 0..bytes.len().min(written + 64) {
-            for mask in [0x01, 0x80, 0xff] {
-                let damaged = copy(&disk);
-                damaged.flip(&path, at as u64, mask).unwrap();
-                let what = format!("{} byte {at} mask {mask:02x}", path.display());
-                check_damaged(&damaged, &model, &path, &what);
-            }
-        }
-    }
-    assert_eq!(kinds.len(), 4, "lock, manifest, logs, tables");
-}
-
-#[test]
-fn a_file_cut_at_any_byte_is_noticed_or_harmless() {
-    let (disk, model) = fixture();
-    for path in disk.files().into_keys() {
-        let bytes = disk.read_all(&path).unwrap();
-        let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        for len in 0..bytes.len().min(written + 64) {
-            let damaged = copy(&disk);
-            damaged.write_all(&path, &bytes[..len]);
-            // A manifest cut at its beginning is one whose making was not finished; that there are tables and logs all the same is told.
-            let what = format!("{} cut to {len} bytes", path.display());
-            match open(&damaged).and_then(|store| contents(&store)) {
-                Ok(map) => assert!(map == model, "{what}: the store holds something else"),
-                Err(Error::Corrupt { .. }) => {}
-                Err(error) => panic!("{what}: {error}"),
-            }
-        }
-    }
-}
-
 #[test]
 fn a_missing_file_is_named() {
     let (disk, _) = fixture();

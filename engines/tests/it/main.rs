@@ -14,6 +14,7 @@ mod faults;
 mod full;
 mod histories;
 mod history;
+mod hostile;
 mod killed;
 mod leaks;
 #[cfg(feature = "lsm")]

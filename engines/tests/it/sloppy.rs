@@ -27,7 +27,7 @@ pub(crate) enum Bug {
     SkipsFolderSyncAfterCreate,
     /// The folder is not synced after a file was renamed.
     SkipsFolderSyncAfterRename,
-    /// The folder's sync with this number is left out.
+    /// The folder's sync with this number, counted from each opening, is left out.
     SkipsFolderSync(u64),
     /// A file is renamed before it is synced.
     RenamesBeforeSync,
@@ -103,6 +103,8 @@ pub(crate) struct Sloppy {
 
 #[derive(Default)]
 struct State {
+    /// Syncs of the folder that were left out.
+    left_out: Arc<AtomicU64>,
     syncs: AtomicU64,
     folder_syncs: AtomicU64,
     /// What the next sync of the folder comes after.
@@ -132,6 +134,12 @@ enum Role {
 impl Sloppy {
     pub(crate) fn new(disk: SimulatedDisk, bug: Bug) -> Self {
         Self { disk, bug, state: Arc::default() }
+    }
+
+    /// Counts the syncs of the folder that are left out in `left_out`.
+    pub(crate) fn counting(disk: SimulatedDisk, bug: Bug, left_out: &Arc<AtomicU64>) -> Self {
+        let state = State { left_out: Arc::clone(left_out), ..State::default() };
+        Self { disk, bug, state: Arc::new(state) }
     }
 
     fn file(&self, file: <SimulatedDisk as Storage>::File, role: Role) -> SloppyFile {
@@ -226,7 +234,10 @@ impl Storage for Sloppy {
         match self.bug {
             Bug::SkipsFolderSyncAfterCreate if last == Some(Change::Create) => Ok(()),
             Bug::SkipsFolderSyncAfterRename if last == Some(Change::Rename) => Ok(()),
-            Bug::SkipsFolderSync(skipped) if number == skipped => Ok(()),
+            Bug::SkipsFolderSync(skipped) if number == skipped => {
+                self.state.left_out.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
             Bug::IgnoresFailedFolderSync => {
                 let outcome = self.disk.sync_dir(dir);
                 if self.disk.is_off() { outcome } else { Ok(()) }

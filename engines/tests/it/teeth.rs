@@ -2,6 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use kvdyno_engines::storage::SimulatedDisk;
 use kvdyno_engines::storage::simulated::SyncFailure;
@@ -9,7 +11,7 @@ use kvdyno_engines::{Durability, Engine, Error, Result};
 
 use crate::crash::{Sweep, sweep};
 use crate::faults::{operations_that_fail, syncs_that_fail};
-use crate::history::{History, Open, live, script};
+use crate::history::Open;
 use crate::sloppy::{Bug, Sloppy};
 use crate::subjects::{DIR, Settling, Subject, for_each_engine};
 
@@ -30,9 +32,9 @@ fn hunt<E: Subject>(bug: Bug) {
     assert!(matches!(second, Err(Error::Locked { .. })), "a store is open twice: {second:?}");
     drop(engine);
     for (seed, class) in [(3, Durability::Sync), (4, Durability::Os)] {
-        sweep(open, class, Sweep { seed, steps: 20, each: 1 });
+        sweep(open, class, Sweep { seed, steps: 14, each: 1 });
     }
-    operations_that_fail(open, 1..3);
+    operations_that_fail(open, 1..2);
     syncs_that_fail(open, 0..3, &[SyncFailure::Cached]);
 }
 
@@ -47,19 +49,25 @@ fn every_bug_of_the_storage_is_caught<E: Subject>() {
     assert!(bugs.len() >= 15);
 }
 
-/// Leaves out each sync of a folder in turn.
+/// Leaves out each sync of a folder in turn, counted from each opening of the store. Some are made twice for safety's sake, by a recovery for instance, and
+/// nothing depends on one of the two; the rest must be missed.
 fn a_folder_sync_left_out_is_caught_where_it_matters<E: Subject>() {
-    let plan = Sweep { seed: 5, steps: 20, each: 2 };
-    let count = {
-        let disk = SimulatedDisk::new();
-        let open = opener::<E>(Bug::None);
-        live(&disk, &open, Durability::Sync, &script(plan.seed, plan.steps), &mut History::default());
-        disk.trace().lines().filter(|line| line.contains("sync the folder")).count() as u64
-    };
-    let caught = |skipped: &u64| {
-        let open = opener::<E>(Bug::SkipsFolderSync(*skipped));
-        catch_unwind(AssertUnwindSafe(|| sweep(&open, Durability::Sync, plan))).is_err()
-    };
-    let harmless: Vec<u64> = (0..count).filter(|number| !caught(number)).collect();
-    println!("{count} syncs of folders, of which can be left out: {harmless:?}");
+    let plan = Sweep { seed: 5, steps: 16, each: 1 };
+    let (mut caught, mut harmless) = (Vec::new(), Vec::new());
+    for number in 0.. {
+        let left_out = Arc::new(AtomicU64::new(0));
+        let open = |disk, class| {
+            let bug = Bug::SkipsFolderSync(number);
+            let storage = Sloppy::counting(disk, bug, &left_out);
+            E::open(storage, Path::new(DIR), class, Settling::Everything)
+        };
+        let swept = catch_unwind(AssertUnwindSafe(|| sweep(&open, Durability::Sync, plan)));
+        match swept {
+            Err(_) => caught.push(number),
+            Ok(_) if left_out.load(Ordering::Relaxed) > 0 => harmless.push(number),
+            Ok(_) => break,
+        }
+    }
+    println!("syncs of folders that are missed: {caught:?}, and not: {harmless:?}");
+    assert!(caught.len() >= 3 && caught.len() > harmless.len(), "{caught:?}, {harmless:?}");
 }
