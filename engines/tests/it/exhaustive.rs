@@ -83,7 +83,10 @@ fn history<E: Subject>(len: usize, number: usize, class: Durability) -> u64 {
         for crash in crashes {
             let id = format!("{len}:{number}:{operation}:{crash:?}");
             let context = || {
-                format!("class {class}, steps {steps:?}, power lost at operation {operation} of\n{}", disk.trace())
+                format!(
+                    "class {class}, steps {steps:?}, power lost at operation {operation} of\n{}",
+                    disk.trace()
+                )
             };
             let check = || recover(&disk.survivor(crash), open, class, &history, crash);
             disks += u64::from(case(id, context, check).is_some());

@@ -11,10 +11,7 @@ const STEP_BYTES: u64 = 4 << 10;
 const STEPS: u64 = 200;
 const CLASS: Durability = Durability::Os;
 
-for_each_engine!(
-    a_full_device_refuses_writes_and_nothing_else,
-    deleting_makes_room,
-);
+for_each_engine!(a_full_device_refuses_writes_and_nothing_else, deleting_makes_room,);
 
 fn a_full_device_refuses_writes_and_nothing_else<E: Subject>() {
     let mut steps = 0;
@@ -41,7 +38,8 @@ fn put_until_full(engine: &dyn Engine, map: &mut Map) -> (u32, Error) {
     let mut count = 0;
     loop {
         for number in [count, count / 2] {
-            let value = format!("{count}{:2200}", "").into_bytes();
+            let filler = [200, 9_000][number as usize % 2];
+            let value = format!("{count}{:filler$}", "").into_bytes();
             if let Err(error) = put(engine, &key(number), &value) {
                 return (count + 1, error);
             }
@@ -67,7 +65,10 @@ fn fill<E: Subject>(disk: &SimulatedDisk, bytes: u64) {
             if let Err(error) = engine.settle() {
                 assert!(error.is_disk_full(), "{error}");
             }
-            assert!(read(&*engine, count).unwrap() == map, "settling on a full device changes reads");
+            assert!(
+                read(&*engine, count).unwrap() == map,
+                "settling on a full device changes reads"
+            );
             disk.limit_to(u64::MAX);
             put(&*engine, b"key00000", b"there is room again").unwrap();
             map.insert(b"key00000".to_vec(), b"there is room again".to_vec());
@@ -104,8 +105,8 @@ fn deleting_makes_room<E: Subject>() {
     let used: u64 = disk.files().values().sum();
     assert!(used < limit / 2, "{used} bytes are still used");
     for number in 0..count / 4 {
-        put(&*engine, &key(number), &[b'n'; 2200]).unwrap();
-        map.insert(key(number), vec![b'n'; 2200]);
+        put(&*engine, &key(number), &[b'n'; 2_000]).unwrap();
+        map.insert(key(number), vec![b'n'; 2_000]);
     }
     assert!(read(&*engine, count).unwrap() == map);
 }

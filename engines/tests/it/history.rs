@@ -80,6 +80,11 @@ impl History {
         self.issued.push(write.to_vec());
     }
 
+    /// Whether all that was issued survives power loss.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.synced == self.issued.len()
+    }
+
     /// Notes that the last write has not taken place.
     pub(crate) fn retract(&mut self) {
         self.issued.pop();
@@ -111,7 +116,8 @@ impl History {
             }
         }
         found.unwrap_or_else(|| {
-            let what = lost.map_or("no prefix".to_owned(), |any| format!("only the first {any} writes"));
+            let what =
+                lost.map_or("no prefix".to_owned(), |any| format!("only the first {any} writes"));
             panic!(
                 "the store holds {what} of the history; promised were {promised}, issued {issued}\n\
                  recovered: {}\npromised:  {}\nissued:    {}",
@@ -376,7 +382,12 @@ impl Possible {
     /// What the store holds is one of the possibilities; from now on it is the only one.
     pub(crate) fn check(&mut self, map: &Map) {
         let text = || self.maps.iter().map(brief).collect::<Vec<_>>().join("\n  or ");
-        assert!(self.maps.contains(map), "the store holds {}\nwhere there should be {}", brief(map), text());
+        assert!(
+            self.maps.contains(map),
+            "the store holds {}\nwhere there should be {}",
+            brief(map),
+            text()
+        );
     }
 }
 

@@ -3,7 +3,10 @@
 //! Every four bytes of every file are overwritten in turn by numbers that hurt, once as they are, and once with the checksums around them made right again, so
 //! that the numbers are believed.
 
-#![allow(unsafe_code, reason = "an allocator is unsafe to implement; this one only counts what it hands on")]
+#![allow(
+    unsafe_code,
+    reason = "an allocator is unsafe to implement; this one only counts what it hands on"
+)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -171,7 +174,9 @@ fn repair_whole(_: &Path, _: &[u8], bytes: &mut [u8], _: usize) {
 /// Makes the checksum of the frame right that was whole before.
 fn repair_frame(path: &Path, before: &[u8], bytes: &mut [u8], at: usize) {
     let digits = |name: &str| name.split('.').next().and_then(|stem| stem.parse::<u32>().ok());
-    let Some(id) = path.file_name().and_then(|name| digits(&name.to_string_lossy())) else { return };
+    let Some(id) = path.file_name().and_then(|name| digits(&name.to_string_lossy())) else {
+        return;
+    };
     let mut offset = 0;
     while let Some(header) = before.get(offset..).and_then(<[u8]>::first_chunk::<HEADER_BYTES>) {
         let payload_bytes = Header::decode(header).payload_bytes as usize;

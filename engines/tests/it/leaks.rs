@@ -21,7 +21,7 @@ for_each_engine!(
 /// A life: every key is written anew, in values that come to about the same length in each life.
 fn write(engine: &dyn Engine, cycle: u64) {
     for number in 0..KEYS {
-        let value = format!("{cycle}{:200}", number);
+        let value = format!("{cycle}{number:200}");
         put(engine, format!("key{number}").as_bytes(), value.as_bytes()).unwrap();
     }
 }
@@ -30,7 +30,7 @@ fn read(engine: &dyn Engine, cycle: u64) {
     let (mut session, mut value) = (engine.session().unwrap(), Vec::new());
     for number in 0..KEYS {
         assert!(session.get(format!("key{number}").as_bytes(), &mut value).unwrap());
-        assert_eq!(value, format!("{cycle}{:200}", number).as_bytes());
+        assert_eq!(value, format!("{cycle}{number:200}").as_bytes());
     }
 }
 
@@ -62,7 +62,9 @@ fn crashes_leave_no_files_and_no_room_behind<E: Subject>() {
 
 /// Descriptors of this process that lead into a folder, and mappings of files in it.
 fn held_open(folder: &Path) -> usize {
-    let links = fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    let links = fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
     let descriptors = links.filter(|target| target.starts_with(folder)).count();
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     descriptors + maps.lines().filter(|line| line.contains(&*folder.to_string_lossy())).count()
@@ -98,5 +100,8 @@ fn lives_leave_no_descriptors_and_no_files_behind<E: Subject>() {
         }
     }
     let late = used(folder.path());
-    assert!(late.0 <= early.0 + 4 && late.1 <= early.1 * 2 + (1 << 20), "{early:?} became {late:?}");
+    assert!(
+        late.0 <= early.0 + 4 && late.1 <= early.1 * 2 + (1 << 20),
+        "{early:?} became {late:?}"
+    );
 }

@@ -1,6 +1,6 @@
 //! The LSM tree: what is particular to it. What all engines have in common is in `conformance` and `crash`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};

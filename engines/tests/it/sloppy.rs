@@ -324,7 +324,9 @@ impl File for SloppyFile {
         match bug {
             Bug::SkipsLogSync if self.role == Role::Log => Ok(()),
             Bug::SkipsOutputSync if self.role == Role::Output => Ok(()),
-            Bug::SkipsManifestSync | Bug::RenamesBeforeSync if self.role == Role::Manifest => Ok(()),
+            Bug::SkipsManifestSync | Bug::RenamesBeforeSync if self.role == Role::Manifest => {
+                Ok(())
+            }
             Bug::SkipsEverySecondSync if number % 2 == 1 => Ok(()),
             Bug::SyncsHalf => disk.sync_first(self.path(), self.len() / 2),
             Bug::SyncsLate => sync_at(state.unsynced.lock().replace(self.path().to_owned())),
@@ -369,7 +371,9 @@ impl Appender for SloppyAppender {
         match self.storage.bug {
             Bug::BuffersAppends if self.file.is_some() && parts.concat().len() as u64 <= room => {
                 tail.held_back.extend(parts.concat());
-                if tail.held_back.len() > 500 { tail.flush()? }
+                if tail.held_back.len() > 500 {
+                    tail.flush()?;
+                }
                 Ok(start)
             }
             Bug::IgnoresFailedAppend => {

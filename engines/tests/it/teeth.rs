@@ -15,11 +15,12 @@ use crate::history::Open;
 use crate::sloppy::{Bug, Sloppy};
 use crate::subjects::{DIR, Settling, Subject, for_each_engine};
 
-for_each_engine!(every_bug_of_the_storage_is_caught, a_folder_sync_left_out_is_caught_where_it_matters);
+for_each_engine!(
+    every_bug_of_the_storage_is_caught,
+    a_folder_sync_left_out_is_caught_where_it_matters
+);
 
-fn opener<E: Subject>(
-    bug: Bug,
-) -> impl Fn(SimulatedDisk, Durability) -> Result<Box<dyn Engine>> {
+fn opener<E: Subject>(bug: Bug) -> impl Fn(SimulatedDisk, Durability) -> Result<Box<dyn Engine>> {
     move |disk, class| E::open(Sloppy::new(disk, bug), Path::new(DIR), class, Settling::Everything)
 }
 
@@ -31,16 +32,17 @@ fn hunt<E: Subject>(bug: Bug) {
     let second = open(disk, Durability::Os).map(drop);
     assert!(matches!(second, Err(Error::Locked { .. })), "a store is open twice: {second:?}");
     drop(engine);
+    operations_that_fail(open, 1..2);
+    syncs_that_fail(open, 0..3, &[SyncFailure::Cached]);
     for (seed, class) in [(3, Durability::Sync), (4, Durability::Os)] {
         sweep(open, class, Sweep { seed, steps: 14, each: 1 });
     }
-    operations_that_fail(open, 1..2);
-    syncs_that_fail(open, 0..3, &[SyncFailure::Cached]);
 }
 
 fn every_bug_of_the_storage_is_caught<E: Subject>() {
     hunt::<E>(Bug::None);
-    let bugs: Vec<_> = Bug::ALL.into_iter().filter(|bug| E::RENAMES || !bug.needs_rename()).collect();
+    let bugs: Vec<_> =
+        Bug::ALL.into_iter().filter(|bug| E::RENAMES || !bug.needs_rename()).collect();
     let missed: Vec<_> = bugs
         .iter()
         .filter(|bug| catch_unwind(AssertUnwindSafe(|| hunt::<E>(**bug))).is_ok())
@@ -52,7 +54,7 @@ fn every_bug_of_the_storage_is_caught<E: Subject>() {
 /// Leaves out each sync of a folder in turn, counted from each opening of the store. Some are made twice for safety's sake, by a recovery for instance, and
 /// nothing depends on one of the two; the rest must be missed.
 fn a_folder_sync_left_out_is_caught_where_it_matters<E: Subject>() {
-    let plan = Sweep { seed: 5, steps: 16, each: 1 };
+    let plan = Sweep { seed: 5, steps: 14, each: 1 };
     let (mut caught, mut harmless) = (Vec::new(), Vec::new());
     for number in 0.. {
         let left_out = Arc::new(AtomicU64::new(0));

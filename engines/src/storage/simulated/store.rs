@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use super::file::{SimulatedAppender, SimulatedFile};
 use super::image::{Change, Content};
-use super::{
-    Fault, NameChange, Outcome, SimulatedDisk, State, SyncFailure, disk_full, refused,
-};
+use super::{Fault, NameChange, Outcome, SimulatedDisk, State, SyncFailure, disk_full, refused};
 use crate::storage::{DirEntry, File, Storage};
 use crate::{Error, Result};
 
