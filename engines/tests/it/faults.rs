@@ -305,8 +305,8 @@ fn live_to_the_failure(
         };
         match (step, &outcome) {
             (Step::Write(_) | Step::Sync, Ok(())) => {
-                // A sync that has nothing to do promises nothing new.
-                let nothing_new = matches!(step, Step::Sync) && history.is_synced();
+                // A sync promises nothing new if nothing was acknowledged since the last one.
+                let nothing_new = matches!(step, Step::Sync) && (unsure || history.is_synced());
                 assert!(
                     !has_failed || failure.is_undone(disk) || nothing_new,
                     "{step:?} is acknowledged after a sync that failed"
