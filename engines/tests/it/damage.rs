@@ -141,7 +141,7 @@ fn is(path: &Path, kind: &str) -> bool {
 
 /// What the store can do without: damage to it is never more than a loss of time.
 fn is_aid(path: &Path) -> bool {
-    is(path, "lock") || is(path, "hint")
+    is(path, "lock") || is(path, "hint") || is(path, "keydir")
 }
 
 fn flip_bits<E: Subject>(masks: impl Fn(u64) -> Vec<u8>) {

@@ -198,6 +198,20 @@ impl Storage for Sloppy {
         Ok(self.file(self.disk.open(path)?, role(path, Some(0))))
     }
 
+    fn open_copy(&self, path: &Path) -> Result<SloppyFile> {
+        self.catch_up()?;
+        Ok(self.file(self.disk.open_copy(path)?, role(path, Some(0))))
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> Result<()> {
+        self.catch_up()?;
+        self.disk.link(from, to)
+    }
+
+    fn entropy(&self) -> u64 {
+        self.disk.entropy()
+    }
+
     fn truncate(&self, path: &Path, len: u64) -> Result<()> {
         self.disk.truncate(path, len)
     }

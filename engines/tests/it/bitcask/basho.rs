@@ -2,6 +2,8 @@
 //!
 //! Descriptors (#61, #113, #249, #227) are counted in [`crate::leaks`], folders that are not synced in [`crate::teeth`].
 
+use std::path::Path;
+
 use kvdyno_engines::Error;
 use kvdyno_engines::bitcask::{Bitcask, Options};
 use kvdyno_engines::storage::simulated::Crash;
@@ -59,6 +61,7 @@ fn delete_merge_crash_reopen(seed: u64, options: &Options) {
             }
         }
         if random.random_range(0..4) == 0 {
+            forget_keydir(&disk);
             for hint in files(&disk, "hint") {
                 disk.remove(&hint).unwrap();
             }
@@ -76,10 +79,19 @@ fn closed() -> (SimulatedDisk, Map) {
     (disk, map)
 }
 
+/// Removes what spares an opening the hints.
+fn forget_keydir(disk: &SimulatedDisk) {
+    let keydir = Path::new(DIR).join("KEYDIR");
+    if disk.files().contains_key(&keydir) {
+        disk.remove(&keydir).unwrap();
+    }
+}
+
 /// #171: the end of a hint that was cut is taken for an entry.
 #[test]
 fn a_hint_cut_anywhere_is_passed_over() {
     let (disk, map) = closed();
+    forget_keydir(&disk);
     let hint = files(&disk, "hint").remove(0);
     let whole = disk.read_all(&hint).unwrap();
     for len in 0..whole.len() {
@@ -95,6 +107,7 @@ fn a_hint_cut_anywhere_is_passed_over() {
 #[test]
 fn a_scan_of_damaged_data_names_the_damage() {
     let (disk, _) = closed();
+    forget_keydir(&disk);
     for hint in files(&disk, "hint") {
         disk.remove(&hint).unwrap();
     }
@@ -137,12 +150,14 @@ fn hints_are_written_at_close_and_rebuilt_when_they_are_missing() {
     let (disk, map) = closed();
     let count = files(&disk, "data").len();
     assert_eq!(files(&disk, "hint").len(), count, "every data file has a hint after a close");
+    forget_keydir(&disk);
     for hint in files(&disk, "hint") {
         disk.remove(&hint).unwrap();
     }
     let store = open(&disk, &unmerged());
     store.settle().unwrap();
     store.close().unwrap();
+    forget_keydir(&disk);
     let store = open(&disk, &unmerged());
     assert_eq!(store.recovery().hints_used, count as u64);
     assert_eq!(contents(&store), map);

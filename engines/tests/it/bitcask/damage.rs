@@ -1,5 +1,7 @@
 //! Bitcask with files that are damaged: what is told apart by its own rules. What all engines are asked is in [`crate::damage`].
 
+use std::path::Path;
+
 use kvdyno_engines::Error;
 use kvdyno_engines::bitcask::{Bitcask, Options};
 use kvdyno_engines::storage::{SimulatedDisk, Storage};
