@@ -4,10 +4,11 @@
 //! (`record.rs`, `recovery.rs`). It is written under the writer's lock: iterators see all of it or nothing. Gets of other threads may see a part of it for the
 //! moment that it takes to change the keydir.
 
+use super::entry::Entry;
 use super::options::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use super::record::{Record, Value};
 use super::segment::SEGMENT_ROOM_MAX;
-use super::store::{Store, Writer};
+use super::store::Store;
 use crate::engine::check_sizes;
 use crate::storage::Storage;
 use crate::{Error, Result, WriteBatch, WriteOperation};
@@ -52,8 +53,13 @@ impl<S: Storage> Store<S> {
         }
         let mut writer = self.writer.lock();
         self.make_room(&mut writer, frame_bytes)?;
-        for (number, write) in packed.iter().enumerate() {
-            self.write_packed(&mut writer, write, number < last)?;
+        // All of it is appended before any of it is seen: what fails in the middle is dropped when the store is next opened, and must not be read until then.
+        let append = |(number, write): (usize, &Packed<'_>)| {
+            self.append(&mut writer, write.hash, &write.record(number < last))
+        };
+        let entries: Vec<_> = packed.iter().enumerate().map(append).collect::<Result<_>>()?;
+        for (write, entry) in packed.iter().zip(entries) {
+            self.index_packed(write, entry).map_err(|error| self.view.files.poison(error))?;
         }
         self.acknowledge(writer)
     }
@@ -79,20 +85,12 @@ impl<S: Storage> Store<S> {
         batch.operations.iter().map(pack).collect()
     }
 
-    /// If this fails in the middle of a batch, what was written of it is dropped when the store is next opened.
-    fn write_packed(
-        &self,
-        writer: &mut Writer<S>,
-        write: &Packed<'_>,
-        continues: bool,
-    ) -> Result<()> {
-        let found = self.view.find(write.hash, write.key);
-        let found = found.map_err(|error| self.view.files.poison(error))?;
-        let entry = self.append(writer, write.hash, &write.record(continues))?;
-        let indexed = match write.value {
+    /// Lets the keydir point to a write of a batch; a later one may be of the same key.
+    fn index_packed(&self, write: &Packed<'_>, entry: Entry) -> Result<()> {
+        let found = self.view.find(write.hash, write.key)?;
+        match write.value {
             Some(_) => self.index(write.hash, write.key, found, entry),
             None => self.unindex(write.hash, write.key, found),
-        };
-        indexed.map_err(|error| self.view.files.poison(error))
+        }
     }
 }

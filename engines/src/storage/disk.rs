@@ -21,6 +21,7 @@ use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
+use std::time::Duration;
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::FallocateFlags;
@@ -33,6 +34,10 @@ const COPY_BYTES: usize = 64 << 10;
 
 /// Buffer of a growing file: large enough that a system call costs little per byte.
 const WRITE_BUFFER_BYTES: usize = 256 << 10;
+
+/// How often a lock that is held is tried again before it is told, and the pause before each time.
+const LOCK_ATTEMPTS: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 /// The file system of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -85,7 +90,10 @@ impl Storage for Disk {
             return Ok(DiskAppender(Kind::Growing { path: path.to_owned(), buffer, len: 0 }));
         };
         let map = || -> io::Result<Mapping> {
-            rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, capacity.max(1))?;
+            // It can take long, so that a signal may well interrupt it; what was set aside until then does no harm.
+            rustix::io::retry_on_intr(|| {
+                rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, capacity.max(1))
+            })?;
             let mapped = MmapOptions::new().len(capacity.max(1) as usize).map_raw(&file)?;
             let (path, len) = (path.to_owned(), AtomicU64::new(0));
             Ok(Mapping { path, file: Some(file), memory: Some(mapped), capacity, len })
@@ -154,7 +162,19 @@ impl Storage for Disk {
             .write(true)
             .open(path)
             .map_err(Error::io("open the lock file", path))?;
-        match file.try_lock() {
+        // A lock outlives its holder for a moment: until the kernel has cleared a killed process away, or until a child that another thread has just
+        // forked executes its program and lets go of what it inherited.
+        let mut attempts = 0;
+        let outcome = loop {
+            match file.try_lock() {
+                Err(fs::TryLockError::WouldBlock) if attempts < LOCK_ATTEMPTS => {
+                    attempts += 1;
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                outcome => break outcome,
+            }
+        };
+        match outcome {
             Ok(()) => Ok(DiskLock { _file: file }),
             Err(fs::TryLockError::WouldBlock) => Err(Error::Locked { path: path.to_owned() }),
             Err(fs::TryLockError::Error(source)) => {

@@ -8,6 +8,8 @@
 //! 2. Reading comes out of a [`File`] as guards over bytes ([`File::Bytes`]): a slice of a mapping on the disk, a copy in the simulation.
 //! 3. Nothing is durable until [`File::sync`] (content) *and* [`Storage::sync_dir`] (the name) have returned.
 //! 4. A failed sync leaves unknown what is stored; it is never tried again (see [`crate::Error::Poisoned`]).
+//! 5. Calls that a signal interrupts (EINTR) are repeated below the seam, by [`Disk`], where it is known that nothing has happened yet. An engine never repeats
+//!    a call of its own accord: what fails, for this or any other reason, has failed.
 
 mod disk;
 mod memory;

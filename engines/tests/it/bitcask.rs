@@ -1,5 +1,6 @@
 //! Bitcask: what is particular to it. What all engines have in common is in `conformance` and `crash`.
 
+mod basho;
 mod crashes;
 mod damage;
 mod iterating;

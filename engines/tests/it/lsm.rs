@@ -1,17 +1,14 @@
 //! The LSM tree: what is particular to it. What all engines have in common is in `conformance` and `crash`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kvdyno_engines::conformance;
 use kvdyno_engines::lsm::{Background, Lsm, Options};
-use kvdyno_engines::storage::simulated::{Fault, Repeat};
 use kvdyno_engines::storage::{Disk, SimulatedDisk, Storage};
 use kvdyno_engines::{Direction, Durability, Engine, Error, Result, WriteBatch, WriteOperation};
-
-use crate::crash::{Sweep, sweep};
 
 /// Small memtables and tables, early compactions, no threads.
 fn small(durability: Durability) -> Options {
@@ -91,24 +88,6 @@ fn lsm_conforms() {
         let disk = SimulatedDisk::new();
         move |durability| open_small(disk.clone(), durability)
     });
-}
-
-#[test]
-fn every_crash_leaves_a_prefix() {
-    for class in Durability::ALL {
-        sweep(&open_small, class, Sweep { seed: 1, steps: 36, each: 2 });
-    }
-}
-
-/// Run by hand.
-#[test]
-#[ignore = "takes minutes"]
-fn every_crash_leaves_a_prefix_long() {
-    for seed in 0..40 {
-        for class in Durability::ALL {
-            sweep(&open_small, class, Sweep { seed, steps: 150, each: 3 });
-        }
-    }
 }
 
 #[test]
@@ -204,61 +183,6 @@ fn copy(disk: &SimulatedDisk) -> SimulatedDisk {
     copy
 }
 
-/// Opens a damaged store and reads it: it must hold what it held, or say what is wrong with the file.
-fn check_damaged(disk: &SimulatedDisk, model: &Map, path: &Path, what: &str) {
-    match open(disk).and_then(|store| contents(&store)) {
-        Ok(map) => {
-            assert!(map == *model, "{what}: the store holds something else, and says nothing");
-        }
-        Err(Error::Corrupt { file, .. }) => {
-            assert_eq!(file, path, "{what}: another file is blamed");
-        }
-        Err(Error::NotAStore { .. }) if what.contains("manifest") => {}
-        Err(error) => panic!("{what}: {error}"),
-    }
-}
-
-#[test]
-fn a_flipped_byte_is_noticed_or_harmless() {
-    let (disk, model) = fixture();
-    let mut kinds = BTreeSet::new();
-    for path in disk.files().into_keys() {
-        let bytes = disk.read_all(&path).unwrap();
-        kinds.insert(path.extension().map(ToOwned::to_owned));
-        // What lies behind the last byte that was written is zeros, all alike.
-        let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        for at in 0..bytes.len().min(written + 64) {
-            for mask in [0x01, 0x80, 0xff] {
-                let damaged = copy(&disk);
-                damaged.flip(&path, at as u64, mask).unwrap();
-                let what = format!("{} byte {at} mask {mask:02x}", path.display());
-                check_damaged(&damaged, &model, &path, &what);
-            }
-        }
-    }
-    assert_eq!(kinds.len(), 4, "lock, manifest, logs, tables");
-}
-
-#[test]
-fn a_file_cut_at_any_byte_is_noticed_or_harmless() {
-    let (disk, model) = fixture();
-    for path in disk.files().into_keys() {
-        let bytes = disk.read_all(&path).unwrap();
-        let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        for len in 0..bytes.len().min(written + 64) {
-            let damaged = copy(&disk);
-            damaged.write_all(&path, &bytes[..len]);
-            // A manifest cut at its beginning is one whose making was not finished; that there are tables and logs all the same is told.
-            let what = format!("{} cut to {len} bytes", path.display());
-            match open(&damaged).and_then(|store| contents(&store)) {
-                Ok(map) => assert!(map == model, "{what}: the store holds something else"),
-                Err(Error::Corrupt { .. }) => {}
-                Err(error) => panic!("{what}: {error}"),
-            }
-        }
-    }
-}
-
 #[test]
 fn a_missing_file_is_named() {
     let (disk, _) = fixture();
@@ -325,63 +249,6 @@ fn a_full_device_stops_writes_and_nothing_else() {
     assert_eq!(contents(&store).unwrap(), model);
     store.close().unwrap();
     assert_eq!(contents(&open(&disk).unwrap()).unwrap(), model);
-}
-
-/// Every storage operation of a script fails in turn, once: whatever is acknowledged is kept, reads go on, and a failure other than a full
-/// device refuses all later writes.
-#[test]
-fn an_error_at_any_operation_loses_nothing_that_was_acknowledged() {
-    for fault in [Fault::Io, Fault::DiskFull] {
-        for operation in 0.. {
-            let disk = SimulatedDisk::new();
-            disk.fail_at(operation, fault, Repeat::Once);
-            let mut model = Map::new();
-            let mut failed = None;
-            let Ok(store) = open(&disk) else { continue };
-            for i in 0..150_u32 {
-                let value = format!("{i}{:60}", "");
-                match store.put(&key(i % 40), value.as_bytes()) {
-                    Ok(()) => {
-                        let poisoned =
-                            matches!(failed, Some(ref error) if !Error::is_disk_full(error));
-                        assert!(!poisoned, "a write passes after {failed:?}");
-                        model.insert(key(i % 40), value.into_bytes());
-                    }
-                    Err(error) => {
-                        if failed.is_none() {
-                            failed = Some(error);
-                        }
-                        // What was not acknowledged may be there or not.
-                        if fault == Fault::Io {
-                            break;
-                        }
-                    }
-                }
-                if i % 50 == 49 {
-                    let _ = store.sync();
-                }
-            }
-            let finished = disk.operations() < operation;
-            disk.heal();
-            drop(store);
-            let store =
-                open(&disk).unwrap_or_else(|error| panic!("{fault:?} at {operation}: {error}"));
-            let map = contents(&store).unwrap();
-            let lost: Vec<_> = model
-                .iter()
-                .filter(|(key, value)| {
-                    let number = |value: &[u8]| {
-                        String::from_utf8_lossy(value).trim().parse::<u32>().unwrap()
-                    };
-                    map.get(*key).is_none_or(|found| number(found) < number(value))
-                })
-                .collect();
-            assert!(lost.is_empty(), "{fault:?} at {operation} lost {} keys", lost.len());
-            if finished {
-                break;
-            }
-        }
-    }
 }
 
 #[test]

@@ -1,14 +1,28 @@
 //! Integration tests of the engines crate.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::print_stdout, reason = "sweeps say how large they were")]
 #![allow(clippy::print_stderr, reason = "a failed sweep says where it was")]
 
 #[cfg(feature = "bitcask")]
 mod bitcask;
 mod conformance;
 mod crash;
+mod damage;
+mod exhaustive;
+mod faults;
+mod full;
+mod histories;
+mod history;
+mod hostile;
+mod killed;
+mod leaks;
 #[cfg(feature = "lsm")]
 mod lsm;
+mod replay;
 mod simulated;
+mod sloppy;
 mod storage;
+mod subjects;
+mod teeth;
 mod toy;

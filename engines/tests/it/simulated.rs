@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use kvdyno_engines::Error;
-use kvdyno_engines::storage::simulated::{Crash, Fault, Repeat, SimulatedAppender};
+use kvdyno_engines::storage::simulated::{Crash, Fault, Repeat, SimulatedAppender, SyncFailure};
 use kvdyno_engines::storage::{Appender, File, SimulatedDisk, Storage};
 
 const DIR: &str = "/store";
@@ -206,4 +206,88 @@ fn truncating_an_open_file_is_a_mistake() {
     let disk = half_synced();
     let _file = disk.open(&path("log")).unwrap();
     let _ = disk.truncate(&path("log"), 600);
+}
+
+#[test]
+fn readers_see_what_a_failed_sync_leaves_behind() {
+    for (model, seen) in [
+        (SyncFailure::Cached, Some(b'b')),
+        (SyncFailure::Dropped, Some(0)),
+        (SyncFailure::Reverted, Some(0)),
+    ] {
+        let disk = half_synced();
+        disk.set_sync_failure(model);
+        let file = disk.open(&path("log")).unwrap();
+        disk.fail_at(disk.operations(), Fault::Io, Repeat::Once);
+        file.sync().unwrap_err();
+        assert_eq!(file.read(700, 1).ok().map(|bytes| bytes[0]), seen, "{model:?}");
+        assert_eq!(*file.read(599, 1).unwrap(), *b"a");
+        file.sync().unwrap();
+        let survivor = disk.survivor(Crash::Everything).read_all(&path("log")).unwrap();
+        assert_eq!(survivor[700], 0, "{model:?}");
+    }
+}
+
+#[test]
+fn a_failed_sync_of_a_folder_may_take_names_back() {
+    for (model, left) in [(SyncFailure::Cached, 1), (SyncFailure::Reverted, 0)] {
+        let disk = disk();
+        disk.set_sync_failure(model);
+        log(&disk, "log");
+        disk.fail_at(disk.operations(), Fault::Io, Repeat::Once);
+        disk.sync_dir(Path::new(DIR)).unwrap_err();
+        assert_eq!(disk.files().len(), left, "{model:?}");
+        disk.sync_dir(Path::new(DIR)).unwrap();
+        assert!(disk.survivor(Crash::Everything).files().is_empty(), "{model:?}");
+    }
+}
+
+#[test]
+fn a_short_write_leaves_a_prefix_and_concerns_appends_alone() {
+    let disk = disk();
+    disk.fail_at(disk.operations(), Fault::ShortWrite, Repeat::ForGood);
+    let mut log = log(&disk, "log");
+    disk.sync_dir(Path::new(DIR)).unwrap();
+    log.append(&[b"123", b"456"]).unwrap_err();
+    assert_eq!(&*log.file().read(0, log.len() as usize).unwrap(), b"1234");
+}
+
+#[test]
+fn an_interrupted_call_has_done_nothing() {
+    let disk = half_synced();
+    let file = disk.open(&path("log")).unwrap();
+    disk.fail_at(disk.operations(), Fault::Interrupted, Repeat::Once);
+    let error = file.sync().unwrap_err();
+    assert!(
+        matches!(&error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::Interrupted)
+    );
+    file.sync().unwrap();
+    let survivor = disk.survivor(Crash::SyncedOnly).read_all(&path("log")).unwrap();
+    assert_eq!(survivor[700], b'b', "the next sync stores what this one has left");
+}
+
+#[test]
+fn one_change_alone_can_survive() {
+    let disk = disk();
+    let mut log = log(&disk, "log");
+    disk.sync_dir(Path::new(DIR)).unwrap();
+    let second = disk.operations() + 1;
+    for byte in [b'a', b'b', b'c'] {
+        log.append(&[&[byte; 10]]).unwrap();
+    }
+    let bytes = disk.survivor(Crash::Only(second)).read_all(&path("log")).unwrap();
+    assert_eq!(bytes[..20], [[0; 10], [b'b'; 10]].concat());
+    assert!(bytes[20..].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_sync_can_stop_half_way() {
+    let disk = half_synced();
+    let mut log = log(&disk, "other");
+    disk.sync_dir(Path::new(DIR)).unwrap();
+    log.append(&[&[1; 100]]).unwrap();
+    log.append(&[&[2; 100]]).unwrap();
+    disk.sync_first(&path("other"), 150).unwrap();
+    let bytes = disk.survivor(Crash::SyncedOnly).read_all(&path("other")).unwrap();
+    assert_eq!((bytes[99], bytes[100]), (1, 0));
 }

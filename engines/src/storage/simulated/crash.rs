@@ -25,6 +25,8 @@ pub enum Crash {
     Before(u64),
     /// All changes but that of one operation are there.
     Without(u64),
+    /// All changes are lost but that of one operation.
+    Only(u64),
     /// Any subset of names, lengths and sectors, chosen by the seed. A sector is there as it was at some time since it was synced.
     Sectors(u64),
     /// All changes but of the last append are there, and of that one the first bytes, this many.
@@ -44,6 +46,7 @@ impl Crash {
             Self::SyncedOnly | Self::NamesLost => false,
             Self::Before(end) => number < end,
             Self::Without(lost) => number != lost,
+            Self::Only(kept) => number == kept,
             Self::Sectors(seed) => Random::of(seed, &[number]).below(2) == 0,
             _ => true,
         }
@@ -57,6 +60,7 @@ impl Crash {
                 Self::SyncedOnly | Self::DataLost => false,
                 Self::Before(end) => *number < end,
                 Self::Without(lost) => *number != lost,
+                Self::Only(kept) => *number == kept,
                 _ => true,
             };
             match (self, change) {
@@ -163,6 +167,9 @@ impl SimulatedDisk {
         let mut random = Random::new(seed);
         crashes.extend(sample(&numbers[1..], each, &mut random).map(Crash::Before));
         crashes.extend(sample(&numbers, each, &mut random).map(Crash::Without));
+        if numbers.len() > 2 {
+            crashes.extend(sample(&numbers, each, &mut random).map(Crash::Only));
+        }
         if let Some((_, len)) = state.last_append() {
             let cuts: Vec<u64> =
                 (1..len.div_ceil(SECTOR_BYTES)).map(|n| n * SECTOR_BYTES).collect();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::image::{Change, Inode};
-use super::{Outcome, SimulatedDisk, disk_full};
+use super::{Fault, Outcome, SimulatedDisk, disk_full};
 use crate::storage::{Appender, File};
 use crate::{Error, Result};
 
@@ -60,9 +60,9 @@ impl File for SimulatedFile {
                 self.inode.content.lock().sync();
                 Ok(())
             }
-            Outcome::Fails(error) => {
-                // The kernel marks the pages clean: readers still see them, and no later sync writes them.
-                self.inode.content.lock().pending.clear();
+            Outcome::Fails(Fault::Interrupted, error) => Err(error),
+            Outcome::Fails(_, error) => {
+                self.inode.content.lock().fail_sync(state.sync_failure);
                 Err(error)
             }
         }
@@ -108,15 +108,19 @@ impl Appender for SimulatedAppender {
         }
         let range = format!(" [{start}, {})", start + bytes.len() as u64);
         let growth = if self.capacity.is_some() { 0 } else { bytes.len() as u64 };
-        let (number, result) = match state.begin("append to", path, &range)? {
-            Outcome::Done(number) if state.has_room(growth) => (number, Ok(start)),
-            Outcome::Done(number) => (number, Err(disk_full("append to", path))),
-            Outcome::Fails(error) => (state.operations() - 1, Err(error)),
+        let outcome = state.begin("append to", path, &range)?;
+        let number = state.operations() - 1;
+        // A growing file is written by `write(2)`, which may get the first bytes through. An append to a log is a copy into memory, which writes all or
+        // nothing; but the seam allows any prefix, and a short write is where engines are held to that.
+        let half = if self.capacity.is_some() { 0 } else { bytes.len() / 2 };
+        let (kept, result) = match outcome {
+            Outcome::Done(_) if state.has_room(growth) => (bytes.len(), Ok(start)),
+            Outcome::Done(_) => (half, Err(disk_full("append to", path))),
+            Outcome::Fails(Fault::ShortWrite, error) => (bytes.len() * 2 / 3, Err(error)),
+            Outcome::Fails(Fault::Interrupted, error) => (0, Err(error)),
+            Outcome::Fails(_, error) => (half, Err(error)),
         };
-        if result.is_err() {
-            // A short write: some of the bytes get there. An append to a log is a copy into memory and writes all or nothing.
-            bytes.truncate(if self.capacity.is_some() { 0 } else { bytes.len() / 2 });
-        }
+        bytes.truncate(kept);
         if !bytes.is_empty() {
             let end = start + bytes.len() as u64;
             let change = Change::Write { offset: start, bytes };

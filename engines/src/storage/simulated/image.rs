@@ -1,7 +1,10 @@
 //! What a simulated file holds: now, for sure after power loss, and the changes in between.
 
-use parking_lot::Mutex;
 use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::SyncFailure;
 
 /// A file's content: `bytes`, then zeros up to `len`, which cost no memory (room set aside for a log).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,14 +91,37 @@ impl Content {
         });
     }
 
-    /// All that was written becomes durable.
-    pub(super) fn sync(&mut self) {
-        for Pending { change, .. } in self.pending.drain(..) {
+    /// What was written below `len` becomes durable.
+    pub(super) fn sync_below(&mut self, len: u64) {
+        let below = |pending: &mut Pending| match &pending.change {
+            Change::Write { offset, bytes } => offset + bytes.len() as u64 <= len,
+            Change::SetLen(_) => true,
+        };
+        for Pending { change, .. } in self.pending.extract_if(.., below) {
             match change {
                 Change::Write { offset, bytes } => self.durable.write(offset, &bytes),
                 Change::SetLen(len) => self.durable.set_len(len),
             }
         }
+    }
+
+    /// What a sync that fails leaves behind: in any case, nothing that a later sync would store.
+    pub(super) fn fail_sync(&mut self, model: SyncFailure) {
+        self.pending.clear();
+        match model {
+            SyncFailure::Cached => {}
+            SyncFailure::Dropped => {
+                let len = self.current.len();
+                self.current = self.durable.clone();
+                self.current.set_len(len);
+            }
+            SyncFailure::Reverted => self.current = self.durable.clone(),
+        }
+    }
+
+    /// All that was written becomes durable.
+    pub(super) fn sync(&mut self) {
+        self.sync_below(u64::MAX);
     }
 }
 

@@ -13,7 +13,7 @@
 //! 5. [`survivor`](SimulatedDisk::survivor) gives the disk as it comes back, for each [`Crash`]: a choice of which unsynced changes are there.
 //!    Locks are gone. Nothing depends on time or on an unseeded choice.
 //! 6. [`fail_at`](SimulatedDisk::fail_at) makes an operation fail with an error of the operating system. A sync that fails drops what it should have
-//!    stored: readers still see it, and no later sync makes it durable (Rebello et al., USENIX ATC 2020, on ext4).
+//!    stored: no later sync makes it durable. What readers see from then on differs from file system to file system: [`SyncFailure`].
 //!
 //! # A crash loop
 //!
@@ -100,6 +100,51 @@ pub enum Fault {
     Io,
     /// No space left on the device (ENOSPC).
     DiskFull,
+    /// An append gets the first bytes through and then fails, of a log too; other operations are not affected.
+    ShortWrite,
+    /// A signal interrupts the call before it has done anything (EINTR). A sync that is interrupted drops nothing.
+    Interrupted,
+}
+
+impl Fault {
+    /// Whether an operation can fail in this way.
+    fn concerns(self, verb: &str) -> bool {
+        match self {
+            Self::Io | Self::Interrupted => true,
+            Self::DiskFull => matches!(verb, "create" | "append to"),
+            Self::ShortWrite => verb == "append to",
+        }
+    }
+
+    /// What the operating system says.
+    fn error(self, verb: &'static str, path: &Path) -> Error {
+        let code = match self {
+            Self::Io => rustix::io::Errno::IO,
+            Self::Interrupted => rustix::io::Errno::INTR,
+            Self::DiskFull => return disk_full(verb, path),
+            Self::ShortWrite => return refused(verb, path, io::ErrorKind::WriteZero),
+        };
+        let source = io::Error::from_raw_os_error(code.raw_os_error());
+        Error::Io { operation: verb, path: path.to_owned(), source }
+    }
+}
+
+/// What a failed sync leaves behind. In no case does a later sync store what this one should have stored (Rebello et al., "Can Applications Recover
+/// from fsync Failures?", USENIX ATC 2020).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SyncFailure {
+    /// The pages count as clean and stay in the cache: readers see what was written until power is lost (ext4, XFS).
+    #[default]
+    Cached,
+    /// The pages count as clean and leave the cache: readers see what was stored before, in a file that keeps its length.
+    Dropped,
+    /// The file, or the names of the folder, are again what was stored before (Btrfs).
+    Reverted,
+}
+
+impl SyncFailure {
+    /// All models.
+    pub const ALL: [Self; 3] = [Self::Cached, Self::Dropped, Self::Reverted];
 }
 
 /// How often an injected fault comes back.
@@ -107,7 +152,7 @@ pub enum Fault {
 pub enum Repeat {
     /// The operation fails once.
     Once,
-    /// It fails, and so do all later operations; of a full disk, those that need room.
+    /// It fails, and so do all later operations that can fail in this way.
     ForGood,
 }
 
@@ -153,6 +198,11 @@ impl SimulatedDisk {
         self.state.lock().fault = Some((operation, fault, repeat));
     }
 
+    /// What syncs that fail leave behind from now on.
+    pub fn set_sync_failure(&self, model: SyncFailure) {
+        self.state.lock().sync_failure = model;
+    }
+
     /// No operation will fail any more.
     pub fn heal(&self) {
         self.state.lock().fault = None;
@@ -193,6 +243,16 @@ impl SimulatedDisk {
             state.names.insert(path.to_owned(), Arc::clone(&inode));
             state.durable_names.insert(path.to_owned(), inode);
         }
+    }
+
+    /// Makes durable what was appended to the first `len` bytes of a file: a sync that stops half-way. Not an operation.
+    ///
+    /// # Errors
+    /// If there is no such file.
+    pub fn sync_first(&self, path: &Path, len: u64) -> Result<()> {
+        let inode = self.powered()?.file("sync", path)?;
+        inode.content.lock().sync_below(len);
+        Ok(())
     }
 
     /// Inverts the bits of `mask` in the byte at `offset`, durably. Not an operation, and possible without power.
@@ -239,6 +299,7 @@ struct State {
     power_off_at: u64,
     off: bool,
     fault: Option<(u64, Fault, Repeat)>,
+    sync_failure: SyncFailure,
     /// Most bytes that all files may have together.
     limit: u64,
     folders: BTreeSet<PathBuf>,
@@ -270,15 +331,15 @@ impl NameChange {
 enum Outcome {
     /// It takes place, and has this number.
     Done(u64),
-    /// It fails.
-    Fails(Error),
+    /// It fails in this way.
+    Fails(Fault, Error),
 }
 
 impl Outcome {
     fn number(self) -> Result<u64> {
         match self {
             Self::Done(number) => Ok(number),
-            Self::Fails(error) => Err(error),
+            Self::Fails(_, error) => Err(error),
         }
     }
 }
@@ -290,6 +351,7 @@ impl State {
             power_off_at: u64::MAX,
             off: false,
             fault: None,
+            sync_failure: SyncFailure::default(),
             limit: u64::MAX,
             folders: BTreeSet::from([PathBuf::from("/")]),
             names: Names::new(),
@@ -315,26 +377,21 @@ impl State {
             return Err(Error::PowerLost);
         }
         let fault = self.fault.filter(|&(at, fault, repeat)| {
-            let needs_room = matches!(verb, "create" | "append to");
-            number == at
-                || number > at && repeat == Repeat::ForGood && (fault == Fault::Io || needs_room)
+            fault.concerns(verb) && (number == at || number > at && repeat == Repeat::ForGood)
         });
         let failed = fault.map_or(String::new(), |(_, fault, _)| format!(": {fault:?}"));
         self.trace.push(format!("{verb} {}{detail}{failed}", path.display()));
         Ok(match fault {
             None => Outcome::Done(number),
-            Some((_, Fault::DiskFull, _)) => Outcome::Fails(disk_full(verb, path)),
-            Some((_, Fault::Io, _)) => {
-                let source = io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error());
-                Outcome::Fails(Error::Io { operation: verb, path: path.to_owned(), source })
-            }
+            Some((_, fault, _)) => Outcome::Fails(fault, fault.error(verb, path)),
         })
     }
 
     /// Whether the files may grow by so many bytes together.
     fn has_room(&self, bytes: u64) -> bool {
         let used = || self.names.values().map(|inode| inode.content.lock().current.len()).sum();
-        self.limit == u64::MAX || bytes.saturating_add(used()) <= self.limit
+        // Room that was set aside stays there, however full the disk is.
+        bytes == 0 || self.limit == u64::MAX || bytes.saturating_add(used()) <= self.limit
     }
 
     fn file(&self, operation: &'static str, path: &Path) -> Result<Arc<Inode>> {

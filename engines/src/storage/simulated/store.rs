@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::file::{SimulatedAppender, SimulatedFile};
 use super::image::{Change, Content};
-use super::{NameChange, SimulatedDisk, State, disk_full, refused};
+use super::{Fault, NameChange, Outcome, SimulatedDisk, State, SyncFailure, disk_full, refused};
 use crate::storage::{DirEntry, File, Storage};
 use crate::{Error, Result};
 
@@ -150,16 +150,31 @@ impl Storage for SimulatedDisk {
         if !state.folders.contains(dir) {
             return Err(refused("sync the folder", dir, io::ErrorKind::NotFound));
         }
-        let outcome = state.begin("sync the folder", dir, "")?.number();
+        let outcome = state.begin("sync the folder", dir, "")?;
         let state = &mut *state;
         let inside = |(_, change): &mut (u64, NameChange)| change.folder() == Some(dir);
-        for (_, change) in state.pending_names.extract_if(.., inside) {
-            // A failed sync drops the changes, as it does for the content of a file.
-            if outcome.is_ok() {
-                change.apply(&mut state.durable_names);
+        match outcome {
+            Outcome::Done(_) => {
+                for (_, change) in state.pending_names.extract_if(.., inside) {
+                    change.apply(&mut state.durable_names);
+                }
+                Ok(())
+            }
+            Outcome::Fails(Fault::Interrupted, error) => Err(error),
+            Outcome::Fails(_, error) => {
+                // The changes are dropped, as they are for the content of a file.
+                state.pending_names.retain_mut(|change| !inside(change));
+                if state.sync_failure == SyncFailure::Reverted {
+                    let elsewhere = |path: &PathBuf, _: &mut _| path.parent() != Some(dir);
+                    state.names.retain(elsewhere);
+                    let stored = state.durable_names.iter();
+                    let stored = stored.filter(|(path, _)| path.parent() == Some(dir));
+                    let stored = stored.map(|(path, inode)| (path.clone(), Arc::clone(inode)));
+                    state.names.extend(stored);
+                }
+                Err(error)
             }
         }
-        outcome.map(drop)
     }
 
     fn lock(&self, path: &Path) -> Result<SimulatedLock> {

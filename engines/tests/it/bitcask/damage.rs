@@ -1,105 +1,12 @@
-//! Bitcask with files that are damaged: a wrong value is never read, and synced data is never given up in silence.
+//! Bitcask with files that are damaged: what is told apart by its own rules. What all engines are asked is in [`crate::damage`].
 
-use std::collections::BTreeMap;
-use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use kvdyno_engines::Error;
 use kvdyno_engines::bitcask::{Bitcask, Options};
 use kvdyno_engines::storage::{SimulatedDisk, Storage};
 
 use super::{DIR, Map, churn, colliding, contents, files, open, unmerged};
-
-/// A small closed store that has files of every kind, with and without tombstones, merged and not; and what is in it.
-fn closed_store() -> (SimulatedDisk, Map) {
-    let (disk, mut map) = (SimulatedDisk::new(), Map::new());
-    for life in 0..2 {
-        let store = open(&disk, &unmerged());
-        for i in 0..6_u8 {
-            let key = vec![b'k', i + life];
-            store.put(&key, &[life; 9]).unwrap();
-            map.insert(key, vec![life; 9]);
-        }
-        store.delete(b"k\x03").unwrap();
-        map.remove(&b"k\x03"[..]);
-        if life == 0 {
-            store.merge().unwrap();
-            store.put(b"k\x01", b"newest").unwrap();
-            map.insert(b"k\x01".to_vec(), b"newest".to_vec());
-        }
-        store.close().unwrap();
-    }
-    (disk, map)
-}
-
-/// Opens a damaged store and reads everything. Values must be right; what is wrong must be said, by an error that names a file of the store.
-fn check_damaged(disk: &SimulatedDisk, map: &Map, damage: &str) {
-    let named = |error: Error| match error {
-        Error::Corrupt { file, .. } => {
-            assert!(file.starts_with(DIR), "{damage}: {}", file.display());
-        }
-        other => panic!("{damage}: {other}"),
-    };
-    let store = match Bitcask::open(disk.clone(), DIR, unmerged()) {
-        Ok(store) => store,
-        Err(error) => return named(error),
-    };
-    let mut value = Vec::new();
-    for key in (0..10).map(|i| vec![b'k', i]) {
-        match store.get(&key, &mut value) {
-            Ok(found) => assert_eq!(found.then_some(&value), map.get(&key), "{damage}: {key:?}"),
-            Err(error) => named(error),
-        }
-    }
-    if let Err(error) = store.fold(|key, value| {
-        assert_eq!(map.get(key).map(Vec::as_slice), Some(value), "{damage}: {key:?}");
-        ControlFlow::Continue(())
-    }) {
-        named(error);
-    }
-}
-
-#[test]
-fn every_flipped_bit_of_a_closed_store_is_noticed_or_harmless() {
-    let (disk, map) = closed_store();
-    let files = disk.files();
-    assert!(files.len() >= 6, "{files:?}");
-    for (path, len) in files {
-        let whole = disk.read_all(&path).unwrap();
-        for bit in 0..len * 8 {
-            disk.flip(&path, bit / 8, 1 << (bit % 8)).unwrap();
-            let before = disk.files();
-            check_damaged(&disk, &map, &format!("{} bit {bit}", path.display()));
-            restore(&disk, &before, &path, &whole);
-        }
-    }
-}
-
-/// Undoes what an opening did to a store that was clean, and a damage.
-fn restore(disk: &SimulatedDisk, before: &BTreeMap<PathBuf, u64>, path: &Path, whole: &[u8]) {
-    let (pristine, _) = closed_store();
-    for path in disk.files().into_keys().filter(|path| !before.contains_key(path)) {
-        disk.remove(&path).unwrap();
-    }
-    for path in before.keys() {
-        disk.write_all(path, &pristine.read_all(path).unwrap());
-    }
-    disk.write_all(path, whole);
-}
-
-#[test]
-fn every_truncation_of_a_closed_store_is_noticed_or_harmless() {
-    let (disk, map) = closed_store();
-    for (path, len) in disk.files() {
-        let whole = disk.read_all(&path).unwrap();
-        for kept in 0..len {
-            disk.write_all(&path, &whole[..kept as usize]);
-            let before = disk.files();
-            check_damaged(&disk, &map, &format!("{} cut to {kept}", path.display()));
-            restore(&disk, &before, &path, &whole);
-        }
-    }
-}
 
 /// A process is killed, and of the file that it was writing the first `kept` bytes are there: what is recovered is a prefix.
 #[test]

@@ -1,0 +1,304 @@
+//! Files that are damaged while the store is closed: flipped bits, cut ends, and sectors that are zero, garbage, swapped, doubled or stale.
+//!
+//! Whatever is read is right, or an error says which file is damaged. Nothing panics, nothing is wrong, and nothing is missing in silence.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use kvdyno_engines::storage::simulated::SECTOR_BYTES;
+use kvdyno_engines::storage::{SimulatedDisk, Storage};
+use kvdyno_engines::{Durability, Engine, Error, Result};
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+
+use crate::history::{Map, contents_of, put};
+use crate::replay::{assert_count, case};
+use crate::subjects::{DIR, Subject, for_each_engine};
+
+const CLASS: Durability = Durability::Os;
+const KEYS: u32 = 14;
+
+for_each_engine!(
+    a_flipped_bit_of_each_byte_is_noticed_or_harmless,
+    a_file_cut_at_any_byte_is_noticed_or_harmless,
+    a_log_that_was_being_written_and_is_cut_at_any_byte_leaves_a_prefix,
+    damaged_sectors_are_noticed_or_harmless,
+    #[ignore = "takes a minute"]
+    every_flipped_bit_is_noticed_or_harmless,
+    #[ignore = "takes a minute"]
+    many_damaged_sectors_are_noticed_or_harmless,
+);
+
+/// What came of a damage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Everything that was read was right.
+    Harmless,
+    /// An error said what is damaged.
+    Noticed,
+}
+
+fn key(number: u32) -> Vec<u8> {
+    format!("key{number:02}").into_bytes()
+}
+
+/// A closed store that has files of all kinds, merged and not, with deletions; what is in it, and an earlier state of its files.
+struct Fixture {
+    disk: SimulatedDisk,
+    map: Map,
+    earlier: Vec<(PathBuf, Vec<u8>)>,
+}
+
+impl Fixture {
+    fn new<E: Subject>(value_bytes: usize) -> Self {
+        let (disk, mut map, mut earlier) = (SimulatedDisk::new(), Map::new(), Vec::new());
+        for life in 0..3_u32 {
+            let engine = E::simulated_eager(disk.clone(), CLASS).unwrap();
+            for number in 0..8 {
+                let key = key((number + life * 3) % KEYS);
+                let value = format!("{life}/{number}{:value_bytes$}", "").into_bytes();
+                put(&*engine, &key, &value).unwrap();
+                map.insert(key, value);
+            }
+            let gone = key(life * 3 + 2);
+            engine.session().unwrap().delete(&gone).unwrap();
+            map.remove(&gone);
+            if life == 1 {
+                engine.settle().unwrap();
+                put(&*engine, &key(1), b"newest").unwrap();
+                map.insert(key(1), b"newest".to_vec());
+            }
+            engine.close().unwrap();
+            if life < 2 {
+                earlier.extend(files(&disk));
+            }
+        }
+        Self { disk, map, earlier }
+    }
+
+    /// The same files on another disk.
+    fn copy(&self) -> SimulatedDisk {
+        let copy = SimulatedDisk::new();
+        copy.create_dir(Path::new(DIR)).unwrap();
+        for (path, bytes) in files(&self.disk) {
+            copy.write_all(&path, &bytes);
+        }
+        copy
+    }
+
+    /// Opens a damaged store and reads everything, in whole and key by key.
+    fn check<E: Subject>(&self, disk: &SimulatedDisk, damaged: Option<&Path>) -> Outcome {
+        let engine = match E::simulated(disk.clone(), CLASS) {
+            Ok(engine) => engine,
+            Err(error) => return said(&error, damaged),
+        };
+        let mut outcome = Outcome::Harmless;
+        let (mut session, mut value) = (engine.session().unwrap(), Vec::new());
+        for key in (0..KEYS).map(key) {
+            match session.get(&key, &mut value) {
+                Ok(found) => {
+                    let expected = self.map.get(&key);
+                    assert_eq!(found.then_some(&value), expected, "{}", key.escape_ascii());
+                }
+                Err(error) => outcome = said(&error, damaged),
+            }
+        }
+        match read(&*engine) {
+            Ok(map) => assert!(map == self.map),
+            Err(error) => outcome = said(&error, damaged),
+        }
+        outcome
+    }
+}
+
+fn files(disk: &SimulatedDisk) -> Vec<(PathBuf, Vec<u8>)> {
+    disk.files().into_keys().map(|path| (path.clone(), disk.read_all(&path).unwrap())).collect()
+}
+
+fn read(engine: &dyn Engine) -> Result<Map> {
+    let keys: Vec<_> = (0..KEYS).map(key).collect();
+    contents_of(engine, keys.iter().map(Vec::as_slice))
+}
+
+/// The error is one that blames the damaged file, or says that a folder with a damaged manifest is no store.
+fn said(error: &Error, damaged: Option<&Path>) -> Outcome {
+    match error {
+        Error::Corrupt { file, .. } => match damaged {
+            Some(damaged) => assert_eq!(file, damaged, "another file is blamed: {error}"),
+            None => assert!(file.starts_with(DIR), "{error}"),
+        },
+        Error::NotAStore { .. } => {
+            assert!(damaged.is_none_or(|path| is(path, "manifest")), "{error}");
+        }
+        error => panic!("this is not an error about damage: {error}"),
+    }
+    Outcome::Noticed
+}
+
+fn is(path: &Path, kind: &str) -> bool {
+    path.to_string_lossy().to_lowercase().contains(kind)
+}
+
+/// What the store can do without: damage to it is never more than a loss of time.
+fn is_aid(path: &Path) -> bool {
+    is(path, "lock") || is(path, "hint") || is(path, "keydir")
+}
+
+fn flip_bits<E: Subject>(masks: impl Fn(u64) -> Vec<u8>) {
+    let fixture = Fixture::new::<E>(9);
+    let (mut kinds, mut flips) = (BTreeSet::new(), 0);
+    for (path, bytes) in files(&fixture.disk) {
+        kinds.insert(path.extension().map(ToOwned::to_owned));
+        for at in 0..bytes.len() as u64 {
+            for mask in masks(at) {
+                let disk = fixture.copy();
+                disk.flip(&path, at, mask).unwrap();
+                let id = format!("{}:{at}:{mask}", path.display());
+                let outcome = case(id, String::new, || fixture.check::<E>(&disk, Some(&path)));
+                assert!(!is_aid(&path) || outcome != Some(Outcome::Noticed));
+                flips += 1;
+            }
+        }
+    }
+    assert!(kinds.len() >= 3, "{kinds:?}");
+    assert_count("bits flipped", flips, 1_000);
+}
+
+fn a_flipped_bit_of_each_byte_is_noticed_or_harmless<E: Subject>() {
+    flip_bits::<E>(|at| vec![1 << (at % 8)]);
+}
+
+fn every_flipped_bit_is_noticed_or_harmless<E: Subject>() {
+    flip_bits::<E>(|_| (0..8).map(|bit| 1 << bit).collect());
+}
+
+fn a_file_cut_at_any_byte_is_noticed_or_harmless<E: Subject>() {
+    let fixture = Fixture::new::<E>(9);
+    for (path, bytes) in files(&fixture.disk) {
+        // Frames end in up to seven zeros that nobody needs, and logs in room that was set aside.
+        let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        for len in 0..bytes.len().min(written + 16) {
+            let disk = fixture.copy();
+            disk.write_all(&path, &bytes[..len]);
+            let context = || format!("{} bytes, of which {written} were written", bytes.len());
+            let id = format!("{}:{len}", path.display());
+            let check = || {
+                let outcome = fixture.check::<E>(&disk, None);
+                if is_aid(&path) || len >= written {
+                    assert_eq!(outcome, Outcome::Harmless);
+                } else if len + 8 < written && (E::RENAMES || !is(&path, "manifest")) {
+                    // The end of a log of changes is not missed if the changes were found elsewhere, too; nor is that of a last record that hides nothing.
+                    assert_eq!(outcome, Outcome::Noticed);
+                }
+            };
+            case(id, context, check);
+        }
+    }
+}
+
+/// A process is killed, and of the file that it was writing only the first bytes are there. What was written is lost from the end on, and nothing else.
+fn a_log_that_was_being_written_and_is_cut_at_any_byte_leaves_a_prefix<E: Subject>() {
+    let fresh = || {
+        let disk = SimulatedDisk::new();
+        let engine = E::simulated(disk.clone(), CLASS).unwrap();
+        for number in 0..KEYS {
+            put(&*engine, &key(number), &[number as u8; 20]).unwrap();
+        }
+        drop(engine);
+        disk
+    };
+    let whole = fresh();
+    let trace = whole.trace();
+    let last = trace.lines().rfind(|line| line.contains("append to")).unwrap();
+    let path = PathBuf::from(last.split(' ').find(|word| word.starts_with(DIR)).unwrap());
+    let bytes = whole.read_all(&path).unwrap();
+    let written = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let mut longest = 0;
+    for len in 0..=written {
+        let disk = fresh();
+        disk.write_all(&path, &bytes[..len]);
+        let check = || {
+            let map = read(&*E::simulated(disk.clone(), CLASS).unwrap()).unwrap();
+            assert!(map.keys().enumerate().all(|(i, found)| *found == key(i as u32)), "{map:?}");
+            let engine = E::simulated(disk.clone(), CLASS).unwrap();
+            put(&*engine, &key(KEYS - 1), b"new life").unwrap();
+            drop(engine);
+            let again = read(&*E::simulated(disk.clone(), CLASS).unwrap()).unwrap();
+            assert_eq!(again[&key(KEYS - 1)], b"new life", "what follows a torn tail is lost");
+            map.len()
+        };
+        if let Some(records) = case(len, String::new, check) {
+            assert!(records >= longest, "more bytes, fewer records");
+            longest = records;
+        }
+    }
+    assert_count("records in the whole file", longest as u64, u64::from(KEYS));
+}
+
+fn damaged_sectors_are_noticed_or_harmless<E: Subject>() {
+    damage_sectors::<E>(5_000);
+}
+
+fn many_damaged_sectors_are_noticed_or_harmless<E: Subject>() {
+    damage_sectors::<E>(50_000);
+}
+
+fn damage_sectors<E: Subject>(count: u64) {
+    let fixture = Fixture::new::<E>(500);
+    let mut noticed = 0;
+    for seed in 0..count {
+        let disk = fixture.copy();
+        let mut random = StdRng::seed_from_u64(seed);
+        let what = damage_sector(&disk, &fixture, &mut random);
+        let outcome = case(seed, || what, || fixture.check::<E>(&disk, None));
+        noticed += u64::from(outcome == Some(Outcome::Noticed));
+    }
+    assert_count("damages were noticed", noticed, count / 3);
+}
+
+/// A sector of a file, which may be shorter at its end.
+fn sector(bytes: &[u8], random: &mut StdRng) -> std::ops::Range<usize> {
+    let sector_bytes = SECTOR_BYTES as usize;
+    let start = random.random_range(0..bytes.len().div_ceil(sector_bytes)) * sector_bytes;
+    start..bytes.len().min(start + sector_bytes)
+}
+
+/// Damages one sector in one of five ways, and tells which.
+fn damage_sector(disk: &SimulatedDisk, fixture: &Fixture, random: &mut StdRng) -> String {
+    let files: Vec<_> = files(disk).into_iter().filter(|(_, bytes)| !bytes.is_empty()).collect();
+    let (path, mut bytes) = files[random.random_range(0..files.len())].clone();
+    let at = sector(&bytes, random);
+    let kind = random.random_range(0..5);
+    match kind {
+        0 => bytes[at.clone()].fill(0),
+        1 => random.fill_bytes(&mut bytes[at.clone()]),
+        2 | 3 => {
+            // Two sectors change places, or one overwrites the other; in one file or two.
+            let (other_path, mut other) = files[random.random_range(0..files.len())].clone();
+            let from = sector(&other, random);
+            let len = at.len().min(from.len());
+            let (here, there) = (at.start..at.start + len, from.start..from.start + len);
+            let before = bytes[here.clone()].to_vec();
+            bytes[here].copy_from_slice(&other[there.clone()]);
+            if kind == 2 && other_path == path {
+                bytes[there].copy_from_slice(&before);
+            } else if kind == 2 {
+                other[there].copy_from_slice(&before);
+                disk.write_all(&other_path, &other);
+            }
+        }
+        _ => {
+            // What lay there before: an earlier state of the file, or a file that was removed. Of a file of one sector that would be the whole file.
+            let long = |(_, bytes): &&(PathBuf, Vec<u8>)| bytes.len() as u64 > SECTOR_BYTES;
+            let stale: Vec<_> = fixture.earlier.iter().filter(long).collect();
+            if let Some((_, stale)) = stale.get(random.random_range(0..stale.len().max(1))) {
+                let end = at.end.min(stale.len());
+                if at.start < end && bytes.len() as u64 > SECTOR_BYTES {
+                    bytes[at.start..end].copy_from_slice(&stale[at.start..end]);
+                }
+            }
+        }
+    }
+    disk.write_all(&path, &bytes);
+    format!("{} {at:?} in way {kind}", path.display())
+}

@@ -1,0 +1,96 @@
+//! Every short history, lost at every operation (after Mohan et al., "Finding Crash-Consistency Bugs with Bounded Black-Box Crash Testing", OSDI 2018: three
+//! operations on a fresh file system find most bugs).
+//!
+//! A history shares the operations of its beginning with the shorter history that it extends, so power is lost only during and after its last step.
+
+use kvdyno_engines::Durability;
+use kvdyno_engines::storage::SimulatedDisk;
+use kvdyno_engines::storage::simulated::Crash;
+
+use crate::history::{History, Open, Step, live, recover};
+use crate::replay::{assert_count, case};
+use crate::subjects::{Subject, for_each_engine};
+
+const STEPS: usize = 8;
+
+for_each_engine!(
+    every_history_of_three_steps_survives_every_crash,
+    #[ignore = "takes minutes"]
+    every_history_of_four_steps_survives_every_crash,
+);
+
+fn every_history_of_three_steps_survives_every_crash<E: Subject>() {
+    assert_count("histories", every_history::<E>(3), 584);
+}
+
+fn every_history_of_four_steps_survives_every_crash<E: Subject>() {
+    assert_count("histories", every_history::<E>(4), 584 + 4096);
+}
+
+/// Tries all histories of up to `longest` steps, and returns how many there are.
+fn every_history<E: Subject>(longest: usize) -> u64 {
+    let (mut histories, mut disks) = (0, 0);
+    for len in 1..=longest {
+        for number in 0..STEPS.pow(len as u32) {
+            // Classes take turns; a step that is the last in one history is the first of all in another.
+            let class = Durability::ALL[(number + number / STEPS + len) % 3];
+            disks += history::<E>(len, number, class);
+            histories += 1;
+        }
+    }
+    println!("{disks} disks recovered");
+    histories
+}
+
+/// The steps of the history with this number, in base 8.
+fn steps(len: usize, number: usize) -> Vec<Step> {
+    (0..len).map(|at| step(number / STEPS.pow((len - 1 - at) as u32) % STEPS, at)).collect()
+}
+
+fn step(kind: usize, at: usize) -> Step {
+    let value = |key: &str| (key.as_bytes().to_vec(), Some(format!("{at}{:300}", "").into_bytes()));
+    let gone = |key: &str| (key.as_bytes().to_vec(), None);
+    match kind {
+        0 => Step::Write(vec![value("a")]),
+        1 => Step::Write(vec![value("b")]),
+        2 => Step::Write(vec![gone("a")]),
+        3 => Step::Write(vec![value("b"), gone("a"), value("c")]),
+        4 => Step::Sync,
+        5 => Step::Settle,
+        6 => Step::Close,
+        _ => Step::Drop,
+    }
+}
+
+/// Loses power at every operation of the last step, and after it. Returns how many disks were recovered.
+fn history<E: Subject>(len: usize, number: usize, class: Durability) -> u64 {
+    let open: Open<'_> = &E::simulated_eager;
+    let steps = steps(len, number);
+    let run = |steps: &[Step], off_at: u64| {
+        let disk = SimulatedDisk::new();
+        disk.power_off_at(off_at);
+        let mut history = History::default();
+        live(&disk, open, class, &[steps, &[Step::PowerOff]].concat(), &mut history);
+        (disk, history)
+    };
+    let first = if len == 1 { 0 } else { run(&steps[..len - 1], u64::MAX).0.operations() };
+    let last = run(&steps, u64::MAX).0.operations();
+    let mut disks = 0;
+    for operation in first..=last {
+        let (disk, history) = run(&steps, operation);
+        let mut crashes = disk.crashes(number as u64, 2);
+        crashes.push(Crash::Killed(operation));
+        for crash in crashes {
+            let id = format!("{len}:{number}:{operation}:{crash:?}");
+            let context = || {
+                format!(
+                    "class {class}, steps {steps:?}, power lost at operation {operation} of\n{}",
+                    disk.trace()
+                )
+            };
+            let check = || recover(&disk.survivor(crash), open, class, &history, crash);
+            disks += u64::from(case(id, context, check).is_some());
+        }
+    }
+    disks
+}

@@ -1,0 +1,412 @@
+//! A storage with a bug: what a careless engine would do wrong with its files, done by the storage below a careful one.
+//!
+//! Whatever the tests ask of an engine, they must find each of these bugs: see [`crate::teeth`].
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kvdyno_engines::Result;
+use kvdyno_engines::storage::simulated::SimulatedAppender;
+use kvdyno_engines::storage::{Appender, DirEntry, File, SimulatedDisk, Storage};
+use parking_lot::Mutex;
+
+/// What is done wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bug {
+    None,
+    /// Logs and data files are not synced.
+    SkipsLogSync,
+    /// Files that are written in one go, but for manifests, are not synced: what merges and flushes write.
+    SkipsOutputSync,
+    /// Manifests are not synced.
+    SkipsManifestSync,
+    /// Every second sync of a file is left out.
+    SkipsEverySecondSync,
+    /// The folder is not synced after a file was created.
+    SkipsFolderSyncAfterCreate,
+    /// The folder is not synced after a file was renamed.
+    SkipsFolderSyncAfterRename,
+    /// The folder's sync with this number, counted from each opening, is left out.
+    SkipsFolderSync(u64),
+    /// A file is renamed before it is synced.
+    RenamesBeforeSync,
+    /// Files are removed before the manifest that does without them takes its name.
+    RemovesBeforeRename,
+    /// A new manifest does not take the place of the old one.
+    LosesReplacement,
+    /// A sync covers the first half of the file.
+    SyncsHalf,
+    /// A sync returns before it is done: it is done by the next one.
+    SyncsLate,
+    /// The file that was created last is synced, whichever is meant.
+    SyncsTheNewestFile,
+    /// A sync that fails is tried again.
+    RetriesFailedSync,
+    /// A folder whose sync fails is taken for synced.
+    IgnoresFailedFolderSync,
+    /// The last appends to a log lie in a buffer of the process.
+    BuffersAppends,
+    /// An append that fails is taken for done.
+    IgnoresFailedAppend,
+    /// The end of a file is cut off with the room that was set aside.
+    FinishesShort,
+    /// The lock locks nobody out.
+    SharesTheLock,
+    /// A removed file stays.
+    RemovesNothing,
+}
+
+impl Bug {
+    /// All but those with a number.
+    pub(crate) const ALL: [Self; 19] = [
+        Self::SkipsLogSync,
+        Self::SkipsOutputSync,
+        Self::SkipsManifestSync,
+        Self::SkipsEverySecondSync,
+        Self::SkipsFolderSyncAfterCreate,
+        Self::SkipsFolderSyncAfterRename,
+        Self::RenamesBeforeSync,
+        Self::RemovesBeforeRename,
+        Self::LosesReplacement,
+        Self::SyncsHalf,
+        Self::SyncsLate,
+        Self::SyncsTheNewestFile,
+        Self::RetriesFailedSync,
+        Self::IgnoresFailedFolderSync,
+        Self::BuffersAppends,
+        Self::IgnoresFailedAppend,
+        Self::FinishesShort,
+        Self::SharesTheLock,
+        Self::RemovesNothing,
+    ];
+
+    /// Whether only an engine that renames its manifest can have it.
+    pub(crate) fn needs_rename(self) -> bool {
+        matches!(
+            self,
+            Self::SkipsFolderSyncAfterRename
+                | Self::RenamesBeforeSync
+                | Self::RemovesBeforeRename
+                | Self::LosesReplacement
+        )
+    }
+}
+
+/// A simulated disk with a bug.
+#[derive(Clone)]
+pub(crate) struct Sloppy {
+    disk: SimulatedDisk,
+    bug: Bug,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Syncs of the folder that were left out.
+    left_out: Arc<AtomicU64>,
+    syncs: AtomicU64,
+    folder_syncs: AtomicU64,
+    /// What the next sync of the folder comes after.
+    last_change: Mutex<Option<Change>>,
+    /// A renaming that waits.
+    renaming: Mutex<Option<(PathBuf, PathBuf)>>,
+    newest: Mutex<Option<PathBuf>>,
+    /// A file whose sync waits.
+    unsynced: Mutex<Option<PathBuf>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Create,
+    Rename,
+    Remove,
+}
+
+/// What a file is, by its name and how it is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Log,
+    Manifest,
+    Output,
+}
+
+impl Sloppy {
+    pub(crate) fn new(disk: SimulatedDisk, bug: Bug) -> Self {
+        Self { disk, bug, state: Arc::default() }
+    }
+
+    /// Counts the syncs of the folder that are left out in `left_out`.
+    pub(crate) fn counting(disk: SimulatedDisk, bug: Bug, left_out: &Arc<AtomicU64>) -> Self {
+        let state = State { left_out: Arc::clone(left_out), ..State::default() };
+        Self { disk, bug, state: Arc::new(state) }
+    }
+
+    fn file(&self, file: <SimulatedDisk as Storage>::File, role: Role) -> SloppyFile {
+        SloppyFile { storage: self.clone(), file, role, tail: Arc::default() }
+    }
+
+    fn note(&self, change: Change) {
+        *self.state.last_change.lock() = Some(change);
+    }
+
+    /// Does what was put off.
+    fn catch_up(&self) -> Result<()> {
+        match self.state.renaming.lock().take() {
+            Some((from, to)) => self.disk.rename(&from, &to),
+            None => Ok(()),
+        }
+    }
+}
+
+fn role(path: &Path, capacity: Option<u64>) -> Role {
+    match capacity {
+        _ if path.to_string_lossy().to_lowercase().contains("manifest") => Role::Manifest,
+        Some(_) => Role::Log,
+        None => Role::Output,
+    }
+}
+
+impl Storage for Sloppy {
+    type File = SloppyFile;
+    type Appender = SloppyAppender;
+    type Lock = Option<<SimulatedDisk as Storage>::Lock>;
+
+    fn create_dir(&self, path: &Path) -> Result<()> {
+        self.disk.create_dir(path)
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<DirEntry>> {
+        self.catch_up()?;
+        self.disk.list(dir)
+    }
+
+    fn create(&self, path: &Path, capacity: Option<u64>) -> Result<SloppyAppender> {
+        self.catch_up()?;
+        let appender = self.disk.create(path, capacity)?;
+        self.note(Change::Create);
+        *self.state.newest.lock() = Some(path.to_owned());
+        let role = role(path, capacity);
+        let file = capacity.map(|_| self.file(appender.file(), role));
+        let tail = file.as_ref().map_or_else(Arc::default, |file| Arc::clone(&file.tail));
+        tail.lock().appender = Some(appender);
+        Ok(SloppyAppender { storage: self.clone(), path: path.to_owned(), tail, file, role })
+    }
+
+    fn open(&self, path: &Path) -> Result<SloppyFile> {
+        self.catch_up()?;
+        Ok(self.file(self.disk.open(path)?, role(path, Some(0))))
+    }
+
+    fn open_copy(&self, path: &Path) -> Result<SloppyFile> {
+        self.catch_up()?;
+        Ok(self.file(self.disk.open_copy(path)?, role(path, Some(0))))
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> Result<()> {
+        self.catch_up()?;
+        self.disk.link(from, to)
+    }
+
+    fn entropy(&self) -> u64 {
+        self.disk.entropy()
+    }
+
+    fn truncate(&self, path: &Path, len: u64) -> Result<()> {
+        self.disk.truncate(path, len)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        self.note(Change::Rename);
+        match self.bug {
+            Bug::RemovesBeforeRename => {
+                *self.state.renaming.lock() = Some((from.to_owned(), to.to_owned()));
+                Ok(())
+            }
+            Bug::LosesReplacement if self.disk.files().contains_key(to) => self.disk.remove(from),
+            Bug::RenamesBeforeSync => {
+                self.disk.rename(from, to)?;
+                self.disk.sync_dir(to.parent().unwrap_or(to))?;
+                self.disk.open(to)?.sync()
+            }
+            _ => self.disk.rename(from, to),
+        }
+    }
+
+    fn remove(&self, path: &Path) -> Result<()> {
+        self.note(Change::Remove);
+        if self.bug == Bug::RemovesNothing && self.disk.files().contains_key(path) {
+            return Ok(());
+        }
+        self.disk.remove(path)?;
+        self.catch_up()
+    }
+
+    fn sync_dir(&self, dir: &Path) -> Result<()> {
+        let number = self.state.folder_syncs.fetch_add(1, Ordering::Relaxed);
+        let last = self.state.last_change.lock().take();
+        match self.bug {
+            Bug::SkipsFolderSyncAfterCreate if last == Some(Change::Create) => Ok(()),
+            Bug::SkipsFolderSyncAfterRename if last == Some(Change::Rename) => Ok(()),
+            Bug::SkipsFolderSync(skipped) if number == skipped => {
+                self.state.left_out.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+            Bug::IgnoresFailedFolderSync => {
+                let outcome = self.disk.sync_dir(dir);
+                if self.disk.is_off() { outcome } else { Ok(()) }
+            }
+            _ => self.disk.sync_dir(dir),
+        }
+    }
+
+    fn lock(&self, path: &Path) -> Result<Self::Lock> {
+        if self.bug == Bug::SharesTheLock {
+            return Ok(self.disk.lock(path).ok());
+        }
+        self.disk.lock(path).map(Some)
+    }
+}
+
+/// The end of a file that is being written.
+#[derive(Default)]
+struct Tail {
+    appender: Option<SimulatedAppender>,
+    /// What was appended and is not in the file yet.
+    held_back: Vec<u8>,
+}
+
+impl Tail {
+    fn appender(&mut self) -> &mut SimulatedAppender {
+        self.appender.as_mut().expect("the file is being written")
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let bytes = std::mem::take(&mut self.held_back);
+        if bytes.is_empty() { Ok(()) } else { self.appender().append(&[&bytes]).map(drop) }
+    }
+}
+
+/// A file of a [`Sloppy`] storage.
+#[derive(Clone)]
+pub(crate) struct SloppyFile {
+    storage: Sloppy,
+    file: <SimulatedDisk as Storage>::File,
+    role: Role,
+    tail: Arc<Mutex<Tail>>,
+}
+
+impl File for SloppyFile {
+    type Bytes<'a> = Vec<u8>;
+
+    fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    fn len(&self) -> u64 {
+        self.file.len() + self.tail.lock().held_back.len() as u64
+    }
+
+    fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+        let held_back = &self.tail.lock().held_back;
+        let stored = self.file.len();
+        match offset.checked_add(len as u64) {
+            Some(end) if end > stored && end <= stored + held_back.len() as u64 => {
+                let mut bytes = Vec::new();
+                if offset < stored {
+                    bytes = self.file.read(offset, (stored - offset) as usize)?;
+                }
+                let from = offset.saturating_sub(stored) as usize;
+                bytes.extend_from_slice(&held_back[from..(end - stored) as usize]);
+                Ok(bytes)
+            }
+            _ => self.file.read(offset, len),
+        }
+    }
+
+    fn sync(&self) -> Result<()> {
+        let Sloppy { disk, bug, state } = &self.storage;
+        if disk.is_off() {
+            return self.file.sync();
+        }
+        self.tail.lock().flush()?;
+        let number = state.syncs.fetch_add(1, Ordering::Relaxed);
+        let sync_at = |path: Option<PathBuf>| match path.and_then(|path| disk.open(&path).ok()) {
+            Some(file) => file.sync(),
+            None => Ok(()),
+        };
+        match bug {
+            Bug::SkipsLogSync if self.role == Role::Log => Ok(()),
+            Bug::SkipsOutputSync if self.role == Role::Output => Ok(()),
+            Bug::SkipsManifestSync | Bug::RenamesBeforeSync if self.role == Role::Manifest => {
+                Ok(())
+            }
+            Bug::SkipsEverySecondSync if number % 2 == 1 => Ok(()),
+            Bug::SyncsHalf => disk.sync_first(self.path(), self.len() / 2),
+            Bug::SyncsLate => sync_at(state.unsynced.lock().replace(self.path().to_owned())),
+            Bug::SyncsTheNewestFile => sync_at(state.newest.lock().clone()),
+            Bug::RetriesFailedSync => self.file.sync().or_else(|_| self.file.sync()),
+            _ => self.file.sync(),
+        }
+    }
+}
+
+/// A file of a [`Sloppy`] storage that is being written.
+pub(crate) struct SloppyAppender {
+    storage: Sloppy,
+    path: PathBuf,
+    tail: Arc<Mutex<Tail>>,
+    /// None for a growing file.
+    file: Option<SloppyFile>,
+    role: Role,
+}
+
+impl Appender for SloppyAppender {
+    type File = SloppyFile;
+
+    fn file(&self) -> SloppyFile {
+        self.file.clone().expect("only logs are read while they are written")
+    }
+
+    fn len(&self) -> u64 {
+        let mut tail = self.tail.lock();
+        tail.held_back.len() as u64 + tail.appender().len()
+    }
+
+    fn room(&self) -> u64 {
+        let mut tail = self.tail.lock();
+        let held_back = tail.held_back.len() as u64;
+        tail.appender().room() - held_back
+    }
+
+    fn append(&mut self, parts: &[&[u8]]) -> Result<u64> {
+        let (start, room) = (self.len(), self.room());
+        let mut tail = self.tail.lock();
+        match self.storage.bug {
+            Bug::BuffersAppends if self.file.is_some() && parts.concat().len() as u64 <= room => {
+                tail.held_back.extend(parts.concat());
+                if tail.held_back.len() > 500 {
+                    tail.flush()?;
+                }
+                Ok(start)
+            }
+            Bug::IgnoresFailedAppend => {
+                let outcome = tail.appender().append(parts);
+                if self.storage.disk.is_off() { outcome } else { Ok(start) }
+            }
+            _ => tail.appender().append(parts),
+        }
+    }
+
+    fn finish(self) -> Result<SloppyFile> {
+        let Self { storage, path, tail, role, .. } = self;
+        tail.lock().flush()?;
+        let appender = tail.lock().appender.take().expect("a file is finished once");
+        let file = appender.finish()?;
+        if storage.bug == Bug::FinishesShort && role == Role::Log {
+            let bytes = storage.disk.read_all(&path)?;
+            storage.disk.write_all(&path, &bytes[..bytes.len().saturating_sub(8)]);
+        }
+        Ok(storage.file(file, role))
+    }
+}

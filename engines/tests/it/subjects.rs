@@ -1,0 +1,285 @@
+//! The engines that the suites are run on: with small files, so that much happens in few writes, and without threads, so that it happens the same each time.
+
+use std::path::Path;
+
+use kvdyno_engines::storage::{SimulatedDisk, Storage};
+use kvdyno_engines::{Capabilities, Durability, Engine, Metrics, Result, Session};
+
+/// Where the stores of simulated disks lie.
+pub(crate) const DIR: &str = "/store";
+
+/// What [`Engine::settle`] does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settling {
+    /// What is due.
+    Due,
+    /// Everything that can be done: all files are merged.
+    Everything,
+}
+
+/// An engine under test.
+pub(crate) trait Subject {
+    /// Whether the manifest is replaced by renaming a new one.
+    const RENAMES: bool;
+
+    /// Opens, or opens again, the store in `dir`.
+    fn open<S: Storage>(
+        storage: S,
+        dir: &Path,
+        class: Durability,
+        settling: Settling,
+    ) -> Result<Box<dyn Engine>>;
+
+    /// Opens the store with one of many sets of options; they repeat after a while.
+    fn open_variant<S: Storage>(storage: S, dir: &Path, variant: usize) -> Result<Box<dyn Engine>>;
+
+    /// Opens the store as it would be opened for use, but for shorter files.
+    fn open_threaded<S: Storage>(
+        storage: S,
+        dir: &Path,
+        class: Durability,
+    ) -> Result<Box<dyn Engine>>;
+
+    /// Opens the store on a simulated disk.
+    fn simulated(disk: SimulatedDisk, class: Durability) -> Result<Box<dyn Engine>> {
+        Self::open(disk, Path::new(DIR), class, Settling::Due)
+    }
+
+    /// As [`Subject::simulated`]; settling merges everything.
+    fn simulated_eager(disk: SimulatedDisk, class: Durability) -> Result<Box<dyn Engine>> {
+        Self::open(disk, Path::new(DIR), class, Settling::Everything)
+    }
+}
+
+/// Makes a test of each generic check, for each engine.
+macro_rules! for_each_engine {
+    ($($(#[$attribute:meta])* $check:ident),+ $(,)?) => {
+        #[cfg(feature = "bitcask")]
+        mod bitcask {
+            $($(#[$attribute])* #[test] fn $check() {
+                super::$check::<crate::subjects::Bitcask>();
+            })+
+        }
+        #[cfg(feature = "lsm")]
+        mod lsm {
+            $($(#[$attribute])* #[test] fn $check() {
+                super::$check::<crate::subjects::Lsm>();
+            })+
+        }
+    };
+}
+pub(crate) use for_each_engine;
+
+/// An engine whose settling does everything that can be done.
+struct Eager<E> {
+    engine: E,
+    merge: fn(&E) -> Result<()>,
+}
+
+impl<E: Engine> Engine for Eager<E> {
+    fn capabilities(&self) -> &Capabilities {
+        self.engine.capabilities()
+    }
+
+    fn session(&self) -> Result<Box<dyn Session + '_>> {
+        self.engine.session()
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.engine.sync()
+    }
+
+    fn settle(&self) -> Result<()> {
+        self.engine.settle()?;
+        (self.merge)(&self.engine)
+    }
+
+    fn metrics(&self) -> Metrics {
+        self.engine.metrics()
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        Box::new(self.engine).close()
+    }
+}
+
+fn boxed<E: Engine + 'static>(
+    engine: E,
+    settling: Settling,
+    merge: fn(&E) -> Result<()>,
+) -> Box<dyn Engine> {
+    match settling {
+        Settling::Due => Box::new(engine),
+        Settling::Everything => Box::new(Eager { engine, merge }),
+    }
+}
+
+#[cfg(feature = "bitcask")]
+pub(crate) use of_bitcask::{Bitcask, colliding_bitcask};
+#[cfg(feature = "lsm")]
+pub(crate) use of_lsm::Lsm;
+
+#[cfg(feature = "bitcask")]
+mod of_bitcask {
+    use kvdyno_engines::bitcask::{self, Background, MergePolicy, Options, SEGMENT_BYTES_MIN};
+
+    use super::{
+        DIR, Durability, Engine, Path, Result, Settling, SimulatedDisk, Storage, Subject, boxed,
+    };
+
+    /// Bitcask, with data files of 4 KiB.
+    pub(crate) struct Bitcask;
+
+    fn small() -> Options {
+        Options {
+            segment_bytes: SEGMENT_BYTES_MIN,
+            background: Background::Inline,
+            ..Options::default()
+        }
+    }
+
+    fn open<S: Storage>(
+        storage: S,
+        dir: &Path,
+        options: Options,
+        settling: Settling,
+    ) -> Result<Box<dyn Engine>> {
+        let store = bitcask::Bitcask::open(storage, dir, options)?;
+        Ok(boxed(store, settling, |store| store.merge().map(drop)))
+    }
+
+    impl Subject for Bitcask {
+        const RENAMES: bool = true;
+
+        fn open<S: Storage>(
+            storage: S,
+            dir: &Path,
+            durability: Durability,
+            settling: Settling,
+        ) -> Result<Box<dyn Engine>> {
+            open(storage, dir, Options { durability, ..small() }, settling)
+        }
+
+        fn open_variant<S: Storage>(
+            storage: S,
+            dir: &Path,
+            variant: usize,
+        ) -> Result<Box<dyn Engine>> {
+            let merge = MergePolicy {
+                automatic: variant % 3 != 1,
+                fragmentation_trigger: [0.6, 0.1, 0.95][variant % 3],
+                fragmentation_included: [0.4, 0.0, 0.9][variant / 2 % 3],
+                small_file_bytes: [10 << 20, 0][variant / 3 % 2],
+                tombstones_trigger: [0.3, 1.0][variant / 5 % 2],
+                ..MergePolicy::default()
+            };
+            let options = Options {
+                durability: Durability::ALL[variant / 2 % 3],
+                segment_bytes: SEGMENT_BYTES_MIN << (variant % 5),
+                merge,
+                hash_mask: [u64::MAX, 0xff, u64::MAX, 7][variant % 4],
+                ..small()
+            };
+            let settling = [Settling::Due, Settling::Everything][variant / 4 % 2];
+            open(storage, dir, options, settling)
+        }
+
+        fn open_threaded<S: Storage>(
+            storage: S,
+            dir: &Path,
+            durability: Durability,
+        ) -> Result<Box<dyn Engine>> {
+            let options = Options { durability, segment_bytes: 1 << 20, ..Options::default() };
+            open(storage, dir, options, Settling::Due)
+        }
+    }
+
+    /// Bitcask on a simulated disk, with two different hashes for all keys.
+    pub(crate) fn colliding_bitcask(
+        disk: SimulatedDisk,
+        durability: Durability,
+    ) -> Result<Box<dyn Engine>> {
+        let options = Options { durability, hash_mask: 1, ..small() };
+        open(disk, Path::new(DIR), options, Settling::Due)
+    }
+}
+
+#[cfg(feature = "lsm")]
+mod of_lsm {
+    use kvdyno_engines::lsm::{self, Background, Options};
+
+    use super::{Durability, Engine, Path, Result, Settling, Storage, Subject, boxed};
+
+    /// The LSM tree, with memtables of 4 KiB and early compactions.
+    pub(crate) struct Lsm;
+
+    fn small() -> Options {
+        Options {
+            memtable_bytes: 4 << 10,
+            l0_tables_compact: 2,
+            level_base_bytes: 4 << 10,
+            level_ratio: 2,
+            table_bytes: 2 << 10,
+            block_bytes: 256,
+            background: Background::Inline,
+            ..Options::default()
+        }
+    }
+
+    fn open<S: Storage>(
+        storage: S,
+        dir: &Path,
+        options: Options,
+        settling: Settling,
+    ) -> Result<Box<dyn Engine>> {
+        Ok(boxed(lsm::Lsm::open(storage, dir, options)?, settling, lsm::Lsm::compact))
+    }
+
+    impl Subject for Lsm {
+        const RENAMES: bool = false;
+
+        fn open<S: Storage>(
+            storage: S,
+            dir: &Path,
+            durability: Durability,
+            settling: Settling,
+        ) -> Result<Box<dyn Engine>> {
+            open(storage, dir, Options { durability, ..small() }, settling)
+        }
+
+        fn open_variant<S: Storage>(
+            storage: S,
+            dir: &Path,
+            variant: usize,
+        ) -> Result<Box<dyn Engine>> {
+            let options = Options {
+                durability: Durability::ALL[variant / 2 % 3],
+                memtable_bytes: (4 << 10) << (variant % 4),
+                l0_tables_compact: 1 + variant % 5,
+                level_base_bytes: (4 << 10) << (variant / 2 % 4),
+                level_ratio: 2 + variant as u64 % 7,
+                table_bytes: (1 << 10) << (variant % 6),
+                block_bytes: [256, 1, 4096][variant % 3],
+                filter_bits_per_key: [10, 0, 1, 20][variant % 4],
+                ..small()
+            };
+            let settling = [Settling::Due, Settling::Everything][variant / 4 % 2];
+            open(storage, dir, options, settling)
+        }
+
+        fn open_threaded<S: Storage>(
+            storage: S,
+            dir: &Path,
+            durability: Durability,
+        ) -> Result<Box<dyn Engine>> {
+            let options = Options {
+                durability,
+                memtable_bytes: 1 << 20,
+                level_base_bytes: 4 << 20,
+                table_bytes: 1 << 20,
+                ..Options::default()
+            };
+            open(storage, dir, options, Settling::Due)
+        }
+    }
+}
