@@ -212,6 +212,10 @@ impl Storage for Sloppy {
         self.disk.entropy()
     }
 
+    fn memory_bytes(&self) -> u64 {
+        self.disk.memory_bytes()
+    }
+
     fn truncate(&self, path: &Path, len: u64) -> Result<()> {
         self.disk.truncate(path, len)
     }
