@@ -1,8 +1,12 @@
 //! Bitcask: what is particular to it. What all engines have in common is in `conformance` and `crash`.
 
+mod batches;
 mod crashes;
 mod damage;
+mod expiry;
+mod keydir_file;
 mod merging;
+mod options;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
