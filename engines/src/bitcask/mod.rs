@@ -41,6 +41,8 @@ mod engine;
 mod entry;
 mod files;
 mod fingerprint;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod hint;
 mod keydir;
 mod keydir_file;

@@ -7,6 +7,7 @@
 mod bitcask;
 mod conformance;
 mod crash;
+mod group_commit;
 #[cfg(feature = "lsm")]
 mod lsm;
 mod simulated;
