@@ -62,6 +62,21 @@ fn every_input_of_the_corpus_gets_the_answer_that_is_expected() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+#[test]
+fn every_decoder_has_a_fuzz_target() {
+    let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+    let manifest = std::fs::read_to_string(fuzz.join("Cargo.toml")).unwrap();
+    for Target { name, .. } in targets() {
+        let path = format!("fuzz_targets/{name}.rs");
+        assert!(manifest.contains(&format!("path = \"{path}\"")), "{name} is not in Cargo.toml");
+        let source = std::fs::read_to_string(fuzz.join(path)).unwrap();
+        assert!(
+            source.contains(&format!("run(\"{name}\", bytes)")),
+            "{name} feeds another decoder"
+        );
+    }
+}
+
 const NUMBERS: [u64; 10] =
     [0, 1, 0x7f, 0xff, 0xffff, 0x7fff_ffff, 0x8000_0000, u32::MAX as u64, 1 << 40, u64::MAX];
 
