@@ -20,6 +20,9 @@ mod clock;
 pub mod conformance;
 mod engine;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod log;
 #[cfg(feature = "lsm")]
 pub mod lsm;
@@ -28,6 +31,7 @@ mod metrics;
 pub mod noop;
 mod random;
 pub mod storage;
+mod sync;
 
 pub use clock::Clock;
 pub use engine::{

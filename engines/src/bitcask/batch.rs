@@ -6,8 +6,7 @@
 
 use super::entry::Entry;
 use super::options::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
-use super::record::{Record, Value};
-use super::segment::SEGMENT_ROOM_MAX;
+use super::record::{PREFACE_FRAME_BYTES, Record, Value};
 use super::store::Store;
 use crate::engine::check_sizes;
 use crate::storage::Storage;
@@ -43,8 +42,10 @@ impl<S: Storage> Store<S> {
         let packed = self.pack(batch)?;
         let Some(last) = packed.len().checked_sub(1) else { return Ok(()) };
         let frame_bytes: u64 = packed.iter().map(|write| write.record(false).frame_bytes()).sum();
-        if frame_bytes > SEGMENT_ROOM_MAX {
-            let (len, max) = (frame_bytes as usize, SEGMENT_ROOM_MAX as usize);
+        // Places behind the longest file that was thought of at open cannot be addressed.
+        let room = self.view.files.layout.segment_bytes_max() - PREFACE_FRAME_BYTES;
+        if frame_bytes > room {
+            let (len, max) = (frame_bytes as usize, room as usize);
             return Err(Error::BatchTooLong { len, max });
         }
         // Brings what will be looked at into the cache, before anybody has to wait for it.

@@ -80,7 +80,10 @@ impl<S: Storage> Bitcask<S> {
         self.store.put(key, value, Some(ttl))
     }
 
-    /// Applies writes that survive a crash together or not at all. They are in one data file, and so take at most 8 GiB.
+    /// Applies writes that survive a crash together or not at all.
+    ///
+    /// # Errors
+    /// [`crate::Error::BatchTooLong`], with nothing written, if they do not fit into one data file. Of a length up to [`Options::segment_bytes`], and up to 16 MiB, they always do.
     pub fn write(&self, batch: &WriteBatch) -> Result<()> {
         self.store.write(batch)
     }

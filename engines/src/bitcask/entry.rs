@@ -90,6 +90,11 @@ impl Layout {
         1 << (LOCATION_BITS - self.offset_bits).min(Slot::BITS - 1)
     }
 
+    /// Bytes of the longest segment that all places in can be addressed.
+    pub(crate) fn segment_bytes_max(self) -> u64 {
+        ALIGNMENT << self.offset_bits
+    }
+
     #[inline]
     pub(crate) fn entry(self, hash: u64, slot: Slot, offset: u64) -> Entry {
         debug_assert!(slot < self.slots() && offset / ALIGNMENT < 1 << self.offset_bits);
@@ -113,6 +118,7 @@ mod tests {
     fn what_is_packed_can_be_taken_apart() {
         for segment_bytes in [4 << 10, 64 << 20, (64 << 20) + 8, 8 << 30] {
             let layout = Layout::new(segment_bytes);
+            assert!((segment_bytes..2 * segment_bytes).contains(&layout.segment_bytes_max()));
             for slot in [0, 1, layout.slots() - 1] {
                 for offset in [0, 8, segment_bytes - 8] {
                     let entry = layout.entry(0xdead_beef_cafe_babe, slot, offset);

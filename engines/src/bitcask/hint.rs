@@ -103,7 +103,7 @@ pub(crate) struct HintKey {
 }
 
 impl HintKey {
-    fn encode(&self) -> [u8; KEY_BYTES] {
+    pub(super) fn encode(&self) -> [u8; KEY_BYTES] {
         let mut bytes = [0; KEY_BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
@@ -149,7 +149,7 @@ impl Summary {
         Ok(summary)
     }
 
-    fn encode(&self, key: HintKey) -> Vec<u8> {
+    pub(super) fn encode(&self, key: HintKey) -> Vec<u8> {
         let bytes = HEADER_BYTES + self.entries.len() * ENTRY_BYTES + CRC_BYTES;
         let mut bytes = Vec::with_capacity(bytes);
         bytes.extend_from_slice(&key.encode());

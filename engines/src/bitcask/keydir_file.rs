@@ -36,6 +36,7 @@ use super::files::{Files, Listed};
 use super::fingerprint::Hasher;
 use super::keydir::{Keydir, SHARDS};
 use super::manifest::Manifest;
+use super::record::PREFACE_FRAME_BYTES;
 use super::tag_table::TagTable;
 use crate::storage::{Appender, File, Storage};
 use crate::{Error, Result};
@@ -162,7 +163,12 @@ pub(crate) fn load<F: File>(
     Ok(decode(&bytes, manifest, hasher, layout))
 }
 
-fn decode(bytes: &[u8], manifest: &Manifest, hasher: Hasher, layout: Layout) -> Option<Written> {
+pub(super) fn decode(
+    bytes: &[u8],
+    manifest: &Manifest,
+    hasher: Hasher,
+    layout: Layout,
+) -> Option<Written> {
     let (body, crc) = bytes.split_at_checked(bytes.len().checked_sub(CRC_BYTES)?)?;
     let (header, rest) = body.split_first_chunk::<HEADER_BYTES>()?;
     let u32_at = |at: usize| {
@@ -186,7 +192,7 @@ fn decode(bytes: &[u8], manifest: &Manifest, hasher: Hasher, layout: Layout) -> 
         if number < shards.len() || number >= SHARDS {
             return None;
         }
-        let (table, after) = shard(after, files, written, layout)?;
+        let (table, after) = shard(after, manifest, written, layout)?;
         shards.resize_with(number, TagTable::default);
         shards.push(table);
         rest = after;
@@ -207,7 +213,12 @@ fn usage(bytes: &[u8; FILE_BYTES]) -> WrittenUsage {
 }
 
 /// A shard after its number, and what follows it.
-fn shard(bytes: &[u8], files: usize, written: Layout, layout: Layout) -> Option<(TagTable, &[u8])> {
+fn shard<'a>(
+    bytes: &'a [u8],
+    manifest: &Manifest,
+    written: Layout,
+    layout: Layout,
+) -> Option<(TagTable, &'a [u8])> {
     let (count, bytes) = bytes.split_first_chunk()?;
     let (lines, bytes) = bytes.split_first_chunk()?;
     let count = u32::from_le_bytes(*count) as usize;
@@ -216,7 +227,8 @@ fn shard(bytes: &[u8], files: usize, written: Layout, layout: Layout) -> Option<
     for bytes in entries.as_chunks::<ENTRY_BYTES>().0 {
         let entry = Entry::from_bits(u64::from_le_bytes(*bytes));
         let (number, offset) = written.place(entry);
-        if number as usize >= files || entry == Entry::NONE {
+        let len = manifest.files.get(number as usize)?.sealed?;
+        if !(PREFACE_FRAME_BYTES..len).contains(&offset) {
             return None;
         }
         table.insert(if written == layout { entry } else { layout.moved(entry, number, offset) });

@@ -68,7 +68,7 @@ impl Manifest {
         Self { next_id: FileId(1), seed, files: Vec::new() }
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes =
             Vec::with_capacity(HEADER_BYTES + self.files.len() * FILE_BYTES + CRC_BYTES);
         bytes.extend_from_slice(&MAGIC);
@@ -86,7 +86,7 @@ impl Manifest {
     }
 
     /// Takes a manifest apart; on failure says where it is wrong, and how.
-    fn decode(bytes: &[u8]) -> Result<Self, (u64, String)> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, (u64, String)> {
         let u32_at = |at: usize| {
             u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
         };

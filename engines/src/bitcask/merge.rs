@@ -21,11 +21,11 @@ use std::time::Instant;
 use super::entry::Entry;
 use super::files::Listed;
 use super::fingerprint::Fingerprint;
-use super::hint::{Hint, HintKey, Summary};
+use super::hint::{Hint, HintEntry, HintKey, Summary};
 use super::merge_policy::{FileUsage, choose};
 use super::record::{self, PREFACE_FRAME_BYTES, Preface, Record};
 use super::report::MergeReport;
-use super::segment::{Ended, FileId, FileKind};
+use super::segment::{Ended, FileId, FileKind, Segment};
 use super::store::Store;
 use crate::log::{LogWriter, frame};
 use crate::storage::{Access, File, Storage};
@@ -85,14 +85,32 @@ impl<S: Storage> Store<S> {
         let _one_at_a_time = self.merging.lock();
         self.rotate_and_seal()?;
         let (files, now_ms) = (self.sealed(), self.view.clock.now_ms());
-        let reclaimable = |(segment, len): &Ended<S::File>| {
+        for (segment, len) in &files {
             let usage = FileUsage::of(segment, *len, now_ms);
-            usage.dead() + usage.tombstones > 0
-        };
-        if !files.iter().any(reclaimable) {
-            return Ok(MergeReport::default());
+            if usage.dead() + usage.tombstones > 0 || self.has_expired(segment, now_ms)? {
+                return self.merge_run(&files, true);
+            }
         }
-        self.merge_run(&files, true)
+        Ok(MergeReport::default())
+    }
+
+    /// Whether a value in the file has expired that no other has replaced. Reads its hint, and of the records those that expire.
+    fn has_expired(&self, segment: &Segment<S::File>, now_ms: u64) -> Result<bool> {
+        // Without a hint it would have to be read from end to end, as it is by a merge.
+        let Some(hint) = segment.hint() else { return Ok(true) };
+        for number in 0..hint.len() {
+            let HintEntry { print, offset, expires, .. } = hint.get(number)?;
+            let entry = self.view.files.layout.entry(print.hash, segment.slot, offset);
+            if !expires || !self.view.keydir.contains(print.hash, entry) {
+                continue;
+            }
+            let frame = frame::read(&segment.file, segment.id.0, offset)?;
+            let value = Record::decode(frame.payload()).and_then(|record| record.value);
+            if value.is_some_and(|value| value.is_expired(|| now_ms)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Merges these data files, in runs of neighbours.

@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use super::options::MergePolicy;
 use super::record::PREFACE_FRAME_BYTES;
-use super::segment::Segment;
+use super::segment::{NEVER, Segment};
 
 /// How much of a sealed data file is still needed, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,10 @@ impl FileUsage {
     pub(crate) fn of<F>(segment: &Segment<F>, len: u64, now_ms: u64) -> Self {
         let usage = &segment.usage;
         let (live, tombstones) = (usage.live_bytes(), usage.tombstone_bytes());
-        Self { len, live, tombstones, expired: live > 0 && usage.gone_by_ms() <= now_ms }
+        let gone_by_ms = usage.gone_by_ms();
+        // Whatever the clock says, what lasts for ever has not expired.
+        let expired = live > 0 && gone_by_ms <= now_ms && gone_by_ms != NEVER;
+        Self { len, live, tombstones, expired }
     }
 
     fn body(&self) -> u64 {

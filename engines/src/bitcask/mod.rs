@@ -49,6 +49,8 @@ mod engine;
 mod entry;
 mod files;
 mod fingerprint;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod hint;
 mod iter;
 mod keydir;

@@ -7,8 +7,6 @@ use std::sync::{Arc, OnceLock};
 
 use super::entry::Slot;
 use super::hint::{Hint, HintKey};
-use super::options::SEGMENT_BYTES_MAX;
-use super::record::PREFACE_FRAME_BYTES;
 use crate::log::frame::ALIGNMENT;
 use crate::storage::{Access, File};
 
@@ -53,9 +51,6 @@ impl FileKind {
         digits.parse().ok().map(|id| (kind, FileId(id)))
     }
 }
-
-/// Bytes of frames that a data file of the greatest length has room for, beside its preface.
-pub(crate) const SEGMENT_ROOM_MAX: u64 = SEGMENT_BYTES_MAX - PREFACE_FRAME_BYTES;
 
 /// A time that does not come, in milliseconds since the Unix epoch.
 pub(crate) const NEVER: u64 = u64::MAX;

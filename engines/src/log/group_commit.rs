@@ -7,9 +7,10 @@
 //!
 //! While one sync is under way, writes pile up and the next one covers them all (`DeWitt` et al., SIGMOD 1984). A failed sync
 //! poisons the log: every later wait fails, because a repeated fsync may report success for pages that the kernel has dropped.
+//!
+//! `tests/schedules` runs this very file under a scheduler of its own.
 
-use parking_lot::{Condvar, Mutex};
-
+use crate::sync::{Condvar, Mutex};
 use crate::{Error, Result};
 
 /// Shares syncs among writers.
@@ -91,52 +92,5 @@ impl GroupCommit {
             Some(cause) => Err(Error::Poisoned { cause: cause.clone() }),
             None => Ok(()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    use super::*;
-
-    #[test]
-    fn writers_share_a_sync() {
-        let commit = GroupCommit::default();
-        let (written, syncs) = (AtomicU64::new(0), AtomicU64::new(0));
-        std::thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| {
-                    for _ in 0..100 {
-                        let ticket = written.fetch_add(1, Ordering::SeqCst) + 1;
-                        let sync = || {
-                            let covered = written.load(Ordering::SeqCst);
-                            syncs.fetch_add(1, Ordering::SeqCst);
-                            std::thread::sleep(std::time::Duration::from_micros(50));
-                            Ok(covered)
-                        };
-                        commit.wait(ticket, sync).unwrap();
-                    }
-                });
-            }
-        });
-        assert!(syncs.into_inner() < 800, "eight writers never shared a sync");
-    }
-
-    #[test]
-    fn a_failed_sync_poisons_for_good() {
-        let commit = GroupCommit::default();
-        assert!(commit.wait(1, || Err(Error::PowerLost)).is_err());
-        let later = commit.wait(2, || panic!("a failed sync is not tried again"));
-        assert!(matches!(later, Err(Error::Poisoned { .. })));
-    }
-
-    #[test]
-    fn what_was_synced_before_a_failure_stays_acknowledged() {
-        let commit = GroupCommit::default();
-        commit.wait(1, || Ok(5)).unwrap();
-        assert!(commit.wait(6, || Err(Error::PowerLost)).is_err());
-        commit.wait(5, || panic!("ticket 5 is covered")).unwrap();
-        assert!(matches!(commit.wait(6, || Ok(6)), Err(Error::Poisoned { .. })));
     }
 }

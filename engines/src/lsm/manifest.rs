@@ -70,7 +70,7 @@ pub(crate) struct Edit {
 }
 
 impl Edit {
-    fn encoded(&self) -> Vec<u8> {
+    pub(super) fn encoded(&self) -> Vec<u8> {
         let mut out = Vec::new();
         self.encode(&mut out);
         out
@@ -101,7 +101,7 @@ impl Edit {
         }
     }
 
-    fn decode(mut fields: Decoder<'_>) -> Option<Self> {
+    pub(super) fn decode(mut fields: Decoder<'_>) -> Option<Self> {
         let mut edit = Self::default();
         while !fields.is_empty() {
             match fields.u8()? {
@@ -122,7 +122,7 @@ impl Edit {
 
 impl State {
     /// The state as an edit to nothing, behind the header.
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = vec![TAG_HEADER];
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&VERSION.to_le_bytes());
@@ -141,7 +141,7 @@ impl State {
     }
 
     /// Applies an edit. `None` if it is impossible; the state is then half changed and of no use.
-    fn apply(&mut self, edit: &Edit) -> Option<()> {
+    pub(super) fn apply(&mut self, edit: &Edit) -> Option<()> {
         self.next_number = self.next_number.max(edit.next_number.unwrap_or(0));
         if let Some((logs_from, sequence)) = edit.flushed {
             self.logs_from = logs_from;

@@ -34,6 +34,8 @@ mod background;
 mod codec;
 mod compaction;
 mod files;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod manifest;
 mod memtable;
 mod merge;

@@ -1,10 +1,14 @@
 //! Bitcask: what is particular to it. What all engines have in common is in `conformance` and `crash`.
 
 mod basho;
+mod batches;
 mod crashes;
 mod damage;
+mod expiry;
 mod iterating;
+mod keydir_file;
 mod merging;
+mod options;
 mod ordered;
 mod reading;
 

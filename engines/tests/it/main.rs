@@ -12,6 +12,7 @@ mod damage;
 mod exhaustive;
 mod faults;
 mod full;
+mod group_commit;
 mod histories;
 mod history;
 mod hostile;

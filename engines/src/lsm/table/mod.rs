@@ -16,7 +16,7 @@ pub(crate) mod block;
 mod builder;
 mod cursor;
 pub(crate) mod filter;
-mod footer;
+pub(crate) mod footer;
 mod meta;
 mod reader;
 

@@ -1,0 +1,469 @@
+#!/usr/bin/env python3
+"""Writes corpus/: inputs for every decoder, whole and damaged, and EXPECTED, which says of each what the decoder answers.
+
+It encodes the formats from their documentation, independently of the engines. Run it after a change of a format; a test
+(engines/tests/decoders) compares what the decoders say with EXPECTED.
+"""
+
+import pathlib
+import shutil
+import struct
+from zlib import crc32
+
+ROOT = pathlib.Path(__file__).parent / "corpus"
+ID = 7
+NEVER = 2**64 - 1
+EXPECTED = []
+
+
+def case(target, name, data, expected="ok"):
+    folder = ROOT / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
+    EXPECTED.append(f"{target}/{name}: {expected}")
+
+
+def u8(n):
+    return struct.pack("<B", n)
+
+
+def u16(n):
+    return struct.pack("<H", n)
+
+
+def u32(n):
+    return struct.pack("<I", n)
+
+
+def u64(n):
+    return struct.pack("<Q", n)
+
+
+def crc(data):
+    return data + u32(crc32(data))
+
+
+def flip(data, at, mask=1):
+    return data[:at] + bytes([data[at] ^ mask]) + data[at + 1 :]
+
+
+# Frames: crc over the rest from the log's id, length, watermark in units of 8, payload, zeros.
+
+
+def frame(payload, watermark=0, log=ID, checked=True, length=None, pad=True):
+    length = len(payload) if length is None else length
+    rest = u32(length | (0 if checked else 1 << 31)) + u32(watermark // 8)
+    data = u32(crc32(rest + (payload if checked else b""), log)) + rest + payload
+    return data + bytes(-len(data) % 8 if pad else 0)
+
+
+def frames():
+    one, two = frame(b"first"), frame(b"second and longer", watermark=24)
+    case("frames", "whole", one + two)
+    case("frames", "unchecked", frame(b"first", checked=False) + two)
+    case("frames", "empty", b"")
+    case("frames", "header-only", one[:12], "torn at byte 0: ")
+    case("frames", "half-a-header", one[:5], "torn at byte 0: ")
+    case("frames", "zeros", bytes(64))
+    case("frames", "zeros-behind", one + two + bytes(40))
+    case("frames", "bad-crc", flip(one, 0) + frame(b"second"), "torn at byte 0: ")
+    case("frames", "bad-payload", one + flip(two, 14), "torn at byte 24: ")
+    case("frames", "of-another-log", frame(b"first", log=8), "torn at byte 0: ")
+    case("frames", "length-0", frame(b"", length=0), "torn at byte 0: ")
+    case("frames", "length-past-the-end", frame(b"first", length=6), "torn at byte 0: ")
+    case("frames", "length-max", frame(b"first", length=2**31 - 1), "torn at byte 0: ")
+    case("frames", "length-u32-max", u32(1) + u32(2**32 - 1) + u32(0) + bytes(20), "torn at byte 0: ")
+    case("frames", "watermark-ahead", frame(b"first", watermark=8), "torn at byte 0: ")
+    case("frames", "watermark-max", frame(b"first", watermark=(2**32 - 1) * 8), "torn at byte 0: ")
+    case("frames", "torn", one + two[:-4], "torn at byte 24: ")
+    case("frames", "whole-but-for-padding", one + two[: 12 + 17], "ok")
+    case("frames", "synced-and-damaged", flip(one, 13) + frame(b"second", watermark=24), "is corrupt at byte 0")
+    case("frames", "synced-and-lost", bytes(24) + frame(b"second", watermark=24), "is corrupt at byte 0")
+    case("frames", "garbage-then-a-frame", b"\x5a" * 24 + frame(b"second"), "torn at byte 0: ")
+    case("frames", "twice", one + one)
+
+
+# Bitcask records and prefaces.
+
+
+def record(key=b"key", value=b"value", kind=1, key_bytes=None, middle=b""):
+    key_bytes = len(key) - 1 if key_bytes is None else key_bytes
+    return u8(kind) + u16(key_bytes) + key + middle + value
+
+
+def preface(number=ID, version=2, magic=b"kvdynoBC", previous=6, length=4096):
+    return u8(3) + magic + u16(version) + u32(number) + u32(previous) + u64(length)
+
+
+def records():
+    neither = "neither a record nor a preface"
+    case("bitcask_record", "value", record())
+    case("bitcask_record", "empty-value", record(value=b""))
+    case("bitcask_record", "tombstone", record(value=b"", kind=2))
+    case("bitcask_record", "expires", record(kind=0x81, middle=u64(1_000_000)))
+    case("bitcask_record", "all-flags", record(kind=0xE1, middle=u64(NEVER)))
+    case("bitcask_record", "tombstone-of-a-batch", record(value=b"", kind=0x22))
+    case("bitcask_record", "preface", preface())
+    case("bitcask_record", "first-preface", preface(previous=0, length=0))
+    case("bitcask_record", "empty", b"", neither)
+    case("bitcask_record", "header-only", record()[:3], neither)
+    case("bitcask_record", "key-past-the-end", record(key_bytes=8), neither)
+    case("bitcask_record", "key-length-max", record(key_bytes=0xFFFF), neither)
+    case("bitcask_record", "tombstone-with-value", record(kind=2), neither)
+    case("bitcask_record", "tombstone-that-expires", record(kind=0x82, value=b""), neither)
+    case("bitcask_record", "expiry-cut", record(kind=0x81, value=b"seven b"), neither)
+    case("bitcask_record", "unknown-kind", record(kind=4), neither)
+    case("bitcask_record", "unknown-flag", record(kind=0x11), neither)
+    case("bitcask_record", "preface-of-another-file", preface(number=8), "the preface is that of file 8")
+    case("bitcask_record", "preface-of-a-future-version", preface(version=3), "the format's version is 3")
+    case("bitcask_record", "preface-with-wrong-magic", preface(magic=b"kvdynoXX"), neither)
+    case("bitcask_record", "preface-cut", preface()[:-1], neither)
+
+
+# Bitcask hints.
+
+
+def hint(entries, number=ID, data=0x1000, seed=3, mask=NEVER, version=2, magic=b"kvdynoBH", gone=NEVER):
+    head = magic + u32(version) + u32(number) + u64(data) + u64(seed) + u64(mask) + u64(gone)
+    return crc(head + b"".join(u64(h) + u64(c) + u32(at // 8) + u32(units) for h, c, at, units in entries))
+
+
+def hints():
+    no = "not a whole and valid hint of this data file"
+    one, two = (1, 2, 40, 2), (3, 4, 56, 5 | 1 << 31)
+    good = hint([one, two, (5, 6, 96, 3 | 1 << 30)])
+    case("bitcask_hint", "whole", good)
+    case("bitcask_hint", "without-records", hint([], gone=0))
+    case("bitcask_hint", "empty", b"", no)
+    case("bitcask_hint", "header-only", good[:48], no)
+    case("bitcask_hint", "wrong-magic", hint([one], magic=b"kvdynoXX"), no)
+    case("bitcask_hint", "future-version", hint([one], version=3), no)
+    case("bitcask_hint", "bad-crc", flip(good, len(good) - 1), no)
+    case("bitcask_hint", "of-another-file", hint([one], number=8), no)
+    case("bitcask_hint", "of-another-length", hint([one], data=0x1008), no)
+    case("bitcask_hint", "of-another-store", hint([one], seed=4), no)
+    case("bitcask_hint", "of-other-hash-bits", hint([one], mask=7), no)
+    case("bitcask_hint", "out-of-order", hint([two, one]), no)
+    case("bitcask_hint", "twice", hint([one, one]), no)
+    case("bitcask_hint", "overlapping", hint([(1, 2, 40, 3), two]), no)
+    case("bitcask_hint", "in-the-preface", hint([(1, 2, 32, 1)]), no)
+    case("bitcask_hint", "frame-of-0-bytes", hint([(1, 2, 40, 0)]), no)
+    case("bitcask_hint", "past-the-end", hint([(1, 2, 0x0FF8, 2)]), no)
+    case("bitcask_hint", "offset-max", hint([(1, 2, (2**32 - 1) * 8, 1)]), no)
+    case("bitcask_hint", "length-max", hint([(1, 2, 40, 2**30 - 1)]), no)
+    case("bitcask_hint", "entry-cut", crc(good[:-8]), no)
+
+
+# Bitcask manifests and keydirs.
+
+
+def bitcask_manifest(files, next_id=9, seed=3, count=None, version=2, magic=b"kvdynoBM"):
+    count = len(files) if count is None else count
+    body = b"".join(u32(number) + u32(state) + u64(length) for number, state, length in files)
+    return crc(magic + u32(version) + u32(next_id) + u64(seed) + u32(count) + body)
+
+
+def bitcask_manifests():
+    sealed, open_ = (3, 1, 4096), (2, 0, 0)
+    good = bitcask_manifest([sealed, open_])
+    t = "bitcask_manifest"
+    case(t, "whole", good)
+    case(t, "without-files", bitcask_manifest([], next_id=1))
+    case(t, "empty", b"", "byte 0: the manifest has only 0 bytes")
+    case(t, "header-only", good[:28], "byte 0: the manifest has only 28 bytes")
+    case(t, "wrong-magic", bitcask_manifest([sealed], magic=b"kvdynoXX"), "byte 0: the file does not begin like a manifest")
+    case(t, "future-version", bitcask_manifest([sealed], version=3), "byte 8: the format's version is 3, expected 2")
+    case(t, "bad-crc", flip(good, 61), "byte 60: the checksum is")
+    case(t, "zeros", bytes(60), "byte 0: the file does not begin like a manifest")
+    case(t, "count-0", bitcask_manifest([sealed], count=0), "byte 24: 0 files do not fit")
+    case(t, "count-max", bitcask_manifest([sealed], count=2**32 - 1), "byte 24: 4294967295 files do not fit")
+    case(t, "file-0", bitcask_manifest([(0, 0, 0)]), "byte 28: file 0 cannot be here")
+    case(t, "file-of-the-future", bitcask_manifest([(9, 0, 0)]), "byte 28: file 9 cannot be here")
+    case(t, "file-twice", bitcask_manifest([sealed, (3, 0, 0)]), "byte 44: file 3 cannot be here")
+    case(t, "sealed-after-open", bitcask_manifest([open_, sealed]), "byte 44: sealed file 3 follows an open one")
+    case(t, "open-with-a-length", bitcask_manifest([(2, 0, 1)]), "byte 28: state 0 with length 1")
+    case(t, "unknown-state", bitcask_manifest([(2, 2, 0)]), "byte 28: state 2 with length 0")
+    case(t, "length-max", bitcask_manifest([(2, 1, 2**64 - 1)]), "byte 28: state 1 with length 18446744073709551615")
+    case(t, "longer", good + b"\0", "byte 61: the checksum is")
+
+
+def keydir(shards, manifest=None, mask=NEVER, bits=10, files=2, version=1, magic=b"kvdynoBK", usages=None):
+    if manifest is None:
+        manifest = crc32(bitcask_manifest([(1, 1, 0x1000), (2, 1, 0x2000)], next_id=3)[:-4])
+    usages = [(1, 16, 0, NEVER)] * files if usages is None else usages
+    head = magic + u32(version) + u32(manifest) + u64(mask) + u32(bits) + u32(files)
+    body = b"".join(u64(n) for usage in usages for n in usage)
+    for number, count, lines, entries in shards:
+        body += u32(number) + u32(count) + u32(lines) + b"".join(u64(e) for e in entries)
+    return crc(head + body)
+
+
+def entry(slot, offset, tag=5, bits=10):
+    return tag << 40 | slot << bits | offset // 8
+
+
+def keydirs():
+    no = "not a whole and valid keydir of this manifest"
+    t = "bitcask_keydir"
+    some = [(3, 2, 1, [entry(0, 40), entry(1, 0x1FF8)]), (1023, 1, 1, [entry(1, 48)])]
+    good = keydir(some)
+    case(t, "whole", good)
+    case(t, "without-keys", keydir([]))
+    case(t, "of-another-layout", keydir([(3, 1, 1, [entry(1, 40, bits=20)])], bits=20))
+    case(t, "lines-max", keydir([(3, 1, 2**32 - 1, [entry(1, 40)])]))
+    case(t, "lines-0", keydir([(3, 1, 0, [entry(1, 40)])]))
+    case(t, "empty", b"", no)
+    case(t, "header-only", good[:32], no)
+    case(t, "wrong-magic", keydir(some, magic=b"kvdynoXX"), no)
+    case(t, "future-version", keydir(some, version=2), no)
+    case(t, "bad-crc", flip(good, 40), no)
+    case(t, "of-another-manifest", keydir(some, manifest=1), no)
+    case(t, "of-other-hash-bits", keydir(some, mask=7), no)
+    case(t, "files-max", keydir(some, files=2**32 - 1, usages=[(0, 0, 0, 0)] * 2), no)
+    case(t, "usages-cut", keydir([], usages=[(0, 0, 0, 0)]), no)
+    case(t, "count-past-the-end", keydir([(3, 3, 1, [entry(0, 40)])]), no)
+    case(t, "count-max", keydir([(3, 2**32 - 1, 1, [entry(0, 40)])]), no)
+    case(t, "shard-past-the-end", keydir([(1024, 1, 1, [entry(0, 40)])]), no)
+    case(t, "shards-out-of-order", keydir(some[::-1]), no)
+    case(t, "shard-twice", keydir([some[0], some[0]]), no)
+    case(t, "no-entry", keydir([(3, 1, 1, [0])]), no)
+    case(t, "entry-of-a-file-that-is-not", keydir([(3, 1, 1, [entry(2, 40)])]), no)
+    case(t, "entry-in-the-preface", keydir([(3, 1, 1, [entry(0, 32)])]), no)
+    case(t, "entry-behind-its-file", keydir([(3, 1, 1, [entry(0, 0x1000)])]), no)
+    case(t, "layout-of-0-bits", keydir(some, bits=0), no)
+    case(t, "layout-of-39-bits", keydir([(3, 1, 1, [2**39 - 1])], bits=39), no)
+    case(t, "layout-of-40-bits", keydir(some, bits=40), no)
+    case(t, "layout-max", keydir(some, bits=2**32 - 1), no)
+
+
+# Compressed values: length, then an LZ4 block.
+
+
+def lz4_run(byte, length):
+    """An LZ4 block of one byte over and over: one literal, a match at distance 1, five literals at the end."""
+    match = length - 6
+    code = match - 4
+    out = bytes([0x10 | min(code, 15)]) + byte + u16(1)
+    if code >= 15:
+        code -= 15
+        out += b"\xff" * (code // 255) + bytes([code % 255])
+    return out + b"\x50" + byte * 5
+
+
+def compressed():
+    no = "not a compressed value"
+    t = "compressed_value"
+    packed = lz4_run(b"z", 1000)
+    case(t, "whole", u32(1000) + packed)
+    case(t, "literals", u32(3) + b"\x30abc")
+    case(t, "of-nothing", u32(0) + b"\0")
+    case(t, "longest", u32(16 << 20) + lz4_run(b"z", 16 << 20))
+    case(t, "empty", b"", no)
+    case(t, "length-only", u32(1000), no)
+    case(t, "length-cut", b"\x01\0\0", no)
+    case(t, "length-0", u32(0) + packed, no)
+    case(t, "length-less", u32(999) + packed, no)
+    case(t, "length-more", u32(1001) + packed, no)
+    case(t, "length-max", u32(2**32 - 1) + packed, no)
+    case(t, "longer-than-values-are", u32((16 << 20) + 1) + lz4_run(b"z", (16 << 20) + 1), no)
+    case(t, "bomb", u32(16 << 20) + packed, no)
+    case(t, "cut", u32(1000) + packed[:-1], no)
+    case(t, "match-before-the-start", u32(1000) + packed.replace(u16(1), u16(2), 1), no)
+    case(t, "match-at-distance-0", u32(1000) + packed.replace(u16(1), u16(0), 1), no)
+    case(t, "run-without-end", u32(1000) + b"\x1fz\x01\0" + b"\xff" * 64, no)
+
+
+# LSM: manifests, logs, blocks, tables.
+
+
+def sized(data):
+    return u32(len(data)) + data
+
+
+def meta(number=3, low=b"a", high=b"f", size=0, level=0, entries=2, sequences=(1, 2)):
+    numbers = [size, entries, 0, *sequences]
+    return u32(number) + u8(level) + b"".join(map(u64, numbers)) + sized(low) + sized(high)
+
+
+def metas():
+    t = "lsm_table_meta"
+    case(t, "whole", meta())
+    case(t, "one-key", meta(high=b"a"))
+    case(t, "empty", b"", "malformed")
+    case(t, "cut", meta()[:-1], "malformed")
+    case(t, "keys-backwards", meta(low=b"g"), "malformed")
+    case(t, "empty-key", meta(low=b""), "malformed")
+    case(t, "key-too-long", meta(high=b"z" * 65537), "malformed")
+    case(t, "length-past-the-end", meta()[:45] + u32(9) + b"a", "malformed")
+    case(t, "length-max", meta()[:45] + u32(2**32 - 1) + b"a", "malformed")
+    case(t, "longer", meta() + b"\0", "something follows")
+
+
+def lsm_manifests():
+    t = "lsm_manifest"
+    version = lambda n: b"\x01kvdLSMmf" + u32(n)
+    first = version(1) + b"\x02" + u32(20) + b"\x03" + u32(11) + u64(5)
+    added = lambda level, table: b"\x04" + u8(level) + table
+    good = frame(first + added(1, meta()))
+    case(t, "whole", good)
+    case(t, "with-edits", good + frame(b"\x05\x01" + u32(3) + added(2, meta(4)), watermark=len(good)) + bytes(64))
+    case(t, "closed-log", good + frame(b"\x06" + u32(12) + u64(480)))
+    case(t, "empty", b"", "the manifest's first frame is damaged")
+    case(t, "header-only", frame(version(1)))
+    case(t, "zeros", bytes(64), "the manifest's first frame is damaged")
+    case(t, "wrong-magic", frame(b"\x01kvdLSMxx" + u32(1)), "this is not the header of a manifest")
+    case(t, "future-version", frame(version(2)), "its manifest has version 2")
+    case(t, "version-cut", frame(version(1)[:-2]), "its manifest has version 0")
+    case(t, "bad-crc", flip(good, 20), "the manifest's first frame is damaged")
+    case(t, "unknown-tag", good + frame(b"\x09"), "the edit is malformed")
+    case(t, "edit-cut", good + frame(b"\x02\0"), "the edit is malformed")
+    case(t, "table-twice", good + frame(added(2, meta())), "the edit is impossible")
+    case(t, "tables-overlap", good + frame(added(1, meta(4, b"f", b"g"))), "the edit is impossible")
+    case(t, "level-7", good + frame(added(7, meta(4))), "the edit is impossible")
+    case(t, "level-255", good + frame(added(255, meta(4))), "the edit is impossible")
+    case(t, "removes-what-is-not-there", good + frame(b"\x05\x01" + u32(4)), "the edit is impossible")
+    case(t, "key-length-max", good + frame(added(2, meta(4)[:45] + u32(2**32 - 1) + b"a")), "the edit is malformed")
+    case(t, "synced-edit-damaged", good + flip(frame(b"\x02" + u32(30)), 14) + frame(b"\x02" + u32(31), watermark=len(good) + 24), "is corrupt")
+
+
+def logs():
+    t = "lsm_log_header"
+    head = lambda magic=b"kvdLSMwl", version=1, number=ID, synced=1: magic + u32(version) + u32(number) + u64(258) + u32(5) + u64(4096) + u8(synced)
+    case(t, "whole", frame(head()))
+    case(t, "first", frame(b"kvdLSMwl" + u32(1) + u32(ID) + u64(0) + u32(0) + u64(0) + u8(0)))
+    case(t, "empty", b"", "is corrupt at byte 0")
+    case(t, "cut", frame(head())[:20], "is corrupt at byte 0")
+    case(t, "wrong-magic", frame(head(magic=b"kvdLSMxx")), "this is not the header of a write-ahead log")
+    case(t, "future-version", frame(head(version=2)), "its log has version 2")
+    case(t, "of-another-log", frame(head(number=8)), "the header's fields are impossible")
+    case(t, "fields-cut", frame(head()[:-1]), "the header's fields are impossible")
+    case(t, "version-cut", frame(head()[:10]), "the header ends too early")
+    case(t, "bad-crc", flip(frame(head()), 0), "the checksum is")
+
+    t = "lsm_operations"
+    op = lambda key, value=b"", kind=1, key_bytes=None, value_bytes=None: (
+        u32((len(key) if key_bytes is None else key_bytes) | kind << 24)
+        + u32(len(value) if value_bytes is None else value_bytes) + key + value)
+    case(t, "put", op(b"key", b"value"))
+    case(t, "batch", op(b"key", b"value") + op(b"key", kind=2) + op(b"other"))
+    case(t, "empty", b"")
+    case(t, "header-cut", op(b"key")[:7], "an operation is cut")
+    case(t, "no-key", op(b""), "an operation has an impossible kind or key length")
+    case(t, "unknown-kind", op(b"key", kind=3), "an operation has an impossible kind or key length")
+    case(t, "key-past-the-end", op(b"key", key_bytes=4), "an operation is longer than the frame")
+    case(t, "key-length-max", op(b"key", key_bytes=0xFFFFFF), "an operation is longer than the frame")
+    case(t, "value-past-the-end", op(b"key", b"value", value_bytes=6), "an operation is longer than the frame")
+    case(t, "value-length-max", op(b"key", b"value", value_bytes=2**32 - 1), "an operation is longer than the frame")
+    case(t, "second-cut", op(b"key", b"value") + op(b"key", b"value")[:-1], "an operation is longer than the frame")
+
+
+def block(entries, prefix=b"", count=None, prefix_bytes=None, starts=None):
+    """Entries are suffixes behind the prefix, kinds and values."""
+    heads = b"".join(struct.pack("<Q", int.from_bytes(s[:8].ljust(8, b"\0"), "big")) for s, _, _ in entries)
+    bodies = [u32(len(s) | kind << 30) + s[8:] + value for s, kind, value in entries]
+    if starts is None:
+        starts = [sum(map(len, bodies[:i])) for i in range(len(bodies))]
+    count = len(entries) if count is None else count
+    prefix_bytes = len(prefix) if prefix_bytes is None else prefix_bytes
+    return u32(count) + u32(prefix_bytes) + heads + b"".join(map(u32, starts)) + prefix + b"".join(bodies)
+
+
+def trailed(data, offset=0, number=ID, compression=0):
+    return data + u8(compression) + u32(crc32(u64(offset) + data + u8(compression), number))
+
+
+def blocks():
+    t = "lsm_block"
+    some = [(b"10000000001", 1, b"one"), (b"2", 2, b"")]
+    good = trailed(block(some, b"user"))
+    case(t, "whole", good)
+    case(t, "one-entry", trailed(block([(b"", 1, b"value")], b"key")))
+    case(t, "empty", b"", "the block is shorter than its trailer")
+    case(t, "trailer-only", trailed(b""), "malformed")
+    case(t, "bad-crc", flip(good, 8), "the block's checksum is")
+    case(t, "at-another-offset", trailed(block(some, b"user"), offset=64), "the block's checksum is")
+    case(t, "of-another-table", trailed(block(some, b"user"), number=8), "the block's checksum is")
+    case(t, "unknown-compression", trailed(block(some, b"user"), compression=9), "the block's compression 9 is unknown")
+    case(t, "no-entries", trailed(block([])), "malformed")
+    case(t, "count-past-the-end", trailed(block(some, b"user", count=9)), "malformed")
+    case(t, "count-max", trailed(block(some, b"user", count=2**32 - 1)), "malformed")
+    case(t, "prefix-past-the-end", trailed(block(some, b"user", prefix_bytes=99)), "malformed")
+    case(t, "prefix-max", trailed(block(some, b"user", prefix_bytes=2**32 - 1)), "malformed")
+    case(t, "start-past-the-end", trailed(block(some, b"user", starts=[0, 99])), "malformed")
+    case(t, "start-max", trailed(block(some, b"user", starts=[0, 2**32 - 1])), "malformed")
+    case(t, "starts-backwards", trailed(block(some, b"user", starts=[10, 0])), "malformed")
+    case(t, "unknown-kind", trailed(block([(b"k", 3, b"")])), "malformed")
+    case(t, "suffix-past-the-end", trailed(flip(block([(b"k", 1, b"")]), 20, 0x1F)), "malformed")
+    case(t, "keys-out-of-order", trailed(block(some[::-1], b"user")))
+    case(t, "key-twice", trailed(block([some[0]] * 2, b"user")))
+
+
+def footer(parts, number=ID, size=0, version=1, magic=b"kvdLSMtb", wrong=0):
+    data = b"".join(u64(offset) + u32(length) for offset, length in parts) + u32(number) + u64(size) + u32(version)
+    return data + u32(crc32(data) ^ wrong) + magic
+
+
+def table(index_value=None, filter_=b"", number=ID, offset=None, properties=None, size=None, index=None):
+    data = trailed(block([(b"1", 1, b"one"), (b"2", 2, b"")], b"user"))
+    handle = u64(0) + u32(len(data) - 5) if index_value is None else index_value
+    out = data + bytes(-len(data) % 64)
+    parts = [(len(out), len(filter_))]
+    out += trailed(filter_, len(out))
+    index = block([(b"user1", 1, handle)]) if index is None else index
+    parts.append((len(out), len(index)))
+    out += trailed(index, len(out))
+    properties = meta(number, b"user1", b"user2") if properties is None else properties
+    parts.append((len(out), len(properties)))
+    out += trailed(properties, len(out))
+    if offset is not None:
+        parts[1] = (offset, parts[1][1])
+    return out + footer(parts, number, len(out) + 64 if size is None else size)
+
+
+def tables():
+    t = "lsm_footer"
+    parts = [(64, 128), (197, 50), (252, 60)]
+    good = footer(parts, size=381)
+    case(t, "whole", good)
+    case(t, "empty", b"", "not the length of a footer")
+    case(t, "cut", good[1:], "not the length of a footer")
+    case(t, "wrong-magic", footer(parts, magic=b"kvdLSMxx"), "the file does not end as a table does")
+    case(t, "bad-crc", footer(parts, wrong=1), "the footer's checksum is wrong")
+    case(t, "future-version", footer(parts, version=2), "the table has version 2")
+    case(t, "offsets-max", footer([(2**64 - 1, 2**32 - 1)] * 3))
+
+    t = "lsm_table"
+    good = table()
+    case(t, "whole", good)
+    case(t, "with-a-filter", table(filter_=b"\xff" * 64))
+    case(t, "empty", b"", "no table")
+    case(t, "footer-only", good[-64:], "no table")
+    case(t, "bad-block", flip(good, 9), "the block's checksum is")
+    case(t, "bad-index", flip(good, len(good) - 64 - 80), "the block's checksum is")
+    case(t, "filter-not-of-lines", table(filter_=b"\xff" * 63), "the filter does not consist of lines")
+    case(t, "another-length", table(size=9999), "but the manifest says 9999")
+    case(t, "index-offset-max", table(offset=2**64 - 1), "is corrupt at byte 18446744073709551615")
+    case(t, "block-past-the-end", table(index_value=u64(2**40) + u32(9)), "is corrupt at byte 1099511627776")
+    case(t, "block-length-max", table(index_value=u64(0) + u32(2**32 - 1)), "is corrupt at byte 0")
+    case(t, "block-is-the-filter", table(index_value=u64(64) + u32(0)), "the block's checksum is right, but not its content")
+    case(t, "handle-cut", table(index_value=u64(0)), "the block's checksum is right, but not its content")
+    handle = u64(0) + u32(len(block([(b"1", 1, b"one"), (b"2", 2, b"")], b"user")))
+    case(t, "block-twice", table(index=block([(b"user1", 1, handle)] * 2)))
+    case(t, "index-without-entries", table(index=block([])), "the index is malformed")
+    case(t, "properties-cut", table(properties=meta(ID, b"user1", b"user2")[:-1]), "no table")
+
+
+def filters():
+    t = "lsm_filter"
+    case(t, "ones", b"\xff" * 64)
+    case(t, "zeros", bytes(128))
+    case(t, "empty", b"", "not made of whole lines")
+    case(t, "wrong-length", b"\xff" * 65, "not made of whole lines")
+
+
+if __name__ == "__main__":
+    shutil.rmtree(ROOT, ignore_errors=True)
+    for write in [frames, records, hints, bitcask_manifests, keydirs, compressed, metas, lsm_manifests, logs, blocks, tables, filters]:
+        write()
+    (ROOT / "EXPECTED").write_text("".join(line + "\n" for line in EXPECTED))
+    print(f"{len(EXPECTED)} inputs")
