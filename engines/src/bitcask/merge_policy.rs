@@ -29,8 +29,14 @@ impl FileUsage {
         Self { len, live, tombstones, expired: live > 0 && usage.gone_by_ms() <= now_ms }
     }
 
-    fn body(&self) -> u64 {
+    /// Bytes of its records.
+    pub(crate) fn body(&self) -> u64 {
         self.len.saturating_sub(PREFACE_FRAME_BYTES)
+    }
+
+    /// The fraction of it that is dead, if `dead` bytes are. A file without any record is all dead.
+    pub(crate) fn fragmentation(&self, dead: u64) -> f64 {
+        if self.body() == 0 { 1.0 } else { dead as f64 / self.body() as f64 }
     }
 
     /// Bytes that a merge can drop, not counting tombstones.
@@ -40,28 +46,44 @@ impl FileUsage {
     }
 }
 
+/// What starts a merge. Files are told by their place in the order of age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    Tombstones,
+    Expired(usize),
+    Fragmentation(usize),
+    DeadBytes(usize),
+}
+
+/// What is to be merged, and why.
+#[derive(Debug, Default)]
+pub(crate) struct Choice {
+    /// None: nothing is due.
+    pub(crate) cause: Option<Cause>,
+    pub(crate) runs: Vec<Range<usize>>,
+}
+
 /// Chooses runs of neighbours among the sealed files, oldest first. Nothing is chosen unless it can be made smaller, so merging ends.
-pub(crate) fn choose(
-    policy: &MergePolicy,
-    segment_bytes: u64,
-    files: &[FileUsage],
-) -> Vec<Range<usize>> {
+pub(crate) fn choose(policy: &MergePolicy, segment_bytes: u64, files: &[FileUsage]) -> Choice {
     let total: u64 = files.iter().map(FileUsage::body).sum();
     let tombstones: u64 = files.iter().map(|file| file.tombstones).sum();
     if tombstones > 0 && tombstones as f64 >= total as f64 * policy.tombstones_trigger {
-        return std::iter::once(0..files.len()).collect();
+        let runs = std::iter::once(0..files.len()).collect();
+        return Choice { cause: Some(Cause::Tombstones), runs };
     }
     let small = policy.small_file_bytes.min(segment_bytes / 4);
-    let mut triggered = false;
+    let mut cause = None;
     let mut from_oldest = true;
     let mut runs: Vec<Range<usize>> = Vec::new();
     for (i, file) in files.iter().enumerate() {
         let dead = file.dead() + if from_oldest { file.tombstones } else { 0 };
-        // A file without any record is all dead.
-        let fragmentation = dead as f64 / file.body().max(1) as f64;
-        let fragmentation = if file.body() == 0 { 1.0 } else { fragmentation };
-        triggered |= fragmentation >= policy.fragmentation_trigger && fragmentation > 0.0;
-        triggered |= dead >= policy.dead_bytes_trigger;
+        let fragmentation = file.fragmentation(dead);
+        if fragmentation >= policy.fragmentation_trigger && fragmentation > 0.0 {
+            let why = if file.expired { Cause::Expired(i) } else { Cause::Fragmentation(i) };
+            cause.get_or_insert(why);
+        } else if dead >= policy.dead_bytes_trigger {
+            cause.get_or_insert(Cause::DeadBytes(i));
+        }
         let included = fragmentation >= policy.fragmentation_included
             || dead >= policy.dead_bytes_included
             || file.len < small;
@@ -78,7 +100,11 @@ pub(crate) fn choose(
             || files[run.start].body() == 0
             || run.start == 0
     };
-    if triggered { runs.into_iter().filter(useful).collect() } else { Vec::new() }
+    runs.retain(useful);
+    match cause {
+        Some(_) if !runs.is_empty() => Choice { cause, runs },
+        _ => Choice::default(),
+    }
 }
 
 #[cfg(test)]
@@ -97,13 +123,27 @@ mod tests {
     }
 
     fn chosen(files: &[FileUsage]) -> Vec<Range<usize>> {
-        choose(&MergePolicy::default(), SEGMENT, files)
+        let choice = choose(&MergePolicy::default(), SEGMENT, files);
+        assert_eq!(choice.cause.is_some(), !choice.runs.is_empty());
+        choice.runs
     }
 
     #[test]
     fn nothing_is_merged_before_a_file_is_mostly_dead() {
         assert!(chosen(&[]).is_empty());
         assert!(chosen(&[file(50, 0), file(45, 0), file(100, 0)]).is_empty());
+    }
+
+    #[test]
+    fn why_a_merge_starts_is_told() {
+        let cause = |files: &[FileUsage]| choose(&MergePolicy::default(), SEGMENT, files).cause;
+        let expired = FileUsage { expired: true, ..file(100, 0) };
+        assert_eq!(cause(&[file(100, 0), file(90, 0)]), None);
+        assert_eq!(cause(&[file(100, 0), file(30, 0)]), Some(Cause::Fragmentation(1)));
+        assert_eq!(cause(&[file(100, 0), expired]), Some(Cause::Expired(1)));
+        assert_eq!(cause(&[file(50, 0), file(20, 80)]), Some(Cause::Tombstones));
+        let long = FileUsage { len: 2 << 30, live: 1 << 30, tombstones: 0, expired: false };
+        assert_eq!(cause(&[file(100, 0), long]), Some(Cause::DeadBytes(1)));
     }
 
     #[test]

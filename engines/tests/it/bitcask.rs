@@ -3,6 +3,9 @@
 mod crashes;
 mod damage;
 mod merging;
+mod salvage;
+mod status;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
