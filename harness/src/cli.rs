@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Check(CheckArguments),
     /// Show what there is: engines, workloads, suites, metrics.
     List(ListArguments),
+    /// Look into a store's folder: files, live and dead bytes, records; check every byte, or save what can be read of a damaged one. Exit status 4 if it is damaged.
+    Inspect(InspectArguments),
     /// Make the report anew from result files.
     Report(ReportArguments),
     /// Compare two result files; exit status 3 if something got worse by more than the threshold.
@@ -318,6 +320,34 @@ pub(crate) enum Listed {
     Suites,
     /// What is measured.
     Metrics,
+}
+
+#[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub(crate) struct InspectArguments {
+    /// The store's folder. It is not changed; the store may be open elsewhere.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+
+    /// Read and check every byte; without it, hints stand for the data.
+    #[arg(long)]
+    pub(crate) verify: bool,
+
+    /// Print every record, live or not, oldest first: file, offset, kind, time of expiry, key and value.
+    #[arg(long, conflicts_with = "verify")]
+    pub(crate) records: bool,
+
+    /// With --records: the number of the data file whose records are printed.
+    #[arg(long, value_name = "N", requires = "records")]
+    pub(crate) file: Option<u32>,
+
+    /// Write what can still be read to a new store in this folder, new or empty.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["verify", "records"])]
+    pub(crate) salvage_to: Option<PathBuf>,
+
+    /// Print JSON; with --records, an object a line.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

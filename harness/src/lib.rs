@@ -65,6 +65,7 @@ fn dispatch(
         }
         Some(Command::Check(arguments)) => command::check::main(&arguments, registry),
         Some(Command::List(arguments)) => command::list::main(&arguments, registry),
+        Some(Command::Inspect(arguments)) => command::inspect::main(&arguments),
         Some(Command::Report(arguments)) => command::report::main(&arguments),
         Some(Command::Merge(arguments)) => command::merge::main(&arguments, command_line),
         Some(Command::Compare(arguments)) => command::compare::main(&arguments),

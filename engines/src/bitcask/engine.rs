@@ -9,11 +9,12 @@ use std::time::Duration;
 use super::background::Workers;
 use super::backup::How;
 use super::iter::{Iter, Moment};
-use super::merge_policy::FileUsage;
 use super::options::{Background, Options};
 use super::recovery;
 use super::report::{BackupReport, MergeReport, Recovery};
+use super::status::{FileInfo, Status, Sums};
 use super::store::Store;
+use super::verify::{VerifyReport, verify};
 use crate::storage::{Disk, Storage};
 use crate::{
     BytesWritten, Capabilities, Direction, Engine, Metrics, Result, Session, Visit, WriteBatch,
@@ -179,9 +180,26 @@ impl<S: Storage> Bitcask<S> {
         &self.capabilities
     }
 
+    /// The data files, oldest records first.
+    pub fn files(&self) -> Vec<FileInfo> {
+        self.store.files()
+    }
+
+    /// The store at a glance. Takes the locks of all shards of the keydir, one after the other.
+    pub fn status(&self) -> Status {
+        self.store.status()
+    }
+
+    /// Reads every byte of the store while it goes on working, and says what is in it and what is damaged; see [`verify()`](super::verify()). Merges wait until it is through.
+    pub fn verify(&self) -> Result<VerifyReport> {
+        let _files_stay = self.store.merging.lock();
+        let files = &self.store.view.files;
+        verify(&files.storage, &files.dir)
+    }
+
     /// Figures since the store was opened.
     pub fn metrics(&self) -> Metrics {
-        let (files, counters) = (&self.store.view.files, &self.store.view.files.counters);
+        let counters = &self.store.view.files.counters;
         let active_bytes = {
             let writer = self.store.writer.lock();
             writer.active.log.len()
@@ -203,25 +221,12 @@ impl<S: Storage> Bitcask<S> {
             events: counters.events(),
             ..Metrics::default()
         };
-        let (mut live, mut tombstones, mut dead, mut segments) = (0, 0, 0, 0_u64);
-        for file in &files.structure().files {
-            let (usage, len) = (&file.segment.usage, file.sealed);
-            let usage = FileUsage {
-                len: len.unwrap_or_default(),
-                live: usage.live_bytes(),
-                tombstones: usage.tombstone_bytes(),
-                expired: false,
-            };
-            live += usage.live;
-            tombstones += usage.tombstones;
-            dead += usage.dead();
-            segments += 1;
-        }
+        let sums = Sums::of(&self.store.files());
         for (name, figure) in [
-            ("live_bytes", live),
-            ("tombstone_bytes", tombstones),
-            ("sealed_dead_bytes", dead),
-            ("segments", segments),
+            ("live_bytes", sums.live_bytes),
+            ("tombstone_bytes", sums.tombstone_bytes),
+            ("sealed_dead_bytes", sums.sealed_dead_bytes),
+            ("segments", sums.files),
             ("snapshots", self.store.view.keydir.snapshots.len() as u64),
             ("snapshot_bytes", self.store.view.keydir.snapshots.bytes() as u64),
         ] {

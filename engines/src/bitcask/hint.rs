@@ -113,6 +113,22 @@ impl HintKey {
         bytes[32..].copy_from_slice(&self.hasher.mask.to_le_bytes());
         bytes
     }
+
+    /// What a hint says that it belongs to; None if it is damaged, or no hint of this version.
+    pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
+        let (body, crc) = bytes.split_at_checked(bytes.len().checked_sub(CRC_BYTES)?)?;
+        let key = body.first_chunk::<HEADER_BYTES>()?;
+        let number = |at: usize, len: usize| {
+            key[at..at + len].iter().rev().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte))
+        };
+        let whole = crc32fast::hash(body).to_le_bytes() == crc;
+        let ours = key[..8] == MAGIC && number(8, 4) == u64::from(VERSION);
+        (whole && ours).then(|| Self {
+            id: FileId(number(12, 4) as u32),
+            data_bytes: number(16, 8),
+            hasher: Hasher { seed: number(24, 8), mask: number(32, 8) },
+        })
+    }
 }
 
 /// What a data file holds, as its hint tells it.
@@ -258,6 +274,28 @@ impl<F: File> Hint<F> {
         }
         let found = self.get(low)?;
         Ok((found.offset == offset).then_some(found))
+    }
+
+    /// The offset of the first record that begins behind `offset`.
+    ///
+    /// # Errors
+    /// If the hint cannot be read.
+    pub(crate) fn next_after(&self, offset: u64) -> Result<Option<u64>> {
+        let (mut low, mut high) = (0, self.len);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.get(middle)?.offset > offset {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        if low < self.len { self.get(low).map(|entry| Some(entry.offset)) } else { Ok(None) }
+    }
+
+    /// Where the record with this number lies in the hint itself.
+    pub(crate) fn offset_of(number: usize) -> u64 {
+        (HEADER_BYTES + number * ENTRY_BYTES) as u64
     }
 }
 

@@ -163,6 +163,22 @@ pub(crate) fn load<F: File>(
     Ok(decode(&bytes, manifest, hasher, layout))
 }
 
+/// Where what is said about the data file with this number begins.
+pub(crate) fn usage_offset(number: usize) -> u64 {
+    (HEADER_BYTES + number * FILE_BYTES) as u64
+}
+
+/// The checksum of the manifest that a written keydir belongs to, and the bits of the hash that counted; None if it is damaged, or none of this version.
+pub(crate) fn identify(bytes: &[u8]) -> Option<(u32, u64)> {
+    let (body, crc) = bytes.split_at_checked(bytes.len().checked_sub(CRC_BYTES)?)?;
+    let header = body.first_chunk::<HEADER_BYTES>()?;
+    let ours = header[..8] == MAGIC && header[8..12] == VERSION.to_le_bytes();
+    let whole = crc32fast::hash(body).to_le_bytes() == crc;
+    let manifest = u32::from_le_bytes([header[12], header[13], header[14], header[15]]);
+    let mask = header[16..24].iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+    (ours && whole).then_some((manifest, mask))
+}
+
 pub(super) fn decode(
     bytes: &[u8],
     manifest: &Manifest,

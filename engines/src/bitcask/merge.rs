@@ -159,7 +159,7 @@ impl<S: Storage> Store<S> {
             let files = self.sealed();
             let usages: Vec<_> =
                 files.iter().map(|(segment, len)| FileUsage::of(segment, *len, now_ms)).collect();
-            let runs = choose(&self.options.merge, self.options.segment_bytes, &usages);
+            let runs = choose(&self.options.merge, self.options.segment_bytes, &usages).runs;
             if runs.is_empty() || self.stopping.load(Ordering::Relaxed) {
                 return Ok(());
             }

@@ -37,8 +37,14 @@ impl FileUsage {
         Self { len, live, tombstones, expired }
     }
 
-    fn body(&self) -> u64 {
+    /// Bytes of its records.
+    pub(crate) fn body(&self) -> u64 {
         self.len.saturating_sub(PREFACE_FRAME_BYTES)
+    }
+
+    /// The fraction of it that is dead, if `dead` bytes are. A file without any record is all dead.
+    pub(crate) fn fragmentation(&self, dead: u64) -> f64 {
+        if self.body() == 0 { 1.0 } else { dead as f64 / self.body() as f64 }
     }
 
     /// Bytes that a merge can drop, not counting tombstones.
@@ -48,19 +54,36 @@ impl FileUsage {
     }
 }
 
+/// What starts a merge. Files are told by their place in the order of age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    Tombstones,
+    Expired(usize),
+    Fragmentation(usize),
+    DeadBytes(usize),
+    /// Of all files together too much is dead.
+    Store,
+}
+
+/// What is to be merged, and why.
+#[derive(Debug, Default)]
+pub(crate) struct Choice {
+    /// None: nothing is due.
+    pub(crate) cause: Option<Cause>,
+    pub(crate) runs: Vec<Range<usize>>,
+}
+
 /// Chooses runs of neighbours among the sealed files, oldest first. Nothing is chosen unless it can be made smaller, so merging ends.
-pub(crate) fn choose(
-    policy: &MergePolicy,
-    segment_bytes: u64,
-    files: &[FileUsage],
-) -> Vec<Range<usize>> {
+pub(crate) fn choose(policy: &MergePolicy, segment_bytes: u64, files: &[FileUsage]) -> Choice {
     let total: u64 = files.iter().map(FileUsage::body).sum();
     let tombstones: u64 = files.iter().map(|file| file.tombstones).sum();
     if tombstones > 0 && tombstones as f64 >= total as f64 * policy.tombstones_trigger {
-        return std::iter::once(0..files.len()).collect();
+        let runs = std::iter::once(0..files.len()).collect();
+        return Choice { cause: Some(Cause::Tombstones), runs };
     }
-    let mut included = worth_it(policy, segment_bytes, files);
-    for (included, taken) in included.iter_mut().zip(deadest(policy, segment_bytes, files)) {
+    let (mut included, of_files) = worth_it(policy, segment_bytes, files);
+    let (taken, of_store) = deadest(policy, segment_bytes, files);
+    for (included, taken) in included.iter_mut().zip(taken) {
         *included |= taken;
     }
     let mut runs: Vec<Range<usize>> = Vec::new();
@@ -77,41 +100,57 @@ pub(crate) fn choose(
             || (run.start == 0 && files[0].tombstones > 0)
     };
     runs.retain(useful);
-    runs
+    match of_files.or(of_store) {
+        cause @ Some(_) if !runs.is_empty() => Choice { cause, runs },
+        _ => Choice::default(),
+    }
 }
 
-/// If a single file is reason enough: which files are worth it.
-fn worth_it(policy: &MergePolicy, segment_bytes: u64, files: &[FileUsage]) -> Vec<bool> {
+/// If a single file is reason enough: which files are worth it, and why.
+fn worth_it(
+    policy: &MergePolicy,
+    segment_bytes: u64,
+    files: &[FileUsage],
+) -> (Vec<bool>, Option<Cause>) {
     let small = policy.small_file_bytes.min(segment_bytes / 4);
-    let mut triggered = false;
+    let mut cause = None;
     let mut from_oldest = true;
     let mut included = Vec::with_capacity(files.len());
-    for file in files {
+    for (i, file) in files.iter().enumerate() {
         let dead = file.dead() + if from_oldest { file.tombstones } else { 0 };
-        // A file without any record is all dead.
-        let fragmentation = dead as f64 / file.body().max(1) as f64;
-        let fragmentation = if file.body() == 0 { 1.0 } else { fragmentation };
-        triggered |= fragmentation >= policy.fragmentation_trigger && fragmentation > 0.0;
-        triggered |= dead >= policy.dead_bytes_trigger;
+        let fragmentation = file.fragmentation(dead);
+        if fragmentation >= policy.fragmentation_trigger && fragmentation > 0.0 {
+            let why = if file.expired { Cause::Expired(i) } else { Cause::Fragmentation(i) };
+            cause.get_or_insert(why);
+        } else if dead >= policy.dead_bytes_trigger {
+            cause.get_or_insert(Cause::DeadBytes(i));
+        }
         let worth_it = fragmentation >= policy.fragmentation_included
             || dead >= policy.dead_bytes_included
             || file.len < small;
         from_oldest &= worth_it;
         included.push(worth_it);
     }
-    if triggered { included } else { vec![false; files.len()] }
+    if cause.is_none() {
+        included.fill(false);
+    }
+    (included, cause)
 }
 
 /// If too much of all files together is dead: the deadest, until the rest is below the target, and small neighbours of theirs.
-fn deadest(policy: &MergePolicy, segment_bytes: u64, files: &[FileUsage]) -> Vec<bool> {
+fn deadest(
+    policy: &MergePolicy,
+    segment_bytes: u64,
+    files: &[FileUsage],
+) -> (Vec<bool>, Option<Cause>) {
     let total: u64 = files.iter().map(FileUsage::body).sum();
     let mut dead: u64 = files.iter().map(FileUsage::dead).sum();
     let mut included = vec![false; files.len()];
     if dead == 0 || dead as f64 <= total as f64 * policy.store_dead_trigger {
-        return included;
+        return (included, None);
     }
     let live = (total - dead) as f64;
-    let share = |i: &usize| files[*i].dead() as f64 / files[*i].body().max(1) as f64;
+    let share = |i: &usize| files[*i].fragmentation(files[*i].dead());
     let mut by_share: Vec<usize> = (0..files.len()).filter(|i| files[*i].dead() > 0).collect();
     by_share.sort_by(|a, b| share(b).total_cmp(&share(a)));
     for i in by_share {
@@ -126,7 +165,7 @@ fn deadest(policy: &MergePolicy, segment_bytes: u64, files: &[FileUsage]) -> Vec
         let beside = |other: Option<usize>| other.and_then(|other| taken.get(other)) == Some(&true);
         included[i] |= beside(i.checked_sub(1)) || beside(Some(i + 1));
     }
-    included
+    (included, Some(Cause::Store))
 }
 
 #[cfg(test)]
@@ -145,11 +184,17 @@ mod tests {
     }
 
     fn chosen(files: &[FileUsage]) -> Vec<Range<usize>> {
-        choose(&MergePolicy::basho(), SEGMENT, files)
+        chosen_by(&MergePolicy::basho(), files)
     }
 
     fn chosen_by_default(files: &[FileUsage]) -> Vec<Range<usize>> {
-        choose(&MergePolicy::default(), SEGMENT, files)
+        chosen_by(&MergePolicy::default(), files)
+    }
+
+    fn chosen_by(policy: &MergePolicy, files: &[FileUsage]) -> Vec<Range<usize>> {
+        let choice = choose(policy, SEGMENT, files);
+        assert_eq!(choice.cause.is_some(), !choice.runs.is_empty());
+        choice.runs
     }
 
     #[test]
@@ -170,6 +215,18 @@ mod tests {
     fn nothing_is_merged_before_a_file_is_mostly_dead() {
         assert!(chosen(&[]).is_empty());
         assert!(chosen(&[file(50, 0), file(45, 0), file(100, 0)]).is_empty());
+    }
+
+    #[test]
+    fn why_a_merge_starts_is_told() {
+        let cause = |files: &[FileUsage]| choose(&MergePolicy::basho(), SEGMENT, files).cause;
+        let expired = FileUsage { expired: true, ..file(100, 0) };
+        assert_eq!(cause(&[file(100, 0), file(90, 0)]), None);
+        assert_eq!(cause(&[file(100, 0), file(30, 0)]), Some(Cause::Fragmentation(1)));
+        assert_eq!(cause(&[file(100, 0), expired]), Some(Cause::Expired(1)));
+        assert_eq!(cause(&[file(50, 0), file(20, 80)]), Some(Cause::Tombstones));
+        let long = FileUsage { len: 2 << 30, live: 1 << 30, tombstones: 0, expired: false };
+        assert_eq!(cause(&[file(100, 0), long]), Some(Cause::DeadBytes(1)));
     }
 
     #[test]

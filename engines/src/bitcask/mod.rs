@@ -34,6 +34,8 @@
 //! | `rotation`, `merge`, `merge_policy` | how data files come and go |
 //! | `recovery` | opening, after a close or a crash |
 //! | `backup` | checkpoints and backups of an open store |
+//! | `status` | what is in an open store, file by file |
+//! | `survey`, `scan`, `verify`, `records`, `salvage` | a store looked at from outside, damaged or not |
 //!
 //! What survives, by durability class: `buffered` and `os`: the death of the process at any moment loses no acknowledged write; power loss loses at most what was written
 //! after the last [`Bitcask::sync`], and always leaves a state that the store was in once. `sync`: power loss loses no acknowledged write.
@@ -63,13 +65,19 @@ mod options;
 mod ordered;
 mod reader;
 mod record;
+mod records;
 mod recovery;
 mod report;
 mod rotation;
+mod salvage;
+mod scan;
 mod segment;
 mod snapshot;
+mod status;
 mod store;
+mod survey;
 mod tag_table;
+mod verify;
 mod view;
 
 pub use engine::Bitcask;
@@ -79,4 +87,9 @@ pub use options::{
     SEGMENT_BYTES_MIN, VALUE_BYTES_MAX, capabilities,
 };
 pub use reader::BitcaskReader;
+pub use records::{StoredRecord, records};
 pub use report::{BackupReport, MergeReport, Recovery};
+pub use salvage::{Dropped, SalvageReport, salvage};
+pub use status::{FileInfo, FileState, MergeState, Status};
+pub use survey::FileRole;
+pub use verify::{Damage, DataFigures, VerifiedFile, VerifyReport, inspect, verify};

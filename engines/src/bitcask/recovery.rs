@@ -43,7 +43,7 @@ use crate::storage::{Access, DirEntry, File, Storage};
 use crate::{Error, Result};
 
 /// Name of the lock file in the store's folder.
-const LOCK_NAME: &str = "LOCK";
+pub(crate) const LOCK_NAME: &str = "LOCK";
 
 /// Opens the store in `dir`, or makes one there.
 pub(crate) fn open<S: Storage>(storage: S, dir: &Path, options: Options) -> Result<Store<S>> {
@@ -395,12 +395,12 @@ fn give_up<F: File>(
 }
 
 /// The keydir while it is being built.
-struct Index<'a, F: File> {
-    layout: Layout,
-    keydir: Keydir,
+pub(crate) struct Index<'a, F: File> {
+    pub(crate) layout: Layout,
+    pub(crate) keydir: Keydir,
     /// By slot.
-    segments: &'a [Arc<Segment<F>>],
-    hasher: Hasher,
+    pub(crate) segments: &'a [Arc<Segment<F>>],
+    pub(crate) hasher: Hasher,
 }
 
 impl<F: File> Index<'_, F> {
@@ -492,7 +492,7 @@ impl<F: File> Index<'_, F> {
     }
 
     /// Takes in a record.
-    fn apply(&mut self, slot: Slot, record: HintEntry) -> Result<()> {
+    pub(crate) fn apply(&mut self, slot: Slot, record: HintEntry) -> Result<()> {
         let HintEntry { print, offset, frame_bytes, tombstone, .. } = record;
         let hash = print.hash;
         let candidates = keydir::candidates(self.keydir.table_mut(hash), hash);

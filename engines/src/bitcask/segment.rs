@@ -113,6 +113,11 @@ impl<F: File> Segment<F> {
         self.hint.get_or_init(verify).as_ref()
     }
 
+    /// Whether there is a hint, as far as that is known without reading it.
+    pub(crate) fn has_hint(&self) -> bool {
+        self.hint.get().map_or(self.unverified.is_some(), Option::is_some)
+    }
+
     /// Whether a hint was found, valid or not.
     pub(crate) fn has_unverified_hint(&self) -> bool {
         self.unverified.is_some()

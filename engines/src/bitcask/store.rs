@@ -135,7 +135,8 @@ impl<S: Storage> Store<S> {
         }
     }
 
-    fn write_value(&self, record: &Record<'_>) -> Result<()> {
+    /// Stores a value as it is given: packed or not, and with a time of its own or none.
+    pub(crate) fn write_value(&self, record: &Record<'_>) -> Result<()> {
         let hash = self.view.hasher.hash(record.key);
         let before = self.view.find(hash, record.key)?;
         let mut writer = self.writer.lock();

@@ -11,6 +11,9 @@ mod merging;
 mod options;
 mod ordered;
 mod reading;
+mod salvage;
+mod status;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use kvdyno_engines::bitcask::{Bitcask, MergePolicy, Options};
+use kvdyno_engines::bitcask::{Bitcask, MergePolicy, MergeWindow, Options};
 use kvdyno_engines::storage::{SimulatedDisk, Storage};
 use kvdyno_engines::{Clock, Error, WriteBatch, WriteOperation};
 use rand::rngs::StdRng;
@@ -254,7 +254,7 @@ fn a_file_goes_when_all_its_values_have_expired_and_not_before() {
 fn a_file_that_expires_in_the_middle_leaves_what_it_hid_hidden() {
     let (disk, hands) = (SimulatedDisk::new(), Hands::at(NOON_MS));
     let merge =
-        MergePolicy { tombstones_trigger: 1.0, small_file_bytes: 0, ..MergePolicy::default() };
+        MergePolicy { tombstones_trigger: 1.0, small_file_bytes: 0, ..MergePolicy::basho() };
     let options = hands.in_options(Options { merge, ..small() });
     let store = open(&disk, &options);
     store.put(b"hidden", b"older").unwrap();
@@ -287,7 +287,10 @@ fn a_file_that_expires_in_the_middle_leaves_what_it_hid_hidden() {
 #[test]
 fn outside_its_window_nothing_is_merged_by_itself() {
     let (disk, hands) = (SimulatedDisk::new(), Hands::at(NOON_MS));
-    let merge = MergePolicy { window_utc: 22..6, ..MergePolicy::default() };
+    let merge = MergePolicy {
+        window: Some(MergeWindow { from_hour: 22, to_hour: 6 }),
+        ..MergePolicy::default()
+    };
     let options = hands.in_options(Options { merge, ..small() });
     let store = open(&disk, &options);
     for i in 0..200_u8 {
