@@ -1,6 +1,7 @@
 //! The store at one point in time, and iteration over it.
 //!
 //! 1. A [`Moment`] begins under the writer's lock, so that each write is either in it or not: it begins a snapshot of the keydir and takes the segment table.
+//!    It keeps the time of day, so that nothing expires while it is looked at.
 //! 2. Entries come from the snapshot, records from the segments of that table. It keeps their files readable though merges remove them, and their slots
 //!    although they are used again.
 //! 3. An iteration takes shard after shard of the snapshot, sorts its entries by place, so that each file is read from its beginning to its end, and reads the records.
@@ -15,20 +16,21 @@ use arc_swap::Guard;
 
 use super::entry::Entry;
 use super::keydir::SHARDS;
-use super::record::{self, Record};
-use super::segment::Table;
+use super::record::{self, Record, Value};
+use super::segment::{Segment, Table};
 use super::snapshot::{Copies, Snapshot};
 use super::store::Store;
-use super::view::View;
+use super::view::{View, unpack};
+use crate::Result;
 use crate::log::frame;
 use crate::storage::Storage;
-use crate::{Result, Visit};
 
 /// The store as it was at one moment.
 pub(crate) struct Moment<'a, S: Storage> {
     view: &'a View<S>,
     pub(crate) snapshot: Snapshot<'a>,
     table: Arc<Table<S::File>>,
+    now_ms: u64,
 }
 
 impl<'a, S: Storage> Moment<'a, S> {
@@ -45,9 +47,9 @@ impl<'a, S: Storage> Moment<'a, S> {
     }
 
     fn with(view: &'a View<S>, copies: Arc<Copies>) -> Self {
-        let table = || Guard::into_inner(view.files.table());
-        let (snapshot, table) = Snapshot::begin(&view.keydir, copies, table);
-        Self { view, snapshot, table }
+        let take = || (Guard::into_inner(view.files.table()), view.clock.now_ms());
+        let (snapshot, (table, now_ms)) = Snapshot::begin(&view.keydir, copies, take);
+        Self { view, snapshot, table, now_ms }
     }
 
     /// Calls `visit` with key and value of an entry's record; None if the record was not alive. This is the one place that decides it.
@@ -56,13 +58,25 @@ impl<'a, S: Storage> Moment<'a, S> {
         entry: Entry,
         visit: impl FnOnce(&[u8], &[u8]) -> R,
     ) -> Result<Option<R>> {
+        self.with_record(entry, |segment, offset, key, value| {
+            if value.is_expired(|| self.now_ms) {
+                return Ok(None);
+            }
+            unpack(value, segment, offset, |value| visit(key, value)).map(Some)
+        })
+    }
+
+    /// Calls `then` with segment, offset, key and value of an entry's record, alive or not.
+    fn with_record<R>(
+        &self,
+        entry: Entry,
+        then: impl FnOnce(&Segment<S::File>, u64, &[u8], Value<'_>) -> Result<R>,
+    ) -> Result<R> {
         let (slot, offset) = self.view.files.layout.place(entry);
         let segment = self.table.segment(slot);
         let frame = frame::read(&segment.file, segment.id.0, offset)?;
         match Record::decode(frame.payload()) {
-            Some(Record { key, value: Some(value), .. }) => {
-                self.view.visit(value, segment, offset, |value| visit(key, value))
-            }
+            Some(Record { key, value: Some(value), .. }) => then(segment, offset, key, value),
             // No entry points to a tombstone.
             _ => Err(record::not_a_record(&segment.file, offset)),
         }
@@ -86,13 +100,14 @@ impl<'a, S: Storage> Moment<'a, S> {
         damage.map_or(Ok(None), Err)
     }
 
-    /// Calls `visit` with all keys and values until it breaks. They can be looked up afterwards, unlike those that an [`Iter`] has taken.
-    pub(crate) fn visit_all(&self, visit: &mut Visit<'_>) -> Result<()> {
+    /// Calls `visit` with the key of every entry, also where the value has expired. They can be looked up afterwards, unlike those that an [`Iter`] has taken.
+    pub(crate) fn indexed_keys(&self, mut visit: impl FnMut(&[u8])) -> Result<()> {
         for shard in 0..SHARDS {
             for entry in by_place(self.snapshot.entries(shard)) {
-                if self.read(entry, &mut *visit)?.is_some_and(|flow| flow.is_break()) {
-                    return Ok(());
-                }
+                self.with_record(entry, |_, _, key, _| {
+                    visit(key);
+                    Ok(())
+                })?;
             }
         }
         Ok(())

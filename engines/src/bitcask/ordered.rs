@@ -5,11 +5,13 @@
 //! 3. The scan walks the sorted keys, and looks each one up in the moment. So keys and values are those of one point in time, whatever is written meanwhile,
 //!    though the sorted keys may be older: the key set has been the same since.
 //!
+//! The key set is that of the index: a key whose value has expired belongs to it until a merge drops its record, is sorted with the others, and passed over by scans while
+//! it is gone. Else putting it again, which replaces an entry and adds none, would go unnoticed.
+//!
 //! Cost: a rebuild reads and verifies every record and sorts all keys, O(n log n); memory for all keys and 16 bytes for each, and while the keys are being collected up to twice that. A scan
 //! that finds the view up to date costs a search and one look-up and read for each key.
 
 use std::cmp::Ordering as Comparison;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -84,10 +86,9 @@ impl SortedKeys {
     fn of<S: Storage>(moment: &Moment<'_, S>) -> Result<Self> {
         let generation = moment.snapshot.generation;
         let (mut bytes, mut ranges) = (Vec::new(), Vec::new());
-        moment.visit_all(&mut |key, _| {
+        moment.indexed_keys(|key| {
             ranges.push(Range { start: bytes.len(), len: key.len() as u32 });
             bytes.extend_from_slice(key);
-            ControlFlow::Continue(())
         })?;
         bytes.shrink_to_fit();
         ranges.shrink_to_fit();
@@ -140,7 +141,7 @@ impl<S: Storage> Store<S> {
         let (moment, keys) = self.ordered_moment()?;
         let mut visited = 0;
         for key in keys.from(start, direction) {
-            // A key whose record is not alive any more is passed over.
+            // A key whose value has expired is passed over.
             if let Some(flow) = moment.get(key, &mut *visit)? {
                 visited += 1;
                 if visited == limit || flow.is_break() {

@@ -85,13 +85,7 @@ impl<S: Storage> View<S> {
         if value.is_expired(|| self.clock.now_ms()) {
             return Ok(None);
         }
-        if !value.compressed {
-            return Ok(Some(visit(value.bytes)));
-        }
-        decompressed(value.bytes, visit).map(Some).ok_or_else(|| {
-            let reason = "the value of this record cannot be decompressed";
-            Error::corrupt(segment.file.path(), offset, reason)
-        })
+        unpack(value, segment, offset, visit).map(Some)
     }
 
     /// Looks a key up for writing. Values are not read and checksums not verified. In a store that is larger than memory, not even the record is read where there is a hint, so
@@ -166,4 +160,21 @@ impl<S: Storage> View<S> {
         let (slot, _) = self.files.layout.place(old.entry);
         found.table.segment(slot).usage.remove(old.frame_bytes);
     }
+}
+
+/// Calls `visit` with a value from the record at `offset`, gone or not.
+#[inline]
+pub(crate) fn unpack<F: File, R>(
+    value: Value<'_>,
+    segment: &Segment<F>,
+    offset: u64,
+    visit: impl FnOnce(&[u8]) -> R,
+) -> Result<R> {
+    if !value.compressed {
+        return Ok(visit(value.bytes));
+    }
+    decompressed(value.bytes, visit).ok_or_else(|| {
+        let reason = "the value of this record cannot be decompressed";
+        Error::corrupt(segment.file.path(), offset, reason)
+    })
 }

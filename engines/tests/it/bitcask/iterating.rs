@@ -2,9 +2,12 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
+use kvdyno_engines::Clock;
 use kvdyno_engines::bitcask::{Background, Bitcask, Iter, Options, SEGMENT_BYTES_MIN};
 use kvdyno_engines::storage::{Disk, SimulatedDisk, Storage};
 use rand::rngs::StdRng;
@@ -313,4 +316,24 @@ fn iterations_are_consistent_cuts_while_several_threads_write() {
     });
     assert!(cuts.into_inner() > 0, "no iteration began in the middle of a version");
     assert_eq!((figure(&store, "snapshots"), figure(&store, "snapshot_bytes")), (0, 0));
+}
+
+/// What an iteration shows is decided by the time of day at which it began.
+#[test]
+fn nothing_expires_during_an_iteration() {
+    let time = Arc::new(AtomicU64::new(1_000));
+    let options = Options { clock: Clock::Manual(Arc::clone(&time)), ..small() };
+    let store = open(&SimulatedDisk::new(), &options);
+    for key in 0..100_u8 {
+        store.put_expiring(&[key], b"short", Duration::from_millis(u64::from(key) + 1)).unwrap();
+    }
+    let mut iter = store.iter();
+    iter.by_ref().take(10).for_each(|entry| drop(entry.unwrap()));
+    time.store(1_050, Ordering::Relaxed);
+    let later = store.iter();
+    store.merge().unwrap();
+    time.store(2_000, Ordering::Relaxed);
+    store.merge().unwrap();
+    assert_eq!((rest(iter).len(), rest(later).len(), rest(store.iter()).len()), (90, 50, 0));
+    assert_eq!(store.len(), 0);
 }

@@ -1,13 +1,15 @@
 //! Bitcask's ordered view: scans in order where they were asked for, of one point in time.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use kvdyno_engines::bitcask::{Background, Bitcask, Options, capabilities};
 use kvdyno_engines::conformance;
 use kvdyno_engines::storage::SimulatedDisk;
-use kvdyno_engines::{Direction, Engine, Error, OperationKind};
+use kvdyno_engines::{Clock, Direction, Engine, Error, OperationKind};
 
 use super::iterating::Stop;
 use super::{DIR, Map, churn, colliding, figure, open, small, unmerged};
@@ -168,4 +170,32 @@ fn scans_of_several_threads_are_consistent_cuts() {
         }
     });
     assert_eq!(figure(&store, "snapshots"), 0);
+}
+
+/// Putting a key again whose value has expired changes a value, not the key set: the sorted keys must have it although it was gone when they were sorted.
+#[test]
+fn a_key_that_expired_and_is_put_again_is_scanned() {
+    let time = Arc::new(AtomicU64::new(1_000));
+    let options = Options { clock: Clock::Manual(Arc::clone(&time)), ..ordered(&small()) };
+    let store = open(&SimulatedDisk::new(), &options);
+    store.put_expiring(b"b", b"short", Duration::from_millis(500)).unwrap();
+    store.put(b"a", b"1").unwrap();
+    store.put(b"c", b"3").unwrap();
+    let keys = |limit| {
+        let entries = scan(&store, b"", Direction::Forward, limit);
+        entries.into_iter().map(|(key, _)| key[0]).collect::<Vec<u8>>()
+    };
+    time.store(1_500, Ordering::Relaxed);
+    assert_eq!((keys(9), keys(2)), (b"ac".to_vec(), b"ac".to_vec()));
+    store.put(b"b", b"back").unwrap();
+    assert_eq!((keys(9), keys(2)), (b"abc".to_vec(), b"ab".to_vec()));
+    store.put_expiring(b"b", b"short", Duration::from_millis(500)).unwrap();
+    time.store(2_000, Ordering::Relaxed);
+    assert_eq!(keys(9), b"ac");
+    time.store(1_999, Ordering::Relaxed);
+    assert_eq!(keys(9), b"abc", "the clock was set back");
+    assert_eq!(figure(&store, "ordered_view_rebuilds"), 1);
+    time.store(2_000, Ordering::Relaxed);
+    store.merge().unwrap();
+    assert_eq!((keys(9), store.len()), (b"ac".to_vec(), 2));
 }
