@@ -4,6 +4,7 @@
 
 mod adapters;
 mod bad_input;
+mod inspecting;
 mod program;
 mod recovering;
 mod runs;

@@ -1,0 +1,149 @@
+//! `kvdyno inspect`: what it shows of a store, whole or damaged, and what it refuses.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kvdyno_engines::bitcask::{Bitcask, Options};
+use kvdyno_engines::storage::Disk;
+use serde_json::Value;
+
+use crate::program::{errors_of, expect_status};
+
+/// A folder with a store in `store`: 50 keys in one data file, two of them deleted, one overwritten.
+fn with_store() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { compress_above_bytes: Some(200), ..Options::default() };
+    let store = Bitcask::open(Disk, dir.path().join("store"), options).unwrap();
+    for i in 0..50 {
+        store.put(format!("key-{i:02}").as_bytes(), b"some value").unwrap();
+    }
+    store.put(b"key-07", &[b'x'; 300]).unwrap();
+    store.put_expiring(b"\x00binary\"", b"line\n", Duration::from_hours(1)).unwrap();
+    store.delete(b"key-08").unwrap();
+    store.delete(b"key-09").unwrap();
+    store.close().unwrap();
+    dir
+}
+
+fn printed(dir: &Path, arguments: &[&str], status: i32) -> String {
+    let output = expect_status(dir, arguments, status);
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn data_file(dir: &Path) -> PathBuf {
+    let named = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "data");
+    let entries = fs::read_dir(dir.join("store")).unwrap();
+    entries.map(|entry| entry.unwrap().path()).find(named).unwrap()
+}
+
+/// Flips a byte in the middle of the data file; returns its name.
+fn damage(dir: &Path) -> String {
+    let path = data_file(dir);
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    path.file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+fn content(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut content: Vec<_> = entries.map(|path| (path.clone(), fs::read(path).unwrap())).collect();
+    content.sort();
+    content
+}
+
+#[test]
+fn a_store_is_shown_and_left_as_it_is() {
+    let dir = with_store();
+    let before = content(&dir.path().join("store"));
+    let text = printed(dir.path(), &["inspect", "store"], 0);
+    for said in
+        ["sealed", "MANIFEST", "KEYDIR", "49 keys", "1 data files, 1 with hints", "--verify"]
+    {
+        assert!(text.contains(said), "'{said}' is missing in:\n{text}");
+    }
+    let text = printed(dir.path(), &["inspect", "store", "--verify"], 0);
+    assert!(text.contains("Every byte was checked: no damage"), "{text}");
+    let json: Value =
+        serde_json::from_str(&printed(dir.path(), &["inspect", "store", "--verify", "--json"], 0))
+            .unwrap();
+    assert_eq!((&json["keys"], &json["every_byte"]), (&49.into(), &true.into()));
+    let data = &json["files"][0]["data"];
+    assert_eq!((&data["records"], &data["live_records"]), (&54.into(), &49.into()));
+    assert_eq!((&data["expiring_values"], &data["compressed_values"]), (&1.into(), &1.into()));
+    assert_eq!(json["damage"], Value::Array(Vec::new()));
+    assert_eq!(content(&dir.path().join("store")), before);
+}
+
+#[test]
+fn records_are_printed_escaped() {
+    let dir = with_store();
+    let text = printed(dir.path(), &["inspect", "store", "--records"], 0);
+    assert_eq!(text.lines().count(), 54);
+    let line = |part: &str| text.lines().rfind(|line| line.contains(part)).unwrap();
+    assert!(line(r#""\x00binary\"" "line\n""#).contains("value"), "{text}");
+    assert!(line("key-08").contains("tombstone"), "{text}");
+    assert!(line("key-07").contains("compressed") && line("key-07").ends_with("… 300 bytes"));
+    let lines = printed(dir.path(), &["inspect", "store", "--records", "--file", "1", "--json"], 0);
+    let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!((&first["key"], &first["offset"]), (&"key-00".into(), &40.into()));
+    let output = expect_status(dir.path(), &["inspect", "store", "--records", "--file", "9"], 2);
+    assert!(errors_of(&output).contains("--file 9"), "{}", errors_of(&output));
+}
+
+#[test]
+fn damage_is_shown_and_what_is_whole_is_saved() {
+    let dir = with_store();
+    let file = damage(dir.path());
+    let text = printed(dir.path(), &["inspect", "store", "--verify"], 4);
+    let told = format!("{file} byte ");
+    assert!(text.lines().any(|line| line.contains(&told) && line.contains("checksum")), "{text}");
+    assert!(text.contains("--salvage-to"), "{text}");
+    let text = printed(dir.path(), &["inspect", "store", "--salvage-to", "saved"], 4);
+    assert!(text.contains("saved: 48 keys from 1 data files"), "{text}");
+    assert!(text.contains(&format!("dropped: store/{file} byte")), "{text}");
+    assert!(printed(dir.path(), &["inspect", "saved", "--verify"], 0).contains("48 keys"));
+    let store = Bitcask::open(Disk, dir.path().join("saved"), Options::default()).unwrap();
+    assert_eq!(store.get_with(b"key-00", <[u8]>::to_vec).unwrap().unwrap(), b"some value");
+}
+
+#[test]
+fn a_lost_manifest_is_told_with_the_way_out() {
+    let dir = with_store();
+    fs::write(dir.path().join("store/MANIFEST"), b"kvdynoBM and nonsense").unwrap();
+    let text = printed(dir.path(), &["inspect", "store"], 4);
+    assert!(text.contains("MANIFEST byte") && text.contains("--salvage-to"), "{text}");
+    let json = printed(dir.path(), &["inspect", "store", "--salvage-to", "saved", "--json"], 4);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["records_kept"], 49);
+    assert!(json["manifest_lost"].is_string(), "{json}");
+}
+
+#[test]
+fn what_is_no_store_is_refused() {
+    let dir = with_store();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir(at("empty")).unwrap();
+    fs::create_dir(at("lsm")).unwrap();
+    fs::write(at("lsm/00000001.manifest"), "…").unwrap();
+    fs::create_dir(at("thesis")).unwrap();
+    fs::write(at("thesis/MANIFEST"), "years of work").unwrap();
+    for (arguments, said) in [
+        (&["inspect", "nowhere"][..], "there is no such folder"),
+        (&["inspect", "store/MANIFEST"], "is a file"),
+        (&["inspect", "empty"], "not the folder of a store"),
+        (&["inspect", "thesis", "--verify"], "not the folder of a store"),
+        (&["inspect", "lsm"], "inspect of lsm stores is not there yet"),
+        (&["inspect", "store", "--file", "1"], "--records"),
+        (&["inspect", "store", "--salvage-to", "store"], "outside of store"),
+        (&["inspect", "store", "--salvage-to", "empty/../store/inside"], "outside of store"),
+        (&["inspect", "store", "--salvage-to", "thesis"], "empty or missing"),
+    ] {
+        let output = expect_status(dir.path(), arguments, 2);
+        let errors = errors_of(&output);
+        assert!(errors.contains(said) && errors.lines().count() == 1, "{arguments:?}: {errors}");
+    }
+    assert_eq!(fs::read(at("thesis/MANIFEST")).unwrap(), b"years of work");
+}
