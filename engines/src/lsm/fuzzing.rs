@@ -23,7 +23,7 @@ pub(crate) const TARGETS: [Target; 8] = [
     Target { name: "lsm_filter", decode: filter },
 ];
 
-fn text(error: Error) -> String {
+fn text(error: &Error) -> String {
     error.to_string()
 }
 
@@ -37,12 +37,14 @@ fn manifest(bytes: &[u8]) -> Outcome {
     outcome
 }
 
+/// Bytes of a state before its edit: tag, magic and version.
+const STATE_HEADER_BYTES: usize = 13;
+
 fn manifest_in(bytes: &[u8]) -> Outcome {
-    let state = file(bytes).and_then(|file| manifest::read(&file, ID)).map_err(text)?;
+    let state =
+        file(bytes).and_then(|file| manifest::read(&file, ID)).map_err(|error| text(&error))?;
     let encoded = state.encode();
-    /// Tag, magic and version come before the edit.
-    const HEADER_BYTES: usize = 13;
-    let edit = Edit::decode(Decoder::new(&encoded[HEADER_BYTES..]));
+    let edit = Edit::decode(Decoder::new(&encoded[STATE_HEADER_BYTES..]));
     let mut back = State::default();
     assert!(edit.is_some_and(|edit| back.apply(&edit).is_some()));
     assert_eq!(back, state);
@@ -56,7 +58,8 @@ fn log_header(bytes: &[u8]) -> Outcome {
 }
 
 fn log_header_in(bytes: &[u8]) -> Outcome {
-    let header = file(bytes).and_then(|file| LogHeader::read(&file, ID)).map_err(text)?;
+    let header =
+        file(bytes).and_then(|file| LogHeader::read(&file, ID)).map_err(|error| text(&error))?;
     let encoded = header.encode();
     let framed = with_frame_checksums(
         &[&[0, 0, 0, 0, encoded.len() as u8, 0, 0, 0, 0, 0, 0, 0], &encoded[..]].concat(),
@@ -77,7 +80,7 @@ fn operations(bytes: &[u8]) -> Outcome {
         encoded.extend_from_slice(value);
         Ok(())
     })
-    .map_err(text)?;
+    .map_err(|error| text(&error))?;
     assert_eq!(encoded, bytes);
     Ok(())
 }
@@ -87,7 +90,7 @@ fn block(bytes: &[u8]) -> Outcome {
     let sealed = [body, &block::trailer(ID, 0, body)].concat();
     assert!(block::verify("block".as_ref(), ID, 0, &sealed).is_ok());
     let content = block_body(body);
-    block::verify("block".as_ref(), ID, 0, bytes).map_err(text)?;
+    block::verify("block".as_ref(), ID, 0, bytes).map_err(|error| text(&error))?;
     content.map_err(|Malformed| "malformed".to_owned())
 }
 
@@ -200,21 +203,22 @@ fn seal_block(bytes: &mut [u8], number: u32, offset: u64, len: u32) -> Option<()
 fn table_in(bytes: &[u8]) -> Outcome {
     let meta = believed(bytes).ok_or("no table")?;
     let (disk, stats) = (SimulatedDisk::new(), ReadStats::default());
-    let table = file(bytes).and_then(|file| Table::open(disk, file, meta)).map_err(text)?;
+    let table =
+        file(bytes).and_then(|file| Table::open(disk, file, meta)).map_err(|error| text(&error))?;
     let mut keys = Vec::new();
     for direction in [Direction::Forward, Direction::Reverse] {
-        let mut cursor = Cursor::seek(&table, b"", direction).map_err(text)?;
+        let mut cursor = Cursor::seek(&table, b"", direction).map_err(|error| text(&error))?;
         // Blocks that an index names over and over are visited as often.
         for _ in 0..10_000 {
             let Some((key, ..)) = cursor.current() else { break };
             keys.push(key.to_vec());
-            cursor.advance().map_err(text)?;
+            cursor.advance().map_err(|error| text(&error))?;
         }
     }
     keys.truncate(100);
     for key in keys.iter().map(Vec::as_slice).chain([&b"absent"[..]]) {
         let mut value = Vec::new();
-        table.get(key, filter::hash(key), &mut value, &stats).map_err(text)?;
+        table.get(key, filter::hash(key), &mut value, &stats).map_err(|error| text(&error))?;
     }
     Ok(())
 }
