@@ -129,9 +129,11 @@ impl<F: File> Survey<F> {
                 Ok(opened) => opened,
                 Err(error @ Error::PowerLost) => return Err(error),
                 Err(error) => {
-                    let reason = match entries.iter().any(|entry| path.ends_with(&entry.name)) {
-                        true => error.to_string(),
-                        false => "the manifest names this file, but it is missing".to_owned(),
+                    let is_there = entries.iter().any(|entry| path.ends_with(&entry.name));
+                    let reason = if is_there {
+                        error.to_string()
+                    } else {
+                        "the manifest names this file, but it is missing".to_owned()
                     };
                     missing.push((id, reason));
                     continue;

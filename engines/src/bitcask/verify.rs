@@ -271,7 +271,7 @@ impl<F: File> Verifier<'_, F> {
         }
         self.note_padding(&data, &scan, odd_padding);
         if let Some(hint) = hint {
-            self.hint(slot, source, hint, differing, &scan)?;
+            self.hint(slot, source, hint, differing, &scan);
         }
         Ok(())
     }
@@ -292,7 +292,7 @@ impl<F: File> Verifier<'_, F> {
         hint: &Hint<F>,
         differing: Vec<u64>,
         scan: &Scan,
-    ) -> Result<()> {
+    ) {
         let path = FileKind::Hint.path(self.dir, source.id);
         for offset in differing {
             let number = (0..hint.len())
@@ -318,7 +318,6 @@ impl<F: File> Verifier<'_, F> {
             );
             self.note(path, 0, reason);
         }
-        Ok(())
     }
 
     /// Looks through an open file. Returns None if it is not part of the store, or not any more.
@@ -415,12 +414,11 @@ impl<F: File> Verifier<'_, F> {
             return Ok(());
         }
         let (layout, hasher) = (self.index.layout, self.survey.hasher);
-        match keydir_file::load(&found.file, manifest, hasher, layout)? {
-            Some(written) => self.compare(&path, manifest, &written),
-            None => {
-                let reason = "the checksum is right, but its entries cannot be";
-                self.note(path, 0, reason.to_owned());
-            }
+        if let Some(written) = keydir_file::load(&found.file, manifest, hasher, layout)? {
+            self.compare(&path, manifest, &written);
+        } else {
+            let reason = "the checksum is right, but its entries cannot be";
+            self.note(path, 0, reason.to_owned());
         }
         Ok(())
     }
@@ -446,7 +444,7 @@ impl<F: File> Verifier<'_, F> {
         let mut differences = Vec::new();
         for shard in 0..SHARDS {
             let entries = |keydir: &Keydir| {
-                let mut entries = keydir.table(shard).to_vec();
+                let mut entries: Vec<Entry> = keydir.table(shard).iter().collect();
                 entries.sort_unstable_by_key(|entry| entry.to_bits());
                 entries
             };
