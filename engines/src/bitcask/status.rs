@@ -140,14 +140,16 @@ impl<S: Storage> Store<S> {
     /// The data files, oldest records first.
     pub(crate) fn files(&self) -> Vec<FileInfo> {
         let now_ms = self.view.clock.now_ms();
-        let (active, full, listed) = {
+        // One lock after the other: who holds the structure's may be waiting for the device, and no writer is to wait for that. A file that becomes active in
+        // between is taken for one that is prepared.
+        let (active, full) = {
             let writer = self.writer.lock();
             let active = (writer.active.segment.id, writer.active.log.len());
             let full: Vec<(FileId, u64)> =
                 writer.full.iter().map(|full| (full.segment.id, full.len)).collect();
-            let listed = self.view.files.structure().files.clone();
-            (active, full, listed)
+            (active, full)
         };
+        let listed = self.view.files.structure().files.clone();
         let info = |file: super::files::Listed<S::File>| {
             let id = file.segment.id;
             let full = full.iter().find(|full| full.0 == id);
