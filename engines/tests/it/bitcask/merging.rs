@@ -125,7 +125,7 @@ fn merging_reclaims_everything_that_is_stale_and_nothing_else() {
 fn reads_and_writes_go_on_during_merges() {
     const KEYS: u32 = 2_000;
     let dir = tempfile::tempdir().unwrap();
-    let options = Options { segment_bytes: 256 << 10, hash_mask: 0xffff, ..Options::default() };
+    let options = Options { segment_bytes: 2 << 20, hash_mask: 0xffff, ..Options::default() };
     let store = Bitcask::open(Disk, dir.path(), options.clone()).unwrap();
     let value =
         |key: u32, version: u32| [key.to_le_bytes(), version.to_le_bytes()].concat().repeat(8);
@@ -174,7 +174,7 @@ fn reads_and_writes_go_on_during_merges() {
                 store.settle().unwrap();
             }
         });
-        for _ in 0..10 {
+        for _ in 0..5 {
             store.merge().unwrap();
             assert_eq!(store.len(), KEYS as usize);
             assert_eq!(store.keys().unwrap().len(), KEYS as usize);
