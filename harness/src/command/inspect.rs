@@ -123,7 +123,11 @@ fn text(dir: &Path, report: &VerifyReport) -> String {
     for file in in_order(report) {
         table.add_row(row(file));
     }
-    let mut text: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    let mut text = String::new();
+    for line in table.lines() {
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
     let sum = |figure: fn(&DataFigures) -> u64| -> u64 {
         report.files.iter().filter_map(|file| file.data.as_ref()).map(figure).sum()
     };
