@@ -58,7 +58,7 @@ fn unknown_names_are_refused_with_the_nearest_known_one() {
         &["fjall", "does not take part"],
     );
     refuses(&["run", "--engine", "lsm@nofliter"], 2, &["'lsm'", "did you mean 'nofilter'"]);
-    refuses(&["run", "--engine", "bitcask@fast"], 2, &["'bitcask'", "it has none"]);
+    refuses(&["run", "--engine", "memory@fast"], 2, &["'memory'", "it has none"]);
     refuses(&["run", "--engine", "lsm,lsm@nofilter,lsm"], 2, &["'lsm' twice"]);
     refuses(
         &["run", "--engine", "lsm", "--set", "lsm@nofilter.level_ratio=5"],
