@@ -151,7 +151,7 @@ fn text(dir: &Path, report: &VerifyReport) -> String {
     }
     if !report.damage.is_empty() {
         text.push_str(&format!(
-            "\n{} damaged places. 'kvdyno inspect {} --salvage-to DIR' writes what can still be read to a new store\n",
+            "\nDamaged places: {}. 'kvdyno inspect {} --salvage-to DIR' writes what can still be read to a new store\n",
             report.damage.len(),
             dir.display()
         ));
