@@ -26,7 +26,7 @@ use super::entry::{Entry, Layout, Slot};
 use super::files::{Files, Listed, Structure};
 use super::fingerprint::{Fingerprint, Hasher};
 use super::hint::{Hint, HintEntry, HintKey};
-use super::keydir::{self, Candidates, Keydir, SHARDS};
+use super::keydir::{self, Candidates, Keydir};
 use super::keydir_file::{self, KEYDIR_NAME, Written, WrittenUsage};
 use super::manifest::{MANIFEST_NAME, MANIFEST_TEMPORARY_NAME, Manifest};
 use super::metrics::Counters;
@@ -429,8 +429,8 @@ impl<F: File> Index<'_, F> {
         let segment = &self.segments[slot as usize];
         segment.usage.lasts_until(Some(hint.gone_by_ms));
         segment.set_hint(hint.clone());
-        for number in in_order_of_shards(&hint)? {
-            self.apply(slot, hint.get(number as usize)?)?;
+        for number in 0..hint.len() {
+            self.apply(slot, hint.get(number)?)?;
         }
         Ok(true)
     }
@@ -545,27 +545,6 @@ impl<F: File> Index<'_, F> {
         let glance = record::glance(&segment.file, offset)?;
         Ok((self.hasher.fingerprint(glance.key()), glance.frame_bytes))
     }
-}
-
-/// The numbers of a hint's records, shard by shard of the keydir, and in their own order in each. Taken in so, records go to one small table after another, which stays in the processor's cache and in
-/// few pages; in the order of the file each would go to another one.
-fn in_order_of_shards<F: File>(hint: &Hint<F>) -> Result<Vec<u32>> {
-    let shard = |number| hint.get(number).map(|entry| Keydir::shard_of(entry.print.hash));
-    // Where the records of each shard begin.
-    let mut next = vec![0_u32; SHARDS + 1];
-    for number in 0..hint.len() {
-        next[shard(number)? + 1] += 1;
-    }
-    for shard in 0..SHARDS {
-        next[shard + 1] += next[shard];
-    }
-    let mut order = vec![0; hint.len()];
-    for number in 0..hint.len() {
-        let at = &mut next[shard(number)?];
-        order[*at as usize] = number as u32;
-        *at += 1;
-    }
-    Ok(order)
 }
 
 fn decode_preface<F: File>(source: &Source<F>, payload: &[u8]) -> Result<Preface> {
