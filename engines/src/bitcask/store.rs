@@ -120,7 +120,8 @@ impl<S: Storage> Store<S> {
 
     /// When a value is gone that is stored now.
     pub(crate) fn expires_ms(&self, ttl: Option<Duration>) -> Option<u64> {
-        let ttl_ms = ttl.or(self.options.ttl)?.as_millis();
+        // Rounded up: a short time is not none.
+        let ttl_ms = ttl.or(self.options.ttl)?.as_nanos().div_ceil(1_000_000);
         Some(self.view.clock.now_ms().saturating_add(u64::try_from(ttl_ms).unwrap_or(u64::MAX)))
     }
 
