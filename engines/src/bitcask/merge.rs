@@ -27,6 +27,7 @@ use super::record::{self, PREFACE_FRAME_BYTES, Preface, Record};
 use super::report::MergeReport;
 use super::segment::{Ended, FileId, FileKind, Segment};
 use super::store::Store;
+use super::view;
 use crate::log::{LogWriter, frame};
 use crate::storage::{Access, File, Storage};
 use crate::{Error, EventKind, Result};
@@ -66,8 +67,8 @@ struct Rewritten<F> {
 /// What becomes of a record.
 enum Fate {
     Kept,
-    /// It has expired, and a tombstone takes its place.
-    Buried,
+    /// It has expired: it goes, and a tombstone takes its place unless there is nothing older.
+    Expired,
     Dropped,
 }
 
@@ -104,9 +105,7 @@ impl<S: Storage> Store<S> {
             if !expires || !self.view.keydir.contains(print.hash, entry) {
                 continue;
             }
-            let frame = frame::read(&segment.file, segment.id.0, offset)?;
-            let value = Record::decode(frame.payload()).and_then(|record| record.value);
-            if value.is_some_and(|value| value.is_expired(|| now_ms)) {
+            if view::is_expired(segment, offset, || now_ms)? {
                 return Ok(true);
             }
         }
@@ -245,18 +244,18 @@ impl<S: Storage> Store<S> {
                 let at = std::mem::replace(&mut offset, frame.end);
                 let hash = self.view.hasher.hash(record.key);
                 let from = self.view.files.layout.entry(hash, segment.slot, at);
-                let fate = self.fate(&record, hash, from, from_oldest, now_ms)?;
-                if record.value.is_some_and(|value| value.is_expired(|| now_ms)) {
-                    rewritten.expired.push((hash, from));
-                }
-                let record = match fate {
-                    Fate::Dropped => {
-                        report.records_reclaimed += 1;
-                        continue;
-                    }
-                    Fate::Buried => Record::tombstone(record.key),
+                let record = match self.fate(&record, hash, from, from_oldest, now_ms)? {
                     // What was a batch once is complete by now.
-                    Fate::Kept => Record { continues: false, ..record },
+                    Fate::Kept => Some(Record { continues: false, ..record }),
+                    Fate::Expired => {
+                        rewritten.expired.push((hash, from));
+                        (!from_oldest).then(|| Record::tombstone(record.key))
+                    }
+                    Fate::Dropped => None,
+                };
+                let Some(record) = record else {
+                    report.records_reclaimed += 1;
+                    continue;
                 };
                 report.records_kept += 1;
                 if let Some(full) = output.take_if(|output| {
@@ -290,8 +289,7 @@ impl<S: Storage> Store<S> {
     ) -> Result<Fate> {
         Ok(match record.value {
             Some(_) if !self.view.keydir.contains(hash, at) => Fate::Dropped,
-            Some(value) if value.is_expired(|| now_ms) && from_oldest => Fate::Dropped,
-            Some(value) if value.is_expired(|| now_ms) => Fate::Buried,
+            Some(value) if value.is_expired(|| now_ms) => Fate::Expired,
             None if from_oldest || self.is_alive(hash, record.key)? => Fate::Dropped,
             _ => Fate::Kept,
         })

@@ -146,12 +146,7 @@ impl<S: Storage> View<S> {
     pub(crate) fn is_expired(&self, found: &Found<S::File>) -> Result<bool> {
         let Some(old) = found.old.filter(|old| old.expires) else { return Ok(false) };
         let (slot, offset) = self.files.layout.place(old.entry);
-        let segment = found.table.segment(slot);
-        let frame = frame::read(&segment.file, segment.id.0, offset)?;
-        let record = Record::decode(frame.payload());
-        let value = record.and_then(|record| record.value);
-        let value = value.ok_or_else(|| record::not_a_record(&segment.file, offset))?;
-        Ok(value.is_expired(|| self.clock.now_ms()))
+        is_expired(found.table.segment(slot), offset, || self.clock.now_ms())
     }
 
     /// Counts a value as dead.
@@ -160,6 +155,18 @@ impl<S: Storage> View<S> {
         let (slot, _) = self.files.layout.place(old.entry);
         found.table.segment(slot).usage.remove(old.frame_bytes);
     }
+}
+
+/// Whether the value of the record at `offset` is gone.
+pub(crate) fn is_expired<F: File>(
+    segment: &Segment<F>,
+    offset: u64,
+    now_ms: impl FnOnce() -> u64,
+) -> Result<bool> {
+    let frame = frame::read(&segment.file, segment.id.0, offset)?;
+    let value = Record::decode(frame.payload()).and_then(|record| record.value);
+    let value = value.ok_or_else(|| record::not_a_record(&segment.file, offset))?;
+    Ok(value.is_expired(now_ms))
 }
 
 /// Calls `visit` with a value from the record at `offset`, gone or not.
