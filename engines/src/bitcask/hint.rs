@@ -22,6 +22,7 @@
 //! All integers are little-endian. A hint is an aid and never the truth: one that is missing, damaged, or not about this very length of this file is passed
 //! over, and the data file is read instead. Hence hints need no sync of their own.
 
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
@@ -241,6 +242,14 @@ impl<F: File> Hint<F> {
         Ok(HintEntry::decode(&entry))
     }
 
+    /// All records, in order.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub(crate) fn entries(&self) -> Result<Entries<F::Bytes<'_>>> {
+        self.file.read(HEADER_BYTES as u64, self.len * ENTRY_BYTES).map(Entries)
+    }
+
     /// The record at `offset`. It is first looked for where it would be if all records had the same length, then in ever wider steps from there:
     /// in most files that touches one or two cache lines, where a plain binary search would touch one for each halving.
     ///
@@ -296,6 +305,15 @@ impl<F: File> Hint<F> {
     /// Where the record with this number lies in the hint itself.
     pub(crate) fn offset_of(number: usize) -> u64 {
         (HEADER_BYTES + number * ENTRY_BYTES) as u64
+    }
+}
+
+/// The records of a hint.
+pub(crate) struct Entries<B>(B);
+
+impl<B: Deref<Target = [u8]>> Entries<B> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = HintEntry> {
+        self.0.as_chunks().0.iter().map(HintEntry::decode)
     }
 }
 

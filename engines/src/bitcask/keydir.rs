@@ -120,6 +120,13 @@ impl Keydir {
         self.shards[Self::shard_of(hash)].0.get_mut()
     }
 
+    /// Divides the shards into so many parts, or a few less, for the only owner.
+    pub(crate) fn parts_mut(&mut self, parts: usize) -> impl Iterator<Item = Part<'_>> {
+        let shards = SHARDS.div_ceil(parts);
+        let part = move |(number, shards_mut)| Part { first: number * shards, shards: shards_mut };
+        self.shards.chunks_mut(shards).enumerate().map(part)
+    }
+
     /// Adds an entry.
     #[inline]
     pub(crate) fn insert(&self, hash: u64, entry: Entry) {
@@ -192,6 +199,21 @@ impl Keydir {
         if self.key_set.tracked {
             self.key_set.generation.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+/// Some of the shards, for their only owner.
+pub(crate) struct Part<'a> {
+    first: usize,
+    shards: &'a mut [Shard],
+}
+
+impl Part<'_> {
+    /// The table that belongs to a hash, if it is in this part.
+    #[inline]
+    pub(crate) fn table_mut(&mut self, hash: u64) -> Option<&mut TagTable> {
+        let shard = Keydir::shard_of(hash).wrapping_sub(self.first);
+        self.shards.get_mut(shard).map(|shard| shard.0.get_mut())
     }
 }
 

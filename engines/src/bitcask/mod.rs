@@ -44,7 +44,7 @@
 //! | `manifest` | format of the list of data files, `MANIFEST` |
 //! | `segment`, `files` | the data files of an open store |
 //! | `rotation`, `merge`, `merge_policy` | how data files come and go |
-//! | `recovery` | opening, after a close or a crash |
+//! | `recovery`, `index` | opening, after a close or a crash |
 //! | `backup` | checkpoints and backups of an open store |
 //! | `status` | what is in an open store, file by file |
 //! | `survey`, `scan`, `verify`, `records`, `salvage` | a store looked at from outside, damaged or not |
@@ -80,6 +80,7 @@ mod fingerprint;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod hint;
+mod index;
 mod iter;
 mod keydir;
 mod keydir_file;

@@ -12,9 +12,6 @@
 //! 6. A store that was closed has its keydir written down (`keydir_file.rs`); then steps 2 and 3 are left out, and hints are verified when they are first needed.
 //!
 //! An atomic batch whose last frame is missing at the end of an open file is a torn tail from its first frame on.
-//!
-//! **Equal hashes.** A hint has a key's fingerprint, not the key, and the keydir has 34 bits of it. The rest is looked up in the hint that the entry came from, or made of the
-//! key in the record.
 
 use std::collections::{HashSet, VecDeque};
 use std::path::Path;
@@ -22,11 +19,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::entry::{Entry, Layout, Slot};
+use super::entry::{Layout, Slot};
 use super::files::{Files, Listed, Structure};
-use super::fingerprint::{Fingerprint, Hasher};
+use super::fingerprint::Hasher;
 use super::hint::{Hint, HintEntry, HintKey};
-use super::keydir::{self, Candidates, Keydir};
+use super::index::Index;
+use super::keydir::Keydir;
 use super::keydir_file::{self, KEYDIR_NAME, Written, WrittenUsage};
 use super::manifest::{MANIFEST_NAME, MANIFEST_TEMPORARY_NAME, Manifest};
 use super::metrics::Counters;
@@ -394,15 +392,6 @@ fn give_up<F: File>(
     Ok(())
 }
 
-/// The keydir while it is being built.
-pub(crate) struct Index<'a, F: File> {
-    pub(crate) layout: Layout,
-    pub(crate) keydir: Keydir,
-    /// By slot.
-    pub(crate) segments: &'a [Arc<Segment<F>>],
-    pub(crate) hasher: Hasher,
-}
-
 impl<F: File> Index<'_, F> {
     /// Takes in a sealed file of `len` bytes. Tells whether it had a hint.
     fn load_sealed(
@@ -429,9 +418,7 @@ impl<F: File> Index<'_, F> {
         let segment = &self.segments[slot as usize];
         segment.usage.lasts_until(Some(hint.gone_by_ms));
         segment.set_hint(hint.clone());
-        for number in 0..hint.len() {
-            self.apply(slot, hint.get(number)?)?;
-        }
+        self.apply_hint(slot, &hint)?;
         Ok(true)
     }
 
@@ -489,61 +476,6 @@ impl<F: File> Index<'_, F> {
             let entry = HintEntry::of(&record, self.hasher.fingerprint(record.key), offset);
             visit(self, entry, record.continues)
         })
-    }
-
-    /// Takes in a record.
-    pub(crate) fn apply(&mut self, slot: Slot, record: HintEntry) -> Result<()> {
-        let HintEntry { print, offset, frame_bytes, tombstone, .. } = record;
-        let hash = print.hash;
-        let candidates = keydir::candidates(self.keydir.table_mut(hash), hash);
-        let old = if candidates.is_empty() { None } else { self.same_key(print, &candidates)? };
-        if let Some((old, old_bytes)) = old {
-            let (slot, _) = self.layout.place(old);
-            self.segments[slot as usize].usage.remove(old_bytes);
-        }
-        let usage = &self.segments[slot as usize].usage;
-        if tombstone {
-            usage.add_tombstone(frame_bytes);
-        } else {
-            usage.add(frame_bytes);
-        }
-        let new = self.layout.entry(hash, slot, offset);
-        let table = self.keydir.table_mut(hash);
-        match old {
-            Some((old, _)) if tombstone => drop(table.remove(old)),
-            Some((old, _)) => drop(table.replace(old, new)),
-            None if tombstone => {}
-            None => table.insert(new),
-        }
-        Ok(())
-    }
-
-    /// The entry of the key with this fingerprint, and the bytes of its frame. See "Equal hashes" above.
-    fn same_key(
-        &self,
-        print: Fingerprint,
-        candidates: &Candidates,
-    ) -> Result<Option<(Entry, u64)>> {
-        for entry in candidates.iter() {
-            let (other, frame_bytes) = self.look_up(entry)?;
-            if other == print {
-                return Ok(Some((entry, frame_bytes)));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The fingerprint of an entry's key, and the bytes of its record's frame.
-    fn look_up(&self, entry: Entry) -> Result<(Fingerprint, u64)> {
-        let (slot, offset) = self.layout.place(entry);
-        let segment = &self.segments[slot as usize];
-        if let Some(hint) = segment.hint()
-            && let Some(found) = hint.find(offset)?
-        {
-            return Ok((found.print, found.frame_bytes));
-        }
-        let glance = record::glance(&segment.file, offset)?;
-        Ok((self.hasher.fingerprint(glance.key()), glance.frame_bytes))
     }
 }
 

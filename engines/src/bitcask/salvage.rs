@@ -15,10 +15,11 @@ use std::sync::Arc;
 
 use super::entry::Slot;
 use super::hint::HintEntry;
+use super::index::Index;
 use super::keydir::Keydir;
 use super::options::{Background, Options};
 use super::record::{PREFACE_FRAME_BYTES, Record};
-use super::recovery::{self, Index};
+use super::recovery;
 use super::scan::{End, Gap, Piece, Scan, scan};
 use super::segment::{FileKind, Segment};
 use super::store::Store;

@@ -162,6 +162,11 @@ impl Usage {
         self.live.fetch_add(one(bytes), Ordering::Relaxed);
     }
 
+    /// So many values were stored, whose frames have `bytes` together.
+    pub(crate) fn add_all(&self, records: u64, bytes: u64) {
+        self.live.fetch_add((records << 32) + bytes / ALIGNMENT, Ordering::Relaxed);
+    }
+
     /// A value that was stored is needed no more.
     #[inline]
     pub(crate) fn remove(&self, bytes: u64) {

@@ -53,6 +53,13 @@ impl TagTable {
         entries
     }
 
+    /// Brings the home line of a hash into the cache. What it returns means nothing, and is there to be used, so that the access is not left out.
+    #[inline]
+    pub(crate) fn touch(&self, hash: u64) -> u64 {
+        let home = self.home(Entry::new(hash, 0));
+        self.lines.get(home).map_or(0, |line| line.0[0].to_bits())
+    }
+
     /// Calls `visit` with every entry that has the tag of `hash`.
     #[inline]
     pub(crate) fn find(&self, hash: u64, mut visit: impl FnMut(Entry)) {

@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use super::entry::{Entry, Layout, Slot};
 use super::hint::{Hint, HintEntry};
+use super::index::Index;
 use super::keydir::{Keydir, SHARDS};
 use super::keydir_file::{self, KEYDIR_NAME, Written};
 use super::manifest::{MANIFEST_NAME, Manifest};
 use super::record::{PREFACE_FRAME_BYTES, Record};
-use super::recovery::Index;
 use super::scan::{End, Found, Piece, Scan, scan};
 use super::segment::{FileId, FileKind, NEVER, Segment};
 use super::survey::{FileRole, FoundHint, Source, Survey};
