@@ -262,3 +262,32 @@ fn a_hint_that_is_damaged_behind_the_keydir_does_not_mislead_writes() {
         }
     }
 }
+
+/// Long enough for several threads, with a file that replaces what is in the one before, and within itself.
+#[test]
+fn long_hints_say_the_same_as_the_keydir() {
+    let options = Options { segment_bytes: 8 << 20, ..unmerged() };
+    let (disk, mut map) = (SimulatedDisk::new(), Map::new());
+    for round in 0..2_u32 {
+        let store = open(&disk, &options);
+        for step in 0..60_000_u32 {
+            let key = (step.wrapping_mul(2_654_435_761) >> 15).to_le_bytes().to_vec();
+            if step % 7 == 0 {
+                assert_eq!(store.delete(&key).unwrap(), map.remove(&key).is_some());
+            } else {
+                let value = (round ^ step).to_le_bytes().to_vec();
+                store.put(&key, &value).unwrap();
+                map.insert(key, value);
+            }
+        }
+        store.close().unwrap();
+    }
+    let store = open(&disk, &options);
+    assert!(used(&store));
+    let expected = usage(&store);
+    drop(store);
+    let store = open(&disk, &options);
+    assert!(!used(&store) && store.recovery().hints_used == 2);
+    assert_eq!(usage(&store), expected);
+    assert!(contents(&store) == map);
+}
