@@ -28,7 +28,7 @@ use std::sync::atomic::Ordering;
 
 use super::fingerprint::{Fingerprint, Hasher};
 use super::metrics::Counters;
-use super::record::{self, Record};
+use super::record::{self, Preface, Record};
 use super::segment::{FileId, FileKind, NEVER};
 use crate::Result;
 use crate::log::frame::ALIGNMENT;
@@ -156,11 +156,12 @@ impl Summary {
     pub(crate) fn gather<F: File>(file: &F, key: HintKey) -> Result<Self> {
         let mut summary = Self::default();
         replay(file, key.id.0, 0, Expected::Exactly(key.data_bytes), |offset, payload| {
-            if offset > 0 {
-                let record =
-                    Record::decode(payload).ok_or_else(|| record::not_a_record(file, offset))?;
-                summary.add(&record, key.hasher.fingerprint(record.key), offset);
+            if offset == 0 {
+                return Preface::of(file, key.id, payload).map(|_| ());
             }
+            let record =
+                Record::decode(payload).ok_or_else(|| record::not_a_record(file, offset))?;
+            summary.add(&record, key.hasher.fingerprint(record.key), offset);
             Ok(())
         })?;
         Ok(summary)

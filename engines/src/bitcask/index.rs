@@ -3,7 +3,7 @@
 //! **Equal hashes.** A hint has a key's fingerprint, not the key, and the keydir has 34 bits of it. The rest is looked up in the hint that the entry came from, or made of the
 //! key in the record.
 //!
-//! **Speed.** Nearly every record of a hint costs a miss of the cache, in the table that it belongs to. So the records of a hint are taken in by several threads, each of which owns a part
+//! **Speed.** Nearly every record of a hint costs a miss of the cache, in the table that it belongs to. So the records of a sealed file are taken in by several threads, each of which owns a part
 //! of the shards and passes over what belongs to others; and each looks at the lines of [`AHEAD`] records before it changes the first of them, so that their misses overlap.
 
 use std::hint::black_box;
@@ -13,7 +13,7 @@ use std::thread;
 
 use super::entry::{Entry, Layout, Slot};
 use super::fingerprint::{Fingerprint, Hasher};
-use super::hint::{Hint, HintEntry};
+use super::hint::{Hint, HintEntry, Summary};
 use super::keydir::{self, Candidates, Keydir, Part};
 use super::record;
 use super::segment::Segment;
@@ -35,6 +35,48 @@ pub(crate) struct Index<'a, F: File> {
     pub(crate) hasher: Hasher,
 }
 
+/// The records of a sealed file, in its order.
+pub(crate) enum Records<F> {
+    /// As its hint tells them.
+    Hint(Hint<F>),
+    /// As they were found in it.
+    Summary(Summary),
+}
+
+impl<F: File> Records<F> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Hint(hint) => hint.len(),
+            Self::Summary(summary) => summary.entries.len(),
+        }
+    }
+
+    /// When all values are gone.
+    pub(crate) fn gone_by_ms(&self) -> u64 {
+        match self {
+            Self::Hint(hint) => hint.gone_by_ms,
+            Self::Summary(summary) => summary.gone_by_ms,
+        }
+    }
+
+    fn visit(&self, visit: impl FnMut(HintEntry) -> Result<()>) -> Result<()> {
+        match self {
+            Self::Hint(hint) => hint.entries()?.iter().try_for_each(visit),
+            Self::Summary(summary) => summary.entries.iter().copied().try_for_each(visit),
+        }
+    }
+}
+
+/// How many threads can work at once.
+pub(crate) fn processors() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// What a thread has found out; its panic becomes one of this thread.
+pub(crate) fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
 /// All of an [`Index`] but the keydir.
 struct Places<'a, F: File> {
     layout: Layout,
@@ -52,22 +94,17 @@ impl<'a, F: File> Index<'a, F> {
         Ok(())
     }
 
-    /// Takes in the records of a hint.
-    pub(crate) fn apply_hint(&mut self, slot: Slot, hint: &Hint<F>) -> Result<()> {
+    /// Takes in the records of a sealed file.
+    pub(crate) fn apply_all(&mut self, slot: Slot, records: &Records<F>) -> Result<()> {
         let places = &self.places();
-        let processors = thread::available_parallelism().map_or(1, NonZero::get);
-        let threads = processors.min(hint.len() / RECORDS_PER_THREAD_MIN).max(1);
+        let threads = processors().min(records.len() / RECORDS_PER_THREAD_MIN).max(1);
         let mut parts = self.keydir.parts_mut(threads);
         let Some(first) = parts.next() else { return Ok(()) };
         thread::scope(|scope| {
-            let take_in = |part| scope.spawn(move || places.apply_part(part, slot, hint));
+            let take_in = |part| scope.spawn(move || places.apply_part(part, slot, records));
             let others: Vec<_> = parts.map(take_in).collect();
-            let mut outcome = places.apply_part(first, slot, hint);
-            for other in others {
-                let other = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                outcome = outcome.and(other);
-            }
-            outcome
+            let first = places.apply_part(first, slot, records);
+            others.into_iter().map(joined).fold(first, Result::and)
         })
     }
 
@@ -92,8 +129,8 @@ impl Added {
 }
 
 impl<F: File> Places<'_, F> {
-    /// Takes in those records of a hint that belong to a part of the keydir.
-    fn apply_part(&self, mut part: Part<'_>, slot: Slot, hint: &Hint<F>) -> Result<()> {
+    /// Takes in those records that belong to a part of the keydir.
+    fn apply_part(&self, mut part: Part<'_>, slot: Slot, records: &Records<F>) -> Result<()> {
         let mut added = Added::default();
         let mut batch = Vec::with_capacity(AHEAD);
         let mut apply = |part: &mut Part<'_>, batch: &mut Vec<HintEntry>| {
@@ -108,15 +145,12 @@ impl<F: File> Places<'_, F> {
                 None => Ok(()),
             })
         };
-        let entries = hint.entries()?;
-        for record in entries.iter() {
+        records.visit(|record| {
             if part.table_mut(record.print.hash).is_some() {
                 batch.push(record);
             }
-            if batch.len() == AHEAD {
-                apply(&mut part, &mut batch)?;
-            }
-        }
+            if batch.len() < AHEAD { Ok(()) } else { apply(&mut part, &mut batch) }
+        })?;
         apply(&mut part, &mut batch)?;
         added.count(&self.segments[slot as usize]);
         Ok(())

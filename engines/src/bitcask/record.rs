@@ -252,6 +252,14 @@ impl Preface {
         let previous = FileId(number(15, 4) as u32);
         Ok(Self { id, previous: (previous.0 != 0).then(|| (previous, number(19, 8))) })
     }
+
+    /// The preface that a data file begins with, of its first payload.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it is none of this file.
+    pub(crate) fn of<F: File>(file: &F, id: FileId, payload: &[u8]) -> Result<Self> {
+        Self::decode(payload, id).map_err(|reason| Error::corrupt(file.path(), 0, reason))
+    }
 }
 
 #[cfg(test)]

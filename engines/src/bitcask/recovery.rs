@@ -17,13 +17,14 @@ use std::collections::{HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Instant;
 
 use super::entry::{Layout, Slot};
 use super::files::{Files, Listed, Structure};
 use super::fingerprint::Hasher;
-use super::hint::{Hint, HintEntry, HintKey};
-use super::index::Index;
+use super::hint::{Hint, HintEntry, HintKey, Summary};
+use super::index::{Index, Records, joined, processors};
 use super::keydir::Keydir;
 use super::keydir_file::{self, KEYDIR_NAME, Written, WrittenUsage};
 use super::manifest::{MANIFEST_NAME, MANIFEST_TEMPORARY_NAME, Manifest};
@@ -341,9 +342,13 @@ fn load<F: File>(
     let mut kept: Vec<(Listed<F>, u64)> = Vec::new();
     let mut given_up = sources.len();
     let mut hintless = Vec::new();
+    let mut ahead = VecDeque::new();
     for (slot, (source, segment)) in sources.iter().zip(&segments).enumerate() {
-        let len = if let Some(len) = source.sealed {
-            if !index.load_sealed(source, slot as Slot, len, recovery)? {
+        if ahead.is_empty() {
+            ahead = read_ahead(&sources[slot..], hasher);
+        }
+        let len = if let (Some(len), Some(records)) = (source.sealed, ahead.pop_front()) {
+            if !index.load_sealed(source, slot as Slot, &records?, recovery)? {
                 hintless.push((Arc::clone(segment), len));
             }
             Some(len)
@@ -371,6 +376,36 @@ fn load<F: File>(
     Ok(Loaded { keydir, kept, dropped, hintless })
 }
 
+/// What the next few files hold, as far as they are sealed. Long ones are read by a thread each.
+fn read_ahead<F: File>(sources: &[Source<F>], hasher: Hasher) -> VecDeque<Result<Records<F>>> {
+    /// Bytes that are worth a thread.
+    const BYTES_PER_THREAD_MIN: u64 = 1 << 20;
+    let sealed = sources.iter().map_while(|source| Some((source, source.sealed?)));
+    let long = sealed.clone().take_while(|(_, len)| *len >= BYTES_PER_THREAD_MIN);
+    let count = long.take(processors()).count().max(1);
+    let mut next = sealed.take(count);
+    let first = next.next();
+    thread::scope(|scope| {
+        let read = |(source, len)| scope.spawn(move || read_sealed(source, len, hasher));
+        let others: Vec<_> = next.map(read).collect();
+        let first = first.map(|(source, len)| read_sealed(source, len, hasher));
+        first.into_iter().chain(others.into_iter().map(joined)).collect()
+    })
+}
+
+/// What a sealed file of `len` bytes holds: its hint, or without a valid one what is found by reading the file.
+fn read_sealed<F: File>(source: &Source<F>, len: u64, hasher: Hasher) -> Result<Records<F>> {
+    let key = HintKey { id: source.id, data_bytes: len, hasher };
+    if let Some(file) = &source.hint
+        && let Some(hint) = Hint::verify(file.clone(), key)?
+    {
+        return Ok(Records::Hint(hint));
+    }
+    source.file.advise(Access::Soon { offset: 0, len });
+    // What looks like a batch without an end was one before its file was merged or cut.
+    Summary::gather(&source.file, key).map(Records::Summary)
+}
+
 /// Takes account of an open file that is not part of the store any more, or never was.
 fn give_up<F: File>(
     source: &Source<F>,
@@ -393,33 +428,28 @@ fn give_up<F: File>(
 }
 
 impl<F: File> Index<'_, F> {
-    /// Takes in a sealed file of `len` bytes. Tells whether it had a hint.
+    /// Takes in a sealed file. Tells whether it had a hint.
     fn load_sealed(
         &mut self,
         source: &Source<F>,
         slot: Slot,
-        len: u64,
+        records: &Records<F>,
         recovery: &mut Recovery,
     ) -> Result<bool> {
-        let key = HintKey { id: source.id, data_bytes: len, hasher: self.hasher };
-        let hint = match &source.hint {
-            Some(file) => Hint::verify(file.clone(), key)?,
-            None => None,
-        };
-        recovery.hints_rejected += u64::from(source.hint.is_some() && hint.is_none());
-        let Some(hint) = hint else {
-            // What looks like a batch without an end was one before its file was merged or cut.
-            self.scan(source, slot, Expected::Exactly(len), |index, entry, _| {
-                index.apply(slot, entry)
-            })?;
-            return Ok(false);
-        };
-        recovery.hints_used += 1;
         let segment = &self.segments[slot as usize];
-        segment.usage.lasts_until(Some(hint.gone_by_ms));
-        segment.set_hint(hint.clone());
-        self.apply_hint(slot, &hint)?;
-        Ok(true)
+        segment.usage.lasts_until(Some(records.gone_by_ms()));
+        let hint = match records {
+            Records::Hint(hint) => Some(hint.clone()),
+            Records::Summary(_) => None,
+        };
+        recovery.hints_used += u64::from(hint.is_some());
+        recovery.hints_rejected += u64::from(source.hint.is_some() && hint.is_none());
+        let has_hint = hint.is_some();
+        if let Some(hint) = hint {
+            segment.set_hint(hint);
+        }
+        self.apply_all(slot, records)?;
+        Ok(has_hint)
     }
 
     /// Takes in an open file and returns its length; None if it does not continue what has been taken in before.
@@ -431,7 +461,7 @@ impl<F: File> Index<'_, F> {
         recovery: &mut Recovery,
     ) -> Result<Option<u64>> {
         let Ok(frame) = frame::read(&source.file, source.id.0, 0) else { return Ok(None) };
-        let preface = decode_preface(source, frame.payload())?;
+        let preface = Preface::of(&source.file, source.id, frame.payload())?;
         if let Some((last, len)) = last.filter(|(last, _)| last.sealed.is_none())
             && preface.previous != Some((last.segment.id, *len))
         {
@@ -439,7 +469,7 @@ impl<F: File> Index<'_, F> {
         }
         // The part of a batch that has been seen, until its end has.
         let mut batch: Vec<HintEntry> = Vec::new();
-        let tail = self.scan(source, slot, Expected::Torn, |index, entry, continues| {
+        let tail = self.scan(source, slot, |index, entry, continues| {
             batch.push(entry);
             if continues {
                 return Ok(());
@@ -455,18 +485,17 @@ impl<F: File> Index<'_, F> {
         Ok(Some(len))
     }
 
-    /// Reads a data file, and calls `visit` with each record's entry, and whether its batch goes on.
+    /// Reads an open data file, and calls `visit` with each record's entry, and whether its batch goes on.
     fn scan(
         &mut self,
         source: &Source<F>,
         slot: Slot,
-        expected: Expected,
         mut visit: impl FnMut(&mut Self, HintEntry, bool) -> Result<()>,
     ) -> Result<Tail> {
         source.file.advise(Access::Soon { offset: 0, len: source.file.len() });
-        replay(&source.file, source.id.0, 0, expected, |offset, payload| {
+        replay(&source.file, source.id.0, 0, Expected::Torn, |offset, payload| {
             if offset == 0 {
-                return decode_preface(source, payload).map(|_| ());
+                return Preface::of(&source.file, source.id, payload).map(|_| ());
             }
             let record = Record::decode(payload)
                 .ok_or_else(|| record::not_a_record(&source.file, offset))?;
@@ -477,9 +506,4 @@ impl<F: File> Index<'_, F> {
             visit(self, entry, record.continues)
         })
     }
-}
-
-fn decode_preface<F: File>(source: &Source<F>, payload: &[u8]) -> Result<Preface> {
-    Preface::decode(payload, source.id)
-        .map_err(|reason| Error::corrupt(source.file.path(), 0, reason))
 }
