@@ -18,7 +18,7 @@ use super::manifest::{Manifest, ManifestFile};
 use super::metrics::Counters;
 use super::segment::{FileId, FileKind, Segment, Table};
 use crate::log::LogWriter;
-use crate::storage::{Appender, File, Storage};
+use crate::storage::{Access, Appender, File, Storage};
 use crate::{Error, Result};
 
 /// The data files of a store in `dir`.
@@ -33,6 +33,8 @@ pub(crate) struct Files<S: Storage> {
     structure: Mutex<Structure<S::File>>,
     /// The file that is being written; those after it in the structure wait to be.
     active_id: AtomicU32,
+    /// Somebody has asked for a sync since the last data file was created.
+    synced: AtomicBool,
     /// From how many bytes of data files on a record that is looked for is probably not in memory.
     memory_bytes: u64,
     /// There are more.
@@ -113,6 +115,7 @@ impl<S: Storage> Files<S> {
             table: ArcSwap::from_pointee(table),
             structure: Mutex::new(structure),
             active_id: AtomicU32::new(0),
+            synced: AtomicBool::new(false),
             memory_bytes,
             exceed_memory: AtomicBool::new(false),
             poisoned: OnceLock::new(),
@@ -137,6 +140,11 @@ impl<S: Storage> Files<S> {
     #[inline]
     pub(crate) fn table(&self) -> Guard<Arc<Table<S::File>>> {
         self.table.load()
+    }
+
+    /// Must be called when a sync is asked for, or before the first file is created if many will be.
+    pub(crate) fn note_sync(&self) {
+        self.synced.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn structure(&self) -> MutexGuard<'_, Structure<S::File>> {
@@ -192,6 +200,10 @@ impl<S: Storage> Files<S> {
         let id = structure.take_id()?;
         let path = FileKind::Data.path(&self.dir, id);
         let appender = self.storage.create(&path, Some(capacity))?;
+        // A sync stores whole pages: whoever has asked for one may do so again.
+        if !self.synced.swap(false, Ordering::Relaxed) {
+            appender.file().advise(Access::Filling);
+        }
         let outcome = self.place(id, appender.file()).and_then(|segment| {
             self.sync_names()?;
             let active = FileId(self.active_id.load(Ordering::Relaxed));

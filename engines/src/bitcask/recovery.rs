@@ -39,7 +39,7 @@ use super::view::View;
 use crate::log::frame::{ALIGNMENT, LOG_BYTES_MAX};
 use crate::log::{Expected, Tail, frame, replay};
 use crate::storage::{Access, DirEntry, File, Storage};
-use crate::{Error, Result};
+use crate::{Durability, Error, Result};
 
 /// Name of the lock file in the store's folder.
 pub(crate) const LOCK_NAME: &str = "LOCK";
@@ -81,6 +81,9 @@ pub(crate) fn open<S: Storage>(storage: S, dir: &Path, options: Options) -> Resu
     let structure = Structure { next_id: manifest.next_id, seed: manifest.seed, files };
     let checksums = options.checksums;
     let files = Files::new(storage, dir.to_owned(), layout, counters, checksums, structure);
+    if options.durability == Durability::Sync || options.sync_interval.is_some() {
+        files.note_sync();
+    }
     let mut active = files.create(options.segment_bytes)?;
     files.activate(active.segment.id);
     write_preface(&mut active, previous)?;

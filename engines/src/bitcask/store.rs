@@ -217,6 +217,7 @@ impl<S: Storage> Store<S> {
 
     fn sync_up_to(&self, ticket: u64) -> Result<()> {
         self.view.files.check()?;
+        self.view.files.note_sync();
         self.commit
             .wait(ticket, || self.sync_written())
             .map_err(|error| self.view.files.poison(error))

@@ -5,9 +5,9 @@
 //! 3. The first to wait leads: it syncs, which covers all tickets given out before the sync began; the others sleep.
 //! 4. When the sync returns, the leader names one of those that it did not cover as the next leader and wakes it first, and then each of those that
 //!    it covered. Nobody wakes only to sleep again, and nobody waits for a lock that another sleeper has to be given first.
-//! 5. A leader first *gathers*: writers that the last sync let go are probably about to write again. It waits until they have, for a fraction of
-//!    what a sync takes. Without that, the writers fall into two halves that take turns, and each sync serves one of them. Where that was in vain, the next
-//!    few syncs begin at once.
+//! 5. A leader first *gathers*: writers that the last sync let go are probably about to write again. It waits until they have, for
+//!    no longer than the last sync took. Without that, the writers fall into two halves that take turns, and each sync serves one of them. Where that was in vain, the
+//!    next few syncs begin at once.
 //!
 //! While one sync is under way, writes pile up and the next one covers them all (`DeWitt` et al., SIGMOD 1984). A failed sync
 //! poisons the log: every later wait fails, because a repeated fsync may report success for pages that the kernel has dropped.
@@ -21,8 +21,6 @@ use std::time::{Duration, Instant};
 use crate::sync::{Condvar, Mutex, wait_until};
 use crate::{Error, Result};
 
-/// A leader gathers for one part in so many of the time that the last sync took, at most.
-const GATHERING_SHARE: u32 = 3;
 /// Syncs before which nobody gathers, once more than half of the writers have been waited for in vain.
 const HASTY_SYNCS: u32 = 16;
 
@@ -147,7 +145,7 @@ impl GroupCommit {
                 state.hasty_syncs = state.hasty_syncs.saturating_sub(1);
                 return;
             }
-            (state.waiting.len(), state.let_go, state.sync_time / GATHERING_SHARE)
+            (state.waiting.len(), state.let_go, state.sync_time)
         };
         wait_until(patience, || self.state.lock().waiting.len() >= waiting + let_go);
         let mut state = self.state.lock();

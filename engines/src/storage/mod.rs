@@ -105,6 +105,9 @@ pub enum Access {
         /// How many.
         len: u64,
     },
+    /// It is about to be filled from front to back, and rarely synced meanwhile: memory may be taken for it in large pages, which are quicker to take and to read. As long as
+    /// it is being written, each sync of it then stores a large page, of 2 MiB, however little was appended.
+    Filling,
 }
 
 /// A file that can be read. Cloning gives another handle to the same one; it may be used by many threads.
