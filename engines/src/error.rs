@@ -76,9 +76,17 @@ pub enum Error {
         /// The longest batch in bytes.
         max: usize,
     },
-    /// There is no data file with this number that could be merged.
-    #[error("{} has no data file {id} that is written no more", dir.display())]
+    /// The store has no data file with this number.
+    #[error("{} has no data file {id}: merges and crashes take files away, so look which there are", dir.display())]
     NoSuchFile {
+        /// The store's folder.
+        dir: PathBuf,
+        /// What was asked for.
+        id: u32,
+    },
+    /// The data file with this number cannot be merged yet.
+    #[error("data file {id} of {} is still being written: it can be merged once it is sealed", dir.display())]
+    StillWritten {
         /// The store's folder.
         dir: PathBuf,
         /// What was asked for.

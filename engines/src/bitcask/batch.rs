@@ -52,8 +52,7 @@ impl<S: Storage> Store<S> {
         for write in &packed {
             self.view.find(write.hash, write.key)?;
         }
-        let mut writer = self.writer.lock();
-        self.make_room(&mut writer, frame_bytes)?;
+        let mut writer = self.lock_with_room(frame_bytes)?;
         // All of it is appended before any of it is seen: what fails in the middle is dropped when the store is next opened, and must not be read until then.
         let append = |(number, write): (usize, &Packed<'_>)| {
             self.append(&mut writer, write.hash, &write.record(number < last))

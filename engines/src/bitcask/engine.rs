@@ -146,7 +146,7 @@ impl<S: Storage> Bitcask<S> {
     /// Merges these data files, given by their numbers; files that are neighbours in age are merged with each other. A merge that does not begin at the oldest file keeps tombstones.
     ///
     /// # Errors
-    /// [`crate::Error::NoSuchFile`] if one of them is not there, or is still being written.
+    /// [`crate::Error::NoSuchFile`] if one of them is not there, [`crate::Error::StillWritten`] if it is not sealed; then nothing is merged.
     pub fn merge_files(&self, ids: &[u32]) -> Result<MergeReport> {
         self.store.merge_files(ids)
     }

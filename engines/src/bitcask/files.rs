@@ -4,7 +4,21 @@
 //! 2. The segment table finds them by slot; readers load it without a lock.
 //! 3. A file is created, then named by the manifest, then put into the table, then used. It goes in the opposite order.
 //!
-//! Lock order in the whole engine: merging, sealing, writer, structure, shard of the keydir.
+//! Locks, in the order in which they may be taken:
+//!
+//! | lock | held during I/O | taken by |
+//! |---|---|---|
+//! | merging | yes | merges, backups, [`verify`](super::Bitcask::verify) of an open store |
+//! | sealing | yes | sealing, merges of everything, backups; writers only where sealing has fallen far behind |
+//! | preparing | yes | who creates the next data file |
+//! | writer | no | writers; the beginning of an iteration or an ordered scan; figures |
+//! | structure | yes, while the manifest is replaced | who changes the list of files, and backups |
+//! | shard of the keydir | no | everybody |
+//!
+//! Hence a read never waits for a lock that is held during I/O, whether by a writer or by a merge: gets, [`contains`](super::Bitcask::contains) and
+//! [`len`](super::Bitcask::len) take shards alone; iterations, folds and [`keys`](super::Bitcask::keys) the writer's when they begin, and then shards; figures
+//! ([`files`](super::Bitcask::files), [`status`](super::Bitcask::status), metrics) the writer's, and of the list of files they read the last one that was published. An
+//! append is a copy into a mapping: the kernel makes it wait where memory is full of pages that are not stored yet, and who waits for the writer then waits, too.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -31,6 +45,8 @@ pub(crate) struct Files<S: Storage> {
     checksums: bool,
     table: ArcSwap<Table<S::File>>,
     structure: Mutex<Structure<S::File>>,
+    /// The files of the structure, for those who only look.
+    listed: ArcSwap<Vec<Listed<S::File>>>,
     /// The file that is being written; those after it in the structure wait to be.
     active_id: AtomicU32,
     /// Somebody has asked for a sync since the last data file was created.
@@ -113,6 +129,7 @@ impl<S: Storage> Files<S> {
             counters,
             checksums,
             table: ArcSwap::from_pointee(table),
+            listed: ArcSwap::from_pointee(structure.files.clone()),
             structure: Mutex::new(structure),
             active_id: AtomicU32::new(0),
             synced: AtomicBool::new(false),
@@ -145,6 +162,11 @@ impl<S: Storage> Files<S> {
     /// Must be called when a sync is asked for, or before the first file is created if many will be.
     pub(crate) fn note_sync(&self) {
         self.synced.store(true, Ordering::Relaxed);
+    }
+
+    /// The data files as the manifest names them, oldest records first. Takes no lock.
+    pub(crate) fn listed(&self) -> Arc<Vec<Listed<S::File>>> {
+        self.listed.load_full()
     }
 
     pub(crate) fn structure(&self) -> MutexGuard<'_, Structure<S::File>> {
@@ -186,6 +208,7 @@ impl<S: Storage> Files<S> {
             .write(&self.storage, &self.dir, &self.counters)?
             .commit(&self.counters)
             .map_err(|error| self.poison(error))?;
+        self.listed.store(Arc::new(files.clone()));
         structure.files = files;
         self.weigh(structure);
         Ok(())
@@ -217,6 +240,21 @@ impl<S: Storage> Files<S> {
         let segment = outcome.inspect_err(|_| self.discard(&[id]))?;
         self.publish(&segment);
         Ok(Active { log: self.log_writer(appender, id), segment })
+    }
+
+    /// Takes a data file away that nothing was written to.
+    ///
+    /// # Errors
+    /// If the manifest cannot be replaced; then the file stays.
+    pub(crate) fn dismiss(&self, segment: &Arc<Segment<S::File>>) -> Result<()> {
+        let mut structure = self.structure.lock();
+        let others = structure.files.iter().filter(|file| file.segment.id != segment.id);
+        let others = others.cloned().collect();
+        self.restructure(&mut structure, others)?;
+        self.withdraw(std::slice::from_ref(segment));
+        drop(structure);
+        self.remove(segment.id);
+        Ok(())
     }
 
     /// A writer for the data file with this id.

@@ -18,6 +18,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use parking_lot::MutexGuard;
+
 use super::entry::Entry;
 use super::files::Listed;
 use super::fingerprint::Fingerprint;
@@ -26,7 +28,7 @@ use super::merge_policy::{FileUsage, choose};
 use super::record::{self, PREFACE_FRAME_BYTES, Preface, Record};
 use super::report::MergeReport;
 use super::segment::{Ended, FileId, FileKind, Segment};
-use super::store::Store;
+use super::store::{Store, Writer};
 use super::view;
 use crate::log::{LogWriter, frame};
 use crate::storage::{Access, File, Storage};
@@ -115,13 +117,17 @@ impl<S: Storage> Store<S> {
     /// Merges these data files, in runs of neighbours.
     ///
     /// # Errors
-    /// [`Error::NoSuchFile`] if one of them is not among those that are written no more.
+    /// [`Error::NoSuchFile`] if one of them is not there, [`Error::StillWritten`] if it is not sealed.
     pub(crate) fn merge_files(&self, ids: &[u32]) -> Result<MergeReport> {
         let _one_at_a_time = self.merging.lock();
         let files = self.sealed();
-        let is_there = |id: &&u32| !files.iter().any(|(segment, _)| segment.id.0 == **id);
-        if let Some(id) = ids.iter().find(is_there) {
-            return Err(Error::NoSuchFile { dir: self.view.files.dir.clone(), id: *id });
+        let is_sealed = |id: u32| files.iter().any(|(segment, _)| segment.id.0 == id);
+        if let Some(id) = ids.iter().copied().find(|id| !is_sealed(*id)) {
+            let (dir, listed) = (self.view.files.dir.clone(), self.view.files.listed());
+            let is_there = listed.iter().any(|file| file.segment.id.0 == id);
+            let refused =
+                if is_there { Error::StillWritten { dir, id } } else { Error::NoSuchFile { dir, id } };
+            return Err(refused);
         }
         let chosen = |at: usize| ids.contains(&files[at].0.id.0);
         let mut report = MergeReport::default();
@@ -138,19 +144,15 @@ impl<S: Storage> Store<S> {
 
     /// Makes the active data file one that is written no more, unless it is empty.
     pub(crate) fn rotate_and_seal(&self) -> Result<()> {
-        let mut writer = self.writer.lock();
-        self.view.files.check()?;
-        if writer.active.log.len() > PREFACE_FRAME_BYTES {
-            self.rotate(&mut writer, 0)?;
-        }
-        drop(writer);
+        let has_records = |writer: &Writer<S>| writer.active.log.len() > PREFACE_FRAME_BYTES;
+        self.rotate_while(&mut self.writer.lock(), 0, has_records)?;
         self.seal()
     }
 
-    /// Merges what is due by the policy.
+    /// Merges what is due by the policy. While others write, something may be due again and again: those who wait for their own merge come in between.
     pub(crate) fn merge_due(&self) -> Result<()> {
-        let _one_at_a_time = self.merging.lock();
         loop {
+            let one_at_a_time = self.merging.lock();
             let now_ms = self.view.clock.now_ms();
             if !self.options.merge.is_open(now_ms) {
                 return Ok(());
@@ -165,14 +167,14 @@ impl<S: Storage> Store<S> {
             for run in runs {
                 self.merge_run(&files[run.clone()], run.start == 0)?;
             }
+            MutexGuard::unlock_fair(one_at_a_time);
         }
     }
 
     /// The data files that are written no more, oldest records first.
     pub(crate) fn sealed(&self) -> Vec<Ended<S::File>> {
-        let structure = self.view.files.structure();
         let sealed = |file: &Listed<S::File>| Some((Arc::clone(&file.segment), file.sealed?));
-        structure.files.iter().filter_map(sealed).collect()
+        self.view.files.listed().iter().filter_map(sealed).collect()
     }
 
     /// Merges a run of neighbours, group after group.

@@ -59,12 +59,11 @@
 //! | a write is torn | it is dropped, and counted in [`Recovery`] | the same | `crash`, `damage` |
 //! | synced bytes change | a typed error that names file and offset; never a wrong value, never dropped in silence | the same | `damage`, `bitcask::damage` |
 //! | the device is full | writes fail and say so, reads go on, and writes work again once there is room | the same | `full` |
-//! | a sync fails | the store takes no more writes; it is never tried again | the same; nothing is acknowledged any more | `faults` |
+//! | a sync fails | the store takes no more writes; it is never tried again. A store that is opened after that, with or without a restart of the machine, is as after a loss of power | the same; nothing is acknowledged any more | `faults` |
 //! | a value expires, a key is deleted | an older value never comes back, in no order of merges, crashes and openings | the same | `bitcask::expiry`, `bitcask::basho` |
 //!
 //! Class `buffered` takes the path of class `os`, and keeps more than it promises. Without [`Options::checksums`], damage to keys and values goes unnoticed, and after power loss
-//! that includes what was written since the last sync. `teeth` shows that the tests would notice: it builds storages with bugs, a left-out sync each, and every one is caught. Not covered: a process
-//! that dies after a failed sync and is started again without a restart of the machine may find bytes in the page cache that are on no disk.
+//! that includes what was written since the last sync. `teeth` shows that the tests would notice: it builds storages with bugs, a left-out sync each, and every one is caught.
 //!
 //! Source: Sheehy and Smith, "Bitcask: A Log-Structured Hash Table for Fast Key/Value Data", 2010. Different here: the keydir does not hold keys,
 //! files are named by a manifest in order of age rather than sorted by number, hints have hashes instead of keys, reads go through mappings.

@@ -8,7 +8,8 @@
 //! 5. What was found stays where it is, and writing goes on in a new file, whose preface says where the last one ended. Torn tails are thus never
 //!    written behind, and are cut off once their files are sealed and opened again. Nothing changes before the new manifest is in place: a
 //!    recovery that crashes is repeated from the same state.
-//!
+//!    Open files that were found are not yet vouched for. They may hold what is in the cache alone, and would count as stored after a sync that failed in the process before:
+//!    the first sync or sealing writes them again (`store.rs`).
 //! 6. A store that was closed has its keydir written down (`keydir_file.rs`); then steps 2 and 3 are left out, and hints are verified when they are first needed.
 //!
 //! An atomic batch whose last frame is missing at the end of an open file is a torn tail from its first frame on.
@@ -63,7 +64,7 @@ pub(crate) fn open<S: Storage>(storage: S, dir: &Path, options: Options) -> Resu
     let written = entries.iter().any(|entry| entry.name == KEYDIR_NAME);
     let written = written.then(|| storage.open(&dir.join(KEYDIR_NAME))).transpose()?;
     recovery.orphans_removed = remove_orphans(&storage, dir, &manifest, &entries, &counters)?;
-    if is_new {
+    if manifest.files.is_empty() {
         create(&storage, dir, &manifest, &counters)?;
     }
     let (layout, loaded) =
@@ -74,7 +75,10 @@ pub(crate) fn open<S: Storage>(storage: S, dir: &Path, options: Options) -> Resu
     let full: VecDeque<_> = kept
         .iter()
         .filter(open)
-        .map(|(file, len)| Full { segment: Arc::clone(&file.segment), log: None, len: *len })
+        .map(|(file, len)| {
+            let segment = Arc::clone(&file.segment);
+            Full { segment, log: None, len: *len, found: true }
+        })
         .collect();
     let previous = full.back().map(|full| (full.segment.id, full.len));
     let files = kept.into_iter().map(|(file, _)| file).collect();
@@ -174,7 +178,8 @@ fn refuse_foreign(dir: &Path, entries: &[DirEntry]) -> Result<()> {
     }
 }
 
-/// Makes an empty store: its folder's name comes before its manifest, and its manifest before all data, so that data without a manifest is never ours to remove.
+/// Makes an empty store: its folder's name comes before its manifest, and its manifest before all data, so that data without a manifest is never ours to remove. Where there is a manifest of
+/// an empty store, its making may not have come to its end.
 fn create<S: Storage>(
     storage: &S,
     dir: &Path,
@@ -200,15 +205,21 @@ fn remove_orphans<S: Storage>(
         Some((_, id)) => entry.is_file && !named.contains(&id),
         None => entry.is_file && entry.name == MANIFEST_TEMPORARY_NAME,
     };
-    let orphans: Vec<_> = entries.iter().filter(is_orphan).collect();
+    let is_manifest = |entry: &&DirEntry| entry.name == MANIFEST_TEMPORARY_NAME;
+    let (manifests, orphans): (Vec<_>, Vec<_>) =
+        entries.iter().filter(is_orphan).partition(is_manifest);
+    for unfinished in &manifests {
+        storage.remove(&dir.join(&unfinished.name))?;
+    }
     if !orphans.is_empty() {
-        // If the process was killed in time, the manifest that we see is not yet durable, and the one that is may name them.
-        counters.sync(|| storage.sync_dir(dir))?;
+        // The manifest that we see need not be durable: its writer may have been killed before it had synced the folder, or that sync may have failed. The one that is
+        // durable may name them. A sync of ours would prove nothing after one that failed, so it is written again.
+        manifest.write(storage, dir, counters)?.commit(counters)?;
     }
     for orphan in &orphans {
         storage.remove(&dir.join(&orphan.name))?;
     }
-    Ok(orphans.len() as u64)
+    Ok((manifests.len() + orphans.len()) as u64)
 }
 
 /// A data file that the manifest names, and its hint if there is one.

@@ -1,13 +1,16 @@
 //! The life of a data file: prepared, active, full, sealed.
 //!
-//! 1. When the active file is three quarters full, the next one is *prepared* in the background: created, and named by the manifest.
-//! 2. A record that does not fit makes the active file *full*. The prepared one becomes active, and its first frame says how long the full one is.
+//! 1. When the active file is three quarters full, the next one is *prepared* in the background: created, and named by the manifest. There is one such file at a time.
+//! 2. A record that does not fit makes the active file *full*. The prepared one becomes active, and its first frame says how long the full one is. If none is prepared, or one that is too
+//!    short for a long record, the writer prepares one itself, and lets go of its lock meanwhile.
 //! 3. In the background, full files are *sealed*, oldest first: what was set aside for them and not used is given back, they are synced, their hints are written, and
-//!    the manifest records their lengths.
+//!    the manifest records their lengths. Where sealing falls behind (short files and a slow device), writers wait for it: a recovery has to read what is not sealed.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
+
+use parking_lot::MutexGuard;
 
 use super::files::{Active, Files, Listed};
 use super::fingerprint::Hasher;
@@ -21,29 +24,52 @@ use super::view::View;
 use crate::storage::Storage;
 use crate::{Error, Result};
 
+/// Data files that may wait to be sealed before writers wait for that.
+const FULL_FILES_MAX: usize = 64;
+
 impl<S: Storage> Store<S> {
-    /// Makes the next data file the active one, with room for a frame of `frame_bytes`.
+    /// Makes other data files the active one as long as `due` asks for it, the last of them with room for a frame of `frame_bytes`. Where none is prepared, or too many wait to be sealed, the
+    /// writer's lock is let go of meanwhile: afterwards all that was read under it may have changed.
     ///
     /// # Errors
     /// If the device has no room for another file; the active one then stays, and later writes try again.
     #[cold]
-    pub(crate) fn rotate(&self, writer: &mut Writer<S>, frame_bytes: u64) -> Result<()> {
-        let capacity = self.options.segment_bytes.max(PREFACE_FRAME_BYTES + frame_bytes);
-        let spare = if capacity == self.options.segment_bytes { writer.spare.take() } else { None };
-        let next = if let Some(next) = spare {
-            next
-        } else {
+    pub(crate) fn rotate_while(
+        &self,
+        writer: &mut MutexGuard<'_, Writer<S>>,
+        frame_bytes: u64,
+        due: impl Fn(&Writer<S>) -> bool,
+    ) -> Result<()> {
+        let needed = PREFACE_FRAME_BYTES + frame_bytes;
+        loop {
+            self.view.files.check()?;
+            if !due(writer) {
+                return Ok(());
+            }
+            let behind = self.options.background == Background::Threads
+                && writer.full.len() >= FULL_FILES_MAX;
+            let spare = writer.spare.take_if(|spare| !behind && spare.log.room() >= needed);
+            if let Some(next) = spare {
+                self.rotate(writer, next)?;
+                continue;
+            }
             let start = Instant::now();
-            let next = self.view.files.create(capacity)?;
+            MutexGuard::unlocked(writer, || {
+                if behind { self.seal() } else { self.prepare(needed) }
+            })?;
             self.view.files.counters.stall(start);
-            next
-        };
+        }
+    }
+
+    /// Makes `next` the active data file.
+    fn rotate(&self, writer: &mut Writer<S>, next: Active<S>) -> Result<()> {
         let len = writer.active.log.len();
         let old = std::mem::replace(&mut writer.active, next);
         self.view.files.counters.log_bytes.fetch_add(len, Ordering::Relaxed);
         let previous = Some((old.segment.id, len));
-        writer.full.push_back(Full { segment: old.segment, log: Some(old.log), len });
-        writer.spare_requested = writer.spare.is_some();
+        let full = Full { segment: old.segment, log: Some(old.log), len, found: false };
+        writer.full.push_back(full);
+        writer.spare_requested = false;
         self.view.files.activate(writer.active.segment.id);
         write_preface(&mut writer.active, previous)
             .map_err(|error| self.view.files.poison(error))?;
@@ -58,33 +84,57 @@ impl<S: Storage> Store<S> {
         self.renew_hints()
     }
 
-    /// Writes the hints that were missing or damaged when the store was opened. If a merge removes a file at that moment, its hint is left as an orphan.
+    /// Writes the hints that were missing or damaged when the store was opened, and those that were found to be damaged when they were needed. If a merge removes a
+    /// file at that moment, its hint is left as an orphan.
     fn renew_hints(&self) -> Result<()> {
-        for (segment, len) in std::mem::take(&mut *self.hintless.lock()) {
-            let still_there = |file: &Listed<S::File>| file.segment.id == segment.id;
-            if self.view.files.structure().files.iter().any(still_there) {
-                write_hint(&self.view.files, self.view.hasher, &segment, len)?;
+        let missing = std::mem::take(&mut *self.hintless.lock());
+        for Listed { segment, sealed } in self.view.files.listed().iter() {
+            let is_missing = || missing.iter().any(|(missing, _)| missing.id == segment.id);
+            if let Some(len) = sealed
+                && (segment.has_damaged_hint() || is_missing())
+            {
+                write_hint(&self.view.files, self.view.hasher, segment, *len)?;
             }
         }
         Ok(())
     }
 
+    /// Prepares the next data file if a writer has asked for it.
     fn prepare_spare(&self) -> Result<()> {
-        // A second file that nobody takes would stand between those that are used.
-        let _one_at_a_time = self.sealing.lock();
-        let due = |writer: &Writer<S>| writer.spare_requested && writer.spare.is_none();
-        if self.options.background == Background::Inline || !due(&self.writer.lock()) {
+        let is_due = {
+            let writer = self.writer.lock();
+            writer.spare_requested && writer.spare.is_none()
+        };
+        if self.options.background == Background::Inline || !is_due {
             return Ok(());
         }
-        match self.view.files.create(self.options.segment_bytes) {
-            Ok(spare) => {
-                self.writer.lock().spare = Some(spare);
-                Ok(())
-            }
+        match self.prepare(0) {
             // The writer who needs the file tries again, and says so if there still is no room.
             Err(error) if error.is_disk_full() => Ok(()),
-            Err(error) => Err(error),
+            outcome => outcome,
         }
+    }
+
+    /// Creates the next data file, unless there is one with room for `needed` bytes.
+    fn prepare(&self, needed: u64) -> Result<()> {
+        // There is one at a time: its place in the order of age is behind the active one.
+        let _one_at_a_time = self.preparing.lock();
+        let too_short = {
+            let mut writer = self.writer.lock();
+            if writer.spare.as_ref().is_some_and(|spare| spare.log.room() >= needed) {
+                return Ok(());
+            }
+            writer.spare.take()
+        };
+        if let Some(spare) = too_short
+            && let Err(error) = self.view.files.dismiss(&spare.segment)
+        {
+            self.writer.lock().spare = Some(spare);
+            return Err(error);
+        }
+        let spare = self.view.files.create(needed.max(self.options.segment_bytes))?;
+        self.writer.lock().spare = Some(spare);
+        Ok(())
     }
 
     /// Seals all data files that are full.
@@ -125,12 +175,13 @@ impl<S: Storage> Store<S> {
         let mut unused: Vec<_> = spare.into_iter().map(|spare| spare.segment.id).collect();
         let len = active.log.len();
         if len > PREFACE_FRAME_BYTES {
-            full.push_back(Full { segment: active.segment, log: Some(active.log), len });
+            let (segment, log) = (active.segment, Some(active.log));
+            full.push_back(Full { segment, log, len, found: false });
         } else {
             unused.push(active.segment.id);
         }
         let mut sealed = Vec::new();
-        for Full { segment, log, len } in full {
+        for Full { segment, log, len, .. } in full {
             if let Some(log) = log {
                 log.finish()?;
             }

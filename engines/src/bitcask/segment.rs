@@ -68,6 +68,8 @@ pub(crate) struct Segment<F> {
     unverified: Option<(F, HintKey)>,
     /// None: there is no valid one.
     hint: OnceLock<Option<Hint<F>>>,
+    /// Stands for one that was damaged.
+    renewed: OnceLock<Hint<F>>,
 }
 
 impl<F: File> Segment<F> {
@@ -82,6 +84,7 @@ impl<F: File> Segment<F> {
             synced: AtomicBool::new(false),
             unverified: None,
             hint: OnceLock::new(),
+            renewed: OnceLock::new(),
         }
     }
 
@@ -93,15 +96,18 @@ impl<F: File> Segment<F> {
 
     /// Gives the segment a hint that is known to be right.
     pub(crate) fn set_hint(&self, hint: Hint<F>) {
-        // If there is one already, it says the same.
-        let _ = self.hint.set(Some(hint));
+        // If there is a valid one already, it says the same.
+        if let Err(Some(hint)) = self.hint.set(Some(hint)) {
+            let _ = self.renewed.set(hint);
+        }
     }
 
     /// The hint, if there is one. The first call verifies it, at the cost of reading it; one that cannot be read is as good as none.
     #[inline]
     pub(crate) fn hint(&self) -> Option<&Hint<F>> {
         match self.hint.get() {
-            Some(hint) => hint.as_ref(),
+            Some(Some(hint)) => Some(hint),
+            Some(None) => self.renewed.get(),
             None => self.verified(),
         }
     }
@@ -115,7 +121,13 @@ impl<F: File> Segment<F> {
 
     /// Whether there is a hint, as far as that is known without reading it.
     pub(crate) fn has_hint(&self) -> bool {
-        self.hint.get().map_or(self.unverified.is_some(), Option::is_some)
+        let found = self.hint.get().map_or(self.unverified.is_some(), Option::is_some);
+        found || self.renewed.get().is_some()
+    }
+
+    /// Whether the hint that was found has turned out to be damaged, and no other stands for it.
+    pub(crate) fn has_damaged_hint(&self) -> bool {
+        matches!(self.hint.get(), Some(None)) && self.renewed.get().is_none()
     }
 
     /// Whether a hint was found, valid or not.

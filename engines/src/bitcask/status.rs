@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::files::Listed;
 use super::merge_policy::{Cause, FileUsage, choose};
 use super::record::PREFACE_FRAME_BYTES;
 use super::segment::{FileId, NEVER};
@@ -140,8 +141,7 @@ impl<S: Storage> Store<S> {
     /// The data files, oldest records first.
     pub(crate) fn files(&self) -> Vec<FileInfo> {
         let now_ms = self.view.clock.now_ms();
-        // One lock after the other: who holds the structure's may be waiting for the device, and no writer is to wait for that. A file that becomes active in
-        // between is taken for one that is prepared.
+        // A file that becomes active before the list is looked at is taken for one that is prepared.
         let (active, full) = {
             let writer = self.writer.lock();
             let active = (writer.active.segment.id, writer.active.log.len());
@@ -149,8 +149,7 @@ impl<S: Storage> Store<S> {
                 writer.full.iter().map(|full| (full.segment.id, full.len)).collect();
             (active, full)
         };
-        let listed = self.view.files.structure().files.clone();
-        let info = |file: super::files::Listed<S::File>| {
+        let info = |file: &Listed<S::File>| {
             let id = file.segment.id;
             let full = full.iter().find(|full| full.0 == id);
             let (state, bytes) = match (file.sealed, full) {
@@ -175,7 +174,7 @@ impl<S: Storage> Store<S> {
                 has_hint: file.segment.has_hint(),
             }
         };
-        listed.into_iter().map(info).collect()
+        self.view.files.listed().iter().map(info).collect()
     }
 
     /// The store at a glance.

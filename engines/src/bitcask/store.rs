@@ -2,12 +2,16 @@
 //!
 //! A write:
 //! 1. The candidates are looked up and their keys compared, which brings them into the cache before the writer's lock is taken.
-//! 2. Under the writer's lock this is repeated if the candidates have changed, and the record is appended to the active data file.
+//! 2. Under the writer's lock this is repeated if the candidates have changed (to what was written a moment ago, and is in the cache), and the record is appended to the active data file.
 //! 3. The old entry is replaced by the new one. As only the writer adds and removes keys, the order of the log is that of the keydir; a merge may have moved
 //!    the old entry meanwhile, then it is looked up again.
 //! 4. In class `sync`, the write waits until a flush covers it; writers share flushes.
 //!
-//! Syncs go through the data files from old to new, so that what survives power loss is a prefix of what was written.
+//! Syncs go through the data files from old to new, so that what survives power loss is a prefix of what was written. A file that was found at open is written again before it is
+//! synced: one of its syncs may have failed, after which another one would answer with success for pages that are on no disk. Until then nothing refers to it as synced.
+//!
+//! The writer's lock is never held during I/O: a write that needs another data file lets go of it while that is created (`rotation.rs`). An iteration, which begins under it,
+//! therefore waits for no device.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,8 +31,8 @@ use super::report::Recovery;
 use super::segment::{Ended, Segment};
 use super::view::{Found, View};
 use crate::engine::check_sizes;
-use crate::log::GroupCommit;
-use crate::storage::Storage;
+use crate::log::{Expected, GroupCommit, replay};
+use crate::storage::{File, Storage};
 use crate::{Durability, Error, Result};
 
 /// An open store, shared by its handle, its sessions and its background threads.
@@ -41,8 +45,10 @@ pub(crate) struct Store<S: Storage> {
     pub(crate) recovery: Recovery,
     /// Sealed data files that were found without a valid hint, with their lengths.
     pub(crate) hintless: Mutex<Vec<Ended<S::File>>>,
-    /// Held while a data file is prepared, and while full ones are sealed.
+    /// Held while full data files are sealed.
     pub(crate) sealing: Mutex<()>,
+    /// Held while the next data file is created.
+    pub(crate) preparing: Mutex<()>,
     /// Held while data files are merged.
     pub(crate) merging: Mutex<()>,
     pub(crate) sealer: Signal,
@@ -71,9 +77,11 @@ pub(crate) struct Writer<S: Storage> {
 /// A data file that is full.
 pub(crate) struct Full<S: Storage> {
     pub(crate) segment: Arc<Segment<S::File>>,
-    /// To be finished; None for a file that was found at open.
+    /// To be finished, unless that has been done.
     pub(crate) log: Option<crate::log::LogWriter<S::Appender>>,
     pub(crate) len: u64,
+    /// It was there when the store was opened: what became of the syncs of who wrote it is not known.
+    pub(crate) found: bool,
 }
 
 impl<S: Storage> Store<S> {
@@ -98,6 +106,7 @@ impl<S: Storage> Store<S> {
             recovery,
             hintless: Mutex::default(),
             sealing: Mutex::default(),
+            preparing: Mutex::default(),
             merging: Mutex::default(),
             sealer: Signal::default(),
             merger: Signal::default(),
@@ -140,9 +149,8 @@ impl<S: Storage> Store<S> {
     pub(crate) fn write_value(&self, record: &Record<'_>) -> Result<()> {
         let hash = self.view.hasher.hash(record.key);
         let before = self.view.find(hash, record.key)?;
-        let mut writer = self.writer.lock();
+        let mut writer = self.lock_with_room(record.frame_bytes())?;
         let found = self.view.find_again(hash, record.key, before)?;
-        self.make_room(&mut writer, record.frame_bytes())?;
         let entry = self.append(&mut writer, hash, record)?;
         self.index(hash, record.key, found, entry)?;
         self.acknowledge(writer)
@@ -184,23 +192,29 @@ impl<S: Storage> Store<S> {
         check_sizes(key, &[], KEY_BYTES_MAX, VALUE_BYTES_MAX)?;
         let hash = self.view.hasher.hash(key);
         let before = self.view.find(hash, key)?;
-        let mut writer = self.writer.lock();
+        if before.old.is_none() {
+            let ticket = self.writer.lock().writes;
+            return self.was_absent(ticket);
+        }
+        let record = Record::tombstone(key);
+        let mut writer = self.lock_with_room(record.frame_bytes())?;
         let found = self.view.find_again(hash, key, before)?;
         if found.old.is_none() {
             let ticket = writer.writes;
             drop(writer);
-            // What made the key absent must be as durable as this answer.
-            self.wait_for(ticket)?;
-            return Ok(false);
+            return self.was_absent(ticket);
         }
         // A value that has expired is deleted all the same: the clock may be set back.
         let existed = !self.view.is_expired(&found)?;
-        let record = Record::tombstone(key);
-        self.make_room(&mut writer, record.frame_bytes())?;
         self.append(&mut writer, hash, &record)?;
         self.unindex(hash, key, found)?;
         self.acknowledge(writer)?;
         Ok(existed)
+    }
+
+    /// Nothing is to be deleted. The write that made the key absent, with this ticket at the latest, must be as durable as the answer.
+    fn was_absent(&self, ticket: u64) -> Result<bool> {
+        self.wait_for(ticket).map(|()| false)
     }
 
     /// Makes everything written so far survive power loss.
@@ -228,20 +242,39 @@ impl<S: Storage> Store<S> {
         let (covered, active, len, full) = {
             let writer = self.writer.lock();
             let segment = Arc::clone(&writer.active.segment);
-            let full = writer.full.iter().map(|full| Arc::clone(&full.segment));
-            let full: Vec<_> = full.filter(|full| !full.synced.load(Ordering::Relaxed)).collect();
+            let unsynced =
+                writer.full.iter().filter(|full| !full.segment.synced.load(Ordering::Relaxed));
+            let full: Vec<_> = unsynced
+                .map(|full| (Arc::clone(&full.segment), full.found.then_some(full.len)))
+                .collect();
             (writer.writes, segment, writer.active.log.len(), full)
         };
-        for segment in full {
-            self.view.files.counters.sync(|| crate::storage::File::sync(&segment.file))?;
+        let counters = &self.view.files.counters;
+        for (segment, found) in full {
+            match found {
+                Some(len) => self.sync_found(&segment, len)?,
+                None => counters.sync(|| segment.file.sync())?,
+            }
             segment.synced.store(true, Ordering::Relaxed);
         }
-        self.view.files.counters.sync(|| crate::storage::File::sync(&active.file))?;
+        counters.sync(|| active.file.sync())?;
         let mut writer = self.writer.lock();
         if writer.active.segment.id == active.id {
             writer.active.log.advance_watermark(len);
         }
         Ok(covered)
+    }
+
+    /// Makes a data file durable that was found at open, of this length: it is written again, synced, and verified, since what was in the cache alone may have left it
+    /// after it was read. Costs that, once for each such file: milliseconds for a file of 64 MiB, and what the device takes to store it.
+    fn sync_found(&self, segment: &Segment<S::File>, len: u64) -> Result<()> {
+        let counters = &self.view.files.counters;
+        // The last frame is whole without its padding.
+        let written = len.min(segment.file.len());
+        segment.file.rewrite(0, written)?;
+        counters.log_bytes.fetch_add(written, Ordering::Relaxed);
+        counters.sync(|| segment.file.sync())?;
+        replay(&segment.file, segment.id.0, 0, Expected::Exactly(len), |_, _| Ok(())).map(drop)
     }
 
     /// Ends a write: waits for a flush where the durability class asks for one.
@@ -281,14 +314,20 @@ impl<S: Storage> Store<S> {
         self.background_error.lock().take().map_or(Ok(()), Err)
     }
 
-    /// Makes sure that `frame_bytes` fit into the active data file. The writer's lock must be held.
+    /// Takes the writer's lock when `frame_bytes` fit into the active data file.
+    ///
+    /// # Errors
+    /// If the device has no room for another file; the active one then stays, and later writes try again.
     #[inline]
-    pub(crate) fn make_room(&self, writer: &mut Writer<S>, frame_bytes: u64) -> Result<()> {
+    pub(crate) fn lock_with_room(&self, frame_bytes: u64) -> Result<MutexGuard<'_, Writer<S>>> {
+        let mut writer = self.writer.lock();
         self.view.files.check()?;
         if frame_bytes > writer.active.log.room() {
-            self.rotate(writer, frame_bytes)?;
+            self.rotate_while(&mut writer, frame_bytes, |writer| {
+                frame_bytes > writer.active.log.room()
+            })?;
         }
-        Ok(())
+        Ok(writer)
     }
 
     /// Appends a record to the active data file, which has room for it, and counts it there; returns its entry.

@@ -22,6 +22,7 @@
 use std::fs::{self, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
@@ -38,6 +39,9 @@ const COPY_BYTES: usize = 64 << 10;
 
 /// Bytes of a growing file that are written at a time: a large page, which the file system then takes as one.
 const WRITE_BYTES: usize = 2 << 20;
+
+/// Bytes that are written again at a time.
+const REWRITE_BYTES: u64 = 1 << 20;
 
 /// How often a lock that is held is tried again before it is told, and the pause before each time.
 const LOCK_ATTEMPTS: u32 = 20;
@@ -273,7 +277,7 @@ impl File for DiskFile {
             (Some(memory), Some(end)) if end <= readable => {
                 // SAFETY: `[offset, end)` lies below `len`, hence inside the mapping, which lives as long as `self`. The acquire load of `len` pairs with the
                 // release store in `append`, so the bytes are initialised and visible, and nobody writes below `len` again: appends go above it, and files are
-                // opened for reading only after their writing has ended. The folder's lock keeps other processes out.
+                // opened for reading only after their writing has ended. What `rewrite` writes is what is there. The folder's lock keeps other processes out.
                 Ok(unsafe { std::slice::from_raw_parts(memory.as_ptr().add(offset as usize), len) })
             }
             (None, Some(0)) => Ok(&[]),
@@ -293,6 +297,23 @@ impl File for DiskFile {
             None => fs::File::open(&self.0.path).and_then(|file| file.sync_data()),
         };
         synced.map_err(Error::io("sync", &self.0.path))
+    }
+
+    fn rewrite(&self, offset: u64, len: u64) -> Result<()> {
+        let rewrite = || -> io::Result<()> {
+            let file = OpenOptions::new().read(true).write(true).open(&self.0.path)?;
+            let mut chunk = vec![0; REWRITE_BYTES.min(len) as usize];
+            let (mut at, end) = (offset, offset.saturating_add(len));
+            while at < end {
+                let bytes = &mut chunk[..REWRITE_BYTES.min(end - at) as usize];
+                file.read_exact_at(bytes, at)?;
+                // The same bytes: readers of the mapping see no change. The pages are dirty from now on, and cannot leave the cache before they are stored.
+                file.write_all_at(bytes, at)?;
+                at += bytes.len() as u64;
+            }
+            Ok(())
+        };
+        rewrite().map_err(Error::io("write again", &self.0.path))
     }
 
     fn advise(&self, access: Access) {

@@ -7,7 +7,8 @@
 //! 1. Writing goes in through an [`Appender`]: bytes are appended, in order, by one owner.
 //! 2. Reading comes out of a [`File`] as guards over bytes ([`File::Bytes`]): a slice of a mapping on the disk, a copy in the simulation.
 //! 3. Nothing is durable until [`File::sync`] (content) *and* [`Storage::sync_dir`] (the name) have returned.
-//! 4. A failed sync leaves unknown what is stored; it is never tried again (see [`crate::Error::Poisoned`]).
+//! 4. A failed sync leaves unknown what is stored; it is never tried again (see [`crate::Error::Poisoned`]). Nor is what an earlier process left behind made durable by a sync
+//!    alone, as one of its syncs may have failed: it is written again before ([`File::rewrite`]).
 //! 5. Calls that a signal interrupts (EINTR) are repeated below the seam, by [`Disk`], where it is known that nothing has happened yet. An engine never repeats
 //!    a call of its own accord: what fails, for this or any other reason, has failed.
 
@@ -139,6 +140,13 @@ pub trait File: Clone + Send + Sync + 'static {
 
     /// Makes the content durable, up to what had been appended when this was called.
     fn sync(&self) -> Result<()>;
+
+    /// Writes bytes that are there once more, so that the next [`File::sync`] stores them, whatever became of earlier ones. A sync that failed leaves pages behind that
+    /// count as stored and are on no disk, and a process that finds a file cannot know whether one has failed: only what is written again is stored for sure.
+    /// The file must not be being written. Costs a read and a write of so many bytes in the cache.
+    ///
+    /// What was in the cache alone may have left it since it was read last: who needs to know verifies the bytes after the sync.
+    fn rewrite(&self, offset: u64, len: u64) -> Result<()>;
 }
 
 /// A file that is being written, by one owner.

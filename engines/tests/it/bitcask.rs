@@ -5,6 +5,7 @@ mod batches;
 mod crashes;
 mod damage;
 mod expiry;
+mod golden;
 mod iterating;
 mod keydir_file;
 mod merging;
@@ -14,6 +15,7 @@ mod reading;
 mod salvage;
 mod status;
 mod verify;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

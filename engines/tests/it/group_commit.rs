@@ -1,5 +1,6 @@
 //! Group commit, with threads of the system. `tests/schedules` goes through the orders in which they may run.
 
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kvdyno_engines::Error;
@@ -43,4 +44,36 @@ fn what_was_synced_before_a_failure_stays_acknowledged() {
     assert!(commit.wait(6, || Err(Error::PowerLost)).is_err());
     commit.wait(5, || panic!("ticket 5 is covered")).unwrap();
     assert!(matches!(commit.wait(6, || Ok(6)), Err(Error::Poisoned { .. })));
+}
+
+/// Those who wait are told, rather than wait for one who will never come back; so are those who come later.
+#[test]
+fn a_sync_that_panics_has_failed() {
+    let commit = GroupCommit::default();
+    let (began, others) = (Barrier::new(2), Barrier::new(4));
+    std::thread::scope(|scope| {
+        let (commit, began, others) = (&commit, &began, &others);
+        let leader = scope.spawn(move || {
+            commit.wait(1, || {
+                began.wait();
+                others.wait();
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                panic!("the sync goes wrong")
+            })
+        });
+        began.wait();
+        let waiting: Vec<_> = (2..5)
+            .map(|ticket| {
+                scope.spawn(move || {
+                    others.wait();
+                    commit.wait(ticket, || panic!("another sync is tried"))
+                })
+            })
+            .collect();
+        assert!(leader.join().is_err(), "the panic reaches the caller");
+        for waiting in waiting {
+            assert!(matches!(waiting.join().unwrap(), Err(Error::Poisoned { .. })));
+        }
+    });
+    assert!(matches!(commit.check(), Err(Error::Poisoned { cause }) if cause.contains("panic")));
 }

@@ -353,6 +353,10 @@ impl File for SloppyFile {
             _ => self.file.sync(),
         }
     }
+
+    fn rewrite(&self, offset: u64, len: u64) -> Result<()> {
+        self.file.rewrite(offset, len)
+    }
 }
 
 /// A file of a [`Sloppy`] storage that is being written.

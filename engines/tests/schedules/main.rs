@@ -10,6 +10,7 @@
 mod group_commit;
 mod sync;
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -160,6 +161,33 @@ fn after_a_failed_sync_only_what_was_durable_before_is_acknowledged() {
 #[test]
 fn two_writers_and_a_failed_sync_are_right_in_every_order() {
     check_all(|| a_sync_fails(2, 1, 1));
+}
+
+/// A writer whose sync panics is gone; the others are told, in every order.
+#[test]
+fn nobody_waits_for_a_writer_whose_sync_panics() {
+    fn scenario(writers: u64) {
+        let commit = Arc::new(GroupCommit::default());
+        let panicked = Arc::new(AtomicUsize::new(0));
+        let writer = |ticket| {
+            let (commit, panicked) = (Arc::clone(&commit), Arc::clone(&panicked));
+            thread::spawn(move || {
+                let sync = || {
+                    panicked.fetch_add(1, Ordering::Relaxed);
+                    thread::yield_now();
+                    // Without the message that a panic prints.
+                    resume_unwind(Box::new("the sync goes wrong"))
+                };
+                catch_unwind(AssertUnwindSafe(|| commit.wait(ticket, sync)))
+            })
+        };
+        let threads: Vec<_> = (1..=writers).map(writer).collect();
+        let outcomes: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let told = outcomes.iter().filter(|o| matches!(o, Ok(Err(Error::Poisoned { .. })))).count();
+        assert_eq!((panicked.load(Ordering::Relaxed), told as u64), (1, writers - 1));
+    }
+    check_all(|| scenario(2));
+    check(|| scenario(4));
 }
 
 /// What fails elsewhere refuses those who wait as well, and lets none of them wait for ever.

@@ -67,6 +67,16 @@ impl File for SimulatedFile {
             }
         }
     }
+
+    fn rewrite(&self, offset: u64, len: u64) -> Result<()> {
+        let mut state = self.disk.powered()?;
+        let range = format!(" [{offset}, {})", offset.saturating_add(len));
+        let number = state.begin("write again", &self.path, &range)?.number()?;
+        let mut content = self.inode.content.lock();
+        let bytes = content.current.read(offset, len as usize);
+        content.apply(number, Change::Write { offset, bytes });
+        Ok(())
+    }
 }
 
 /// A file of a [`SimulatedDisk`] that is being written.

@@ -13,7 +13,7 @@
 //! 5. [`survivor`](SimulatedDisk::survivor) gives the disk as it comes back, for each [`Crash`]: a choice of which unsynced changes are there.
 //!    Locks are gone. Nothing depends on time or on an unseeded choice.
 //! 6. [`fail_at`](SimulatedDisk::fail_at) makes an operation fail with an error of the operating system. A sync that fails drops what it should have
-//!    stored: no later sync makes it durable. What readers see from then on differs from file system to file system: [`SyncFailure`].
+//!    stored: no later sync makes it durable unless it is written again. What readers see from then on differs from file system to file system: [`SyncFailure`].
 //!
 //! # A crash loop
 //!
@@ -129,7 +129,7 @@ impl Fault {
     }
 }
 
-/// What a failed sync leaves behind. In no case does a later sync store what this one should have stored (Rebello et al., "Can Applications Recover
+/// What a failed sync leaves behind. In no case does a later sync store what this one should have stored, unless it is written again (Rebello et al., "Can Applications Recover
 /// from fsync Failures?", USENIX ATC 2020).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum SyncFailure {

@@ -487,10 +487,10 @@ impl Subject {
         let ids = self.ids();
         // The file that is being written is refused by its number; without it the others are taken.
         let merged = match self.store().merge_files(&ids) {
-            Err(Error::NoSuchFile { id, .. }) => {
+            Err(Error::StillWritten { id, .. }) => {
                 let ids: Vec<u32> = ids.iter().copied().filter(|other| *other < id).collect();
                 self.store().merge_files(&ids).map_or_else(
-                    |error| assert!(matches!(error, Error::NoSuchFile { .. }), "{error}"),
+                    |error| assert!(matches!(error, Error::StillWritten { .. }), "{error}"),
                     |_| (),
                 );
                 "in part"

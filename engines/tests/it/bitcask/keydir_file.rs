@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kvdyno_engines::bitcask::{Bitcask, Options};
+use kvdyno_engines::bitcask::{Bitcask, FileInfo, FileState, Options};
 use kvdyno_engines::storage::simulated::Crash;
 use kvdyno_engines::storage::{SimulatedDisk, Storage};
 use kvdyno_engines::{WriteBatch, WriteOperation};
@@ -290,4 +290,36 @@ fn long_hints_say_the_same_as_the_keydir() {
     assert!(!used(&store) && store.recovery().hints_used == 2);
     assert_eq!(usage(&store), expected);
     assert!(contents(&store) == map);
+}
+
+/// Behind a written keydir, hints are looked at when they are needed. One that is damaged is then written anew: by the background, or at the close.
+#[test]
+fn a_damaged_hint_that_is_found_late_is_written_anew() {
+    for by_the_close in [false, true] {
+        let disk = SimulatedDisk::new();
+        let store = open(&disk, &unmerged());
+        for key in 0..100_u8 {
+            store.put(&[key], &[key; 100]).unwrap();
+        }
+        store.close().unwrap();
+        let hint = files(&disk, "hint").remove(0);
+        let whole = disk.read_all(&hint).unwrap();
+        disk.flip(&hint, whole.len() as u64 / 2, 1).unwrap();
+        let store = open(&disk, &unmerged());
+        assert!(used(&store));
+        let is_bare = |file: &FileInfo| file.state == FileState::Sealed && !file.has_hint;
+        let without_hint = || store.files().iter().filter(|file| is_bare(file)).count();
+        assert_eq!(without_hint(), 0, "nobody has looked yet");
+        store.put(&[0], b"overwrites what is in the oldest file").unwrap();
+        assert_eq!(without_hint(), 1);
+        if by_the_close {
+            store.close().unwrap();
+        } else {
+            store.settle().unwrap();
+            assert_eq!(without_hint(), 0);
+            store.put(&[1], b"is counted by the new hint").unwrap();
+            drop(store);
+        }
+        assert_eq!(disk.read_all(&hint).unwrap(), whole);
+    }
 }
