@@ -40,6 +40,8 @@ pub(crate) const MANIFEST_TEMPORARY_NAME: &str = "MANIFEST.tmp";
 const MAGIC: [u8; 8] = *b"kvdynoBM";
 const VERSION: u32 = 2;
 const VERSION_OFFSET: u64 = 8;
+/// Bytes of magic and version.
+const COMMON_BYTES: usize = 12;
 const COUNT_OFFSET: usize = 24;
 const HEADER_BYTES: usize = 28;
 const FILE_BYTES: usize = 16;
@@ -91,8 +93,10 @@ impl Manifest {
             u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
         };
         let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
-        if bytes.len() < HEADER_BYTES + CRC_BYTES {
-            return Err((0, format!("the manifest has only {} bytes", bytes.len())));
+        let too_short = || Err((0, format!("the manifest has only {} bytes", bytes.len())));
+        // What every version has had, and so far every one will: magic, version, and the checksum at the end.
+        if bytes.len() < COMMON_BYTES + CRC_BYTES {
+            return too_short();
         }
         let body = bytes.len() - CRC_BYTES;
         if bytes[..8] != MAGIC {
@@ -109,6 +113,9 @@ impl Manifest {
                 VERSION_OFFSET,
                 format!("the format's version is {}, expected {VERSION}", u32_at(8)),
             ));
+        }
+        if bytes.len() < HEADER_BYTES + CRC_BYTES {
+            return too_short();
         }
         let count = u32_at(COUNT_OFFSET);
         if body - HEADER_BYTES != count as usize * FILE_BYTES {

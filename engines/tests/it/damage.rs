@@ -11,7 +11,7 @@ use kvdyno_engines::{Durability, Engine, Error, Result};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 
-use crate::history::{Map, contents_of, put};
+use crate::history::{Map, Open, contents_of, put};
 use crate::replay::{assert_count, case};
 use crate::subjects::{DIR, Subject, for_each_engine};
 
@@ -50,10 +50,10 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn new<E: Subject>(value_bytes: usize) -> Self {
+    fn new(open: Open<'_>, value_bytes: usize) -> Self {
         let (disk, mut map, mut earlier) = (SimulatedDisk::new(), Map::new(), Vec::new());
         for life in 0..3_u32 {
-            let engine = E::simulated_eager(disk.clone(), CLASS).unwrap();
+            let engine = open(disk.clone(), CLASS).unwrap();
             for number in 0..8 {
                 let key = key((number + life * 3) % KEYS);
                 let value = format!("{life}/{number}{:value_bytes$}", "").into_bytes();
@@ -87,8 +87,8 @@ impl Fixture {
     }
 
     /// Opens a damaged store and reads everything, in whole and key by key.
-    fn check<E: Subject>(&self, disk: &SimulatedDisk, damaged: Option<&Path>) -> Outcome {
-        let engine = match E::simulated(disk.clone(), CLASS) {
+    fn check(&self, open: Open<'_>, disk: &SimulatedDisk, damaged: Option<&Path>) -> Outcome {
+        let engine = match open(disk.clone(), CLASS) {
             Ok(engine) => engine,
             Err(error) => return said(&error, damaged),
         };
@@ -144,8 +144,9 @@ fn is_aid(path: &Path) -> bool {
     is(path, "lock") || is(path, "hint") || is(path, "keydir")
 }
 
-fn flip_bits<E: Subject>(masks: impl Fn(u64) -> Vec<u8>) {
-    let fixture = Fixture::new::<E>(9);
+/// Flips bits of every file of a closed store, of each byte one after the other those that `masks` says for its offset; returns how many.
+pub(crate) fn flip_bits(open: Open<'_>, masks: impl Fn(u64) -> Vec<u8>) -> u64 {
+    let fixture = Fixture::new(open, 9);
     let (mut kinds, mut flips) = (BTreeSet::new(), 0);
     for (path, bytes) in files(&fixture.disk) {
         kinds.insert(path.extension().map(ToOwned::to_owned));
@@ -154,26 +155,29 @@ fn flip_bits<E: Subject>(masks: impl Fn(u64) -> Vec<u8>) {
                 let disk = fixture.copy();
                 disk.flip(&path, at, mask).unwrap();
                 let id = format!("{}:{at}:{mask}", path.display());
-                let outcome = case(id, String::new, || fixture.check::<E>(&disk, Some(&path)));
+                let outcome = case(id, String::new, || fixture.check(open, &disk, Some(&path)));
                 assert!(!is_aid(&path) || outcome != Some(Outcome::Noticed));
                 flips += 1;
             }
         }
     }
     assert!(kinds.len() >= 3, "{kinds:?}");
-    assert_count("bits flipped", flips, 1_000);
+    flips
 }
 
 fn a_flipped_bit_of_each_byte_is_noticed_or_harmless<E: Subject>() {
-    flip_bits::<E>(|at| vec![1 << (at % 8)]);
+    let flips = flip_bits(&E::simulated_eager, |at| vec![1 << (at % 8)]);
+    assert_count("bits flipped", flips, 1_000);
 }
 
 fn every_flipped_bit_is_noticed_or_harmless<E: Subject>() {
-    flip_bits::<E>(|_| (0..8).map(|bit| 1 << bit).collect());
+    let flips = flip_bits(&E::simulated_eager, |_| (0..8).map(|bit| 1 << bit).collect());
+    assert_count("bits flipped", flips, 8_000);
 }
 
 fn a_file_cut_at_any_byte_is_noticed_or_harmless<E: Subject>() {
-    let fixture = Fixture::new::<E>(9);
+    let open: Open<'_> = &E::simulated_eager;
+    let fixture = Fixture::new(open, 9);
     for (path, bytes) in files(&fixture.disk) {
         // Frames end in up to seven zeros that nobody needs, and logs in room that was set aside.
         let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
@@ -183,7 +187,7 @@ fn a_file_cut_at_any_byte_is_noticed_or_harmless<E: Subject>() {
             let context = || format!("{} bytes, of which {written} were written", bytes.len());
             let id = format!("{}:{len}", path.display());
             let check = || {
-                let outcome = fixture.check::<E>(&disk, None);
+                let outcome = fixture.check(open, &disk, None);
                 if is_aid(&path) || len >= written {
                     assert_eq!(outcome, Outcome::Harmless);
                 } else if len + 8 < written && (E::RENAMES || !is(&path, "manifest")) {
@@ -244,13 +248,14 @@ fn many_damaged_sectors_are_noticed_or_harmless<E: Subject>() {
 }
 
 fn damage_sectors<E: Subject>(count: u64) {
-    let fixture = Fixture::new::<E>(500);
+    let open: Open<'_> = &E::simulated_eager;
+    let fixture = Fixture::new(open, 500);
     let mut noticed = 0;
     for seed in 0..count {
         let disk = fixture.copy();
         let mut random = StdRng::seed_from_u64(seed);
         let what = damage_sector(&disk, &fixture, &mut random);
-        let outcome = case(seed, || what, || fixture.check::<E>(&disk, None));
+        let outcome = case(seed, || what, || fixture.check(open, &disk, None));
         noticed += u64::from(outcome == Some(Outcome::Noticed));
     }
     assert_count("damages were noticed", noticed, count / 3);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kvdyno_engines::Result;
+use kvdyno_engines::log::frame::{HEADER_BYTES, Header};
 use kvdyno_engines::storage::simulated::SimulatedAppender;
 use kvdyno_engines::storage::{Appender, DirEntry, File, SimulatedDisk, Storage};
 use parking_lot::Mutex;
@@ -55,11 +56,15 @@ pub(crate) enum Bug {
     SharesTheLock,
     /// A removed file stays.
     RemovesNothing,
+    /// Nobody verifies the checksums of frames: what is read comes with one that fits.
+    SkipsFrameChecksums,
+    /// Nobody verifies the checksums of files that have one for all that is in them.
+    SkipsFileChecksums,
 }
 
 impl Bug {
     /// All but those with a number.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::SkipsLogSync,
         Self::SkipsOutputSync,
         Self::SkipsManifestSync,
@@ -79,9 +84,11 @@ impl Bug {
         Self::FinishesShort,
         Self::SharesTheLock,
         Self::RemovesNothing,
+        Self::SkipsFrameChecksums,
+        Self::SkipsFileChecksums,
     ];
 
-    /// Whether only an engine that renames its manifest can have it.
+    /// Whether only an engine that replaces its manifest as a whole can have it.
     pub(crate) fn needs_rename(self) -> bool {
         matches!(
             self,
@@ -89,6 +96,7 @@ impl Bug {
                 | Self::RenamesBeforeSync
                 | Self::RemovesBeforeRename
                 | Self::LosesReplacement
+                | Self::SkipsFileChecksums
         )
     }
 }
@@ -312,20 +320,15 @@ impl File for SloppyFile {
     }
 
     fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
-        let held_back = &self.tail.lock().held_back;
-        let stored = self.file.len();
-        match offset.checked_add(len as u64) {
-            Some(end) if end > stored && end <= stored + held_back.len() as u64 => {
-                let mut bytes = Vec::new();
-                if offset < stored {
-                    bytes = self.file.read(offset, (stored - offset) as usize)?;
-                }
-                let from = offset.saturating_sub(stored) as usize;
-                bytes.extend_from_slice(&held_back[from..(end - stored) as usize]);
-                Ok(bytes)
+        let mut bytes = self.read_as_stored(offset, len)?;
+        match self.storage.bug {
+            Bug::SkipsFrameChecksums => self.mend_frame(offset, &mut bytes),
+            Bug::SkipsFileChecksums if offset == 0 && len as u64 == self.file.len() => {
+                mend_file(&mut bytes);
             }
-            _ => self.file.read(offset, len),
+            _ => {}
         }
+        Ok(bytes)
     }
 
     fn sync(&self) -> Result<()> {
@@ -356,6 +359,46 @@ impl File for SloppyFile {
 
     fn rewrite(&self, offset: u64, len: u64) -> Result<()> {
         self.file.rewrite(offset, len)
+    }
+}
+
+impl SloppyFile {
+    fn read_as_stored(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+        let held_back = &self.tail.lock().held_back;
+        let stored = self.file.len();
+        match offset.checked_add(len as u64) {
+            Some(end) if end > stored && end <= stored + held_back.len() as u64 => {
+                let mut bytes = Vec::new();
+                if offset < stored {
+                    bytes = self.file.read(offset, (stored - offset) as usize)?;
+                }
+                let from = offset.saturating_sub(stored) as usize;
+                bytes.extend_from_slice(&held_back[from..(end - stored) as usize]);
+                Ok(bytes)
+            }
+            _ => self.file.read(offset, len),
+        }
+    }
+
+    /// If a frame begins here, gives it a checksum that fits: as if nobody verified it.
+    fn mend_frame(&self, offset: u64, bytes: &mut [u8]) {
+        let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else { return };
+        let header = Header::decode(header);
+        let frame_bytes = HEADER_BYTES + header.payload_bytes as usize;
+        let stem = self.path().file_stem().and_then(|stem| stem.to_str());
+        let Some(number) = stem.and_then(|stem| stem.parse().ok()) else { return };
+        let Ok(frame) = self.read_as_stored(offset, frame_bytes) else { return };
+        let covered = if header.checked { frame_bytes } else { HEADER_BYTES };
+        let mut crc = crc32fast::Hasher::new_with_initial(number);
+        crc.update(&frame[4..covered]);
+        bytes[..4].copy_from_slice(&crc.finalize().to_le_bytes());
+    }
+}
+
+/// Gives a file that ends in a checksum over all that comes before one that fits.
+fn mend_file(bytes: &mut [u8]) {
+    if let Some((body, crc)) = bytes.split_last_chunk_mut::<4>() {
+        *crc = crc32fast::hash(body).to_le_bytes();
     }
 }
 

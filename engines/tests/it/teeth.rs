@@ -10,6 +10,7 @@ use kvdyno_engines::storage::simulated::SyncFailure;
 use kvdyno_engines::{Durability, Engine, Error, Result};
 
 use crate::crash::{Sweep, sweep};
+use crate::damage::flip_bits;
 use crate::faults::{operations_that_fail, syncs_that_fail};
 use crate::history::Open;
 use crate::sloppy::{Bug, Sloppy};
@@ -24,7 +25,7 @@ fn opener<E: Subject>(bug: Bug) -> impl Fn(SimulatedDisk, Durability) -> Result<
     move |disk, class| E::open(Sloppy::new(disk, bug), Path::new(DIR), class, Settling::Everything)
 }
 
-/// What the suites ask, in small: a lock that excludes, crashes at every operation, operations and syncs that fail.
+/// What the suites ask, in small: a lock that excludes, crashes at every operation, operations and syncs that fail, damage.
 fn hunt<E: Subject>(bug: Bug) {
     let open: Open<'_> = &opener::<E>(bug);
     let disk = SimulatedDisk::new();
@@ -37,6 +38,7 @@ fn hunt<E: Subject>(bug: Bug) {
     for (seed, class) in [(3, Durability::Sync), (4, Durability::Os)] {
         sweep(open, class, Sweep { seed, steps: 14, each: 1 });
     }
+    flip_bits(open, |at| if at % 3 == 0 { vec![1 << (at % 8)] } else { Vec::new() });
 }
 
 fn every_bug_of_the_storage_is_caught<E: Subject>() {
