@@ -325,7 +325,7 @@ impl<S: Storage> Store<S> {
         let appender = self.view.files.storage.create(&path, None)?;
         ids.push(id);
         let mut log = self.view.files.log_writer(appender, id);
-        log.append(&[&Preface { id, previous: None }.encode()])?;
+        log.append_checked(&[&Preface { id, previous: None }.encode()])?;
         Ok(Output { id, log, summary: Summary::default(), moves: Vec::new() })
     }
 

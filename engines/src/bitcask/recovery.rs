@@ -475,7 +475,12 @@ impl<F: File> Index<'_, F> {
         recovery: &mut Recovery,
     ) -> Result<Option<u64>> {
         let Ok(frame) = frame::read(&source.file, source.id.0, 0) else { return Ok(None) };
-        let preface = Preface::of(&source.file, source.id, frame.payload())?;
+        let preface = match Preface::of(&source.file, source.id, frame.payload()) {
+            Ok(preface) => preface,
+            // No checksum covers it, and none says that it was ever stored.
+            Err(_) if !frame.checked => return Ok(None),
+            Err(damage) => return Err(damage),
+        };
         if let Some((last, len)) = last.filter(|(last, _)| last.sealed.is_none())
             && preface.previous != Some((last.segment.id, *len))
         {

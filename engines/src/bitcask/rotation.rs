@@ -232,5 +232,5 @@ pub(crate) fn write_preface<S: Storage>(
     previous: Option<(FileId, u64)>,
 ) -> Result<()> {
     let preface = Preface { id: active.segment.id, previous };
-    active.log.append(&[&preface.encode()]).map(|_| ())
+    active.log.append_checked(&[&preface.encode()]).map(|_| ())
 }

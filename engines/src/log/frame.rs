@@ -104,6 +104,8 @@ impl Header {
 /// A frame in a file whose checksum has been verified.
 pub struct Frame<B> {
     bytes: B,
+    /// The checksum covers the payload, too.
+    pub checked: bool,
     /// Offset known to be synced when the frame was written.
     pub watermark: u64,
     /// Offset of the next frame.
@@ -148,7 +150,7 @@ pub fn read<F: File>(file: &F, log_id: u32, offset: u64) -> Result<Frame<F::Byte
         return Err(Error::corrupt(file.path(), offset, reason));
     }
     let end = offset + frame_bytes(header.payload_bytes as usize);
-    Ok(Frame { bytes, watermark: header.watermark, end })
+    Ok(Frame { bytes, checked: header.checked, watermark: header.watermark, end })
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! now different are corruption, and no reason to forget what follows them. From the damaged bytes alone the two
 //! cannot be told apart (Alagappan et al., "Protocol-Aware Recovery", FAST 2018), so the log carries what is known:
 //!
-//! 1. Frames are read from the start until one is invalid, at offset D.
+//! 1. Frames are read from the start until one is invalid, at offset D. One whose checksum leaves the payload out is invalid, too, if who visits it finds it damaged.
 //! 2. If the length is known ([`Expected::Exactly`]: a clean close or a rotation recorded it), D below it is corruption.
 //! 3. Otherwise every valid frame, before D or after it, may say by its watermark that more than D was synced: corruption. For this the rest of the
 //!    log is searched at every possible frame offset.
@@ -40,7 +40,8 @@ pub struct Tail {
 /// Frames are visited before the end is judged; on an error the caller discards what it built from them.
 ///
 /// # Errors
-/// [`Error::Corrupt`] if bytes that had been synced are damaged, and whatever `visit` returns.
+/// [`Error::Corrupt`] if bytes that had been synced are damaged, and whatever `visit` returns, unless that is [`Error::Corrupt`] for a frame whose checksum leaves the payload out and
+/// nothing says that it had been synced.
 pub fn replay<F: File>(
     file: &F,
     id: u32,
@@ -55,21 +56,27 @@ pub fn replay<F: File>(
         Expected::Exactly(len) => len,
     };
     while offset < end {
-        match frame::read(file, id, offset) {
+        let damage = match frame::read(file, id, offset) {
             Ok(frame) => {
                 watermark = watermark.max(frame.watermark);
-                visit(offset, frame.payload())?;
-                offset = frame.end;
-            }
-            Err(damage @ Error::Corrupt { .. }) => {
-                if expected != Expected::Torn {
-                    return Err(damage);
+                match visit(offset, frame.payload()) {
+                    Ok(()) => {
+                        offset = frame.end;
+                        continue;
+                    }
+                    // The header is whole, and says nothing about the payload.
+                    Err(damage @ Error::Corrupt { .. }) if !frame.checked => damage,
+                    Err(other) => return Err(other),
                 }
-                let tail = torn_tail(file, id, offset, watermark)?;
-                return if tail.watermark > offset { Err(damage) } else { Ok(tail) };
             }
+            Err(damage @ Error::Corrupt { .. }) => damage,
             Err(other) => return Err(other),
+        };
+        if expected != Expected::Torn {
+            return Err(damage);
         }
+        let tail = torn_tail(file, id, offset, watermark)?;
+        return if tail.watermark > offset { Err(damage) } else { Ok(tail) };
     }
     if let Expected::Exactly(len) = expected
         && offset != len

@@ -70,12 +70,22 @@ impl<A: Appender> LogWriter<A> {
     /// Appends a frame whose payload is the concatenation of `parts` (at most six), and returns its offset.
     #[inline]
     pub fn append(&mut self, parts: &[&[u8]]) -> Result<u64> {
+        self.append_frame(self.checked, parts)
+    }
+
+    /// As [`LogWriter::append`], with a checksum that covers the payload whatever the others do: for what describes the log itself.
+    pub fn append_checked(&mut self, parts: &[&[u8]]) -> Result<u64> {
+        self.append_frame(true, parts)
+    }
+
+    #[inline]
+    fn append_frame(&mut self, checked: bool, parts: &[&[u8]]) -> Result<u64> {
         const PADDING: [u8; ALIGNMENT as usize] = [0; ALIGNMENT as usize];
         const PARTS_MAX: usize = 6;
         debug_assert!(parts.len() <= PARTS_MAX);
         let payload_bytes: usize = parts.iter().map(|part| part.len()).sum();
         debug_assert!(payload_bytes > 0, "an empty payload could not be told from unwritten zeros");
-        let header = frame::header(self.id, self.watermark, self.checked, parts);
+        let header = frame::header(self.id, self.watermark, checked, parts);
         let unpadded = frame::HEADER_BYTES + payload_bytes;
         let padding = frame::frame_bytes(payload_bytes) as usize - unpadded;
         let mut all: [&[u8]; PARTS_MAX + 2] = [&[]; PARTS_MAX + 2];

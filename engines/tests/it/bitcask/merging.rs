@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kvdyno_engines::EventKind;
-use kvdyno_engines::bitcask::{Bitcask, MergePolicy, Options, SEGMENT_BYTES_MIN};
+use kvdyno_engines::bitcask::{
+    Background, Bitcask, FileState, MergePolicy, Options, SEGMENT_BYTES_MIN,
+};
 use kvdyno_engines::storage::simulated::Crash;
 use kvdyno_engines::storage::{Disk, SimulatedDisk, Storage};
 use rand::rngs::StdRng;
@@ -125,7 +127,7 @@ fn merging_reclaims_everything_that_is_stale_and_nothing_else() {
 fn reads_and_writes_go_on_during_merges() {
     const KEYS: u32 = 2_000;
     let dir = tempfile::tempdir().unwrap();
-    let options = Options { segment_bytes: 2 << 20, hash_mask: 0xffff, ..Options::default() };
+    let options = Options { segment_bytes: 64 << 10, hash_mask: 0xffff, ..Options::default() };
     let store = Bitcask::open(Disk, dir.path(), options.clone()).unwrap();
     let value =
         |key: u32, version: u32| [key.to_le_bytes(), version.to_le_bytes()].concat().repeat(8);
@@ -174,7 +176,7 @@ fn reads_and_writes_go_on_during_merges() {
                 store.settle().unwrap();
             }
         });
-        for _ in 0..5 {
+        for _ in 0..10 {
             store.merge().unwrap();
             assert_eq!(store.len(), KEYS as usize);
             assert_eq!(store.keys().unwrap().len(), KEYS as usize);
@@ -198,4 +200,70 @@ fn reads_and_writes_go_on_during_merges() {
     check(&store);
     drop(store);
     check(&Bitcask::open(Disk, dir.path(), options).unwrap());
+}
+
+/// Short files are full sooner than they can be sealed: writers wait for that, so that there are never many for a recovery to read.
+#[test]
+fn writers_do_not_leave_the_sealing_far_behind() {
+    const FULL_FILES_MAX: usize = 64;
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        segment_bytes: SEGMENT_BYTES_MIN,
+        background: Background::Threads,
+        ..unmerged()
+    };
+    let store = Bitcask::open(Disk, dir.path(), options).unwrap();
+    for round in 0..24_u8 {
+        for key in 0..20_u8 {
+            store.put(&[key], &[round; 1_000]).unwrap();
+        }
+        let unsealed = store.files().iter().filter(|file| file.state == FileState::Full).count();
+        assert!(unsealed <= FULL_FILES_MAX, "{unsealed} files wait to be sealed");
+    }
+    store.settle().unwrap();
+    assert!(store.files().iter().filter(|file| file.state == FileState::Sealed).count() > 100);
+}
+
+/// A record that is longer than a data file needs one of its own length, in the place of the one that is prepared; others may be first to take it.
+#[test]
+fn long_and_short_records_of_several_threads_keep_their_order() {
+    const KEYS: u32 = 24;
+    const VERSIONS: u32 = 10;
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { segment_bytes: 2 * SEGMENT_BYTES_MIN, ..Options::default() };
+    let value = |key: u32, version: u32| {
+        let len = if (key + version).is_multiple_of(5) { 12_000 } else { 300 };
+        [key.to_le_bytes(), version.to_le_bytes()].concat().repeat(len / 8)
+    };
+    for life in 0..3 {
+        let store = Bitcask::open(Disk, dir.path(), options.clone()).unwrap();
+        let first = life * VERSIONS;
+        std::thread::scope(|scope| {
+            for writer in 0..3 {
+                let store = &store;
+                scope.spawn(move || {
+                    for version in first..first + VERSIONS {
+                        for key in (writer..KEYS).step_by(3) {
+                            store.put(&key.to_le_bytes(), &value(key, version)).unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        let check = |store: &Bitcask| {
+            for key in 0..KEYS {
+                let newest = value(key, first + VERSIONS - 1);
+                assert!(get(store, &key.to_le_bytes()).unwrap() == newest, "key {key}");
+            }
+            assert_eq!(store.len(), KEYS as usize);
+        };
+        check(&store);
+        drop(store);
+        let store = Bitcask::open(Disk, dir.path(), options.clone()).unwrap();
+        assert!(store.recovery().is_clean());
+        check(&store);
+        if life == 1 {
+            store.close().unwrap();
+        }
+    }
 }

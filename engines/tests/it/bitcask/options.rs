@@ -189,6 +189,40 @@ fn without_checksums_what_was_synced_survives_power_loss() {
     assert_eq!(contents(&open(&survivor, &unchecked())), map);
 }
 
+/// The end may be anything; that it was never synced is known all the same.
+#[test]
+fn without_checksums_a_loss_of_power_keeps_no_store_from_opening() {
+    let mut recovered = 0;
+    for cut in 0..60 {
+        let disk = SimulatedDisk::new();
+        let store = open(&disk, &unchecked());
+        for key in 0..10_u8 {
+            store.put(&[b's', key], &[key; 200]).unwrap();
+        }
+        store.sync().unwrap();
+        disk.power_off_at(disk.operations() + cut);
+        for key in 0..30_u8 {
+            if store.put(&[b'u', key], &[key; 700]).is_err() {
+                break;
+            }
+        }
+        drop(store);
+        for crash in disk.crashes(cut, 4) {
+            let survivor = disk.survivor(crash);
+            let store = Bitcask::open(survivor.clone(), DIR, unchecked())
+                .unwrap_or_else(|error| panic!("{crash:?} after {cut} operations: {error}"));
+            for key in 0..10_u8 {
+                assert_eq!(get(&store, &[b's', key]).unwrap(), [key; 200], "{crash:?}");
+            }
+            store.put(b"new", b"life").unwrap();
+            store.close().unwrap();
+            assert_eq!(get(&open(&survivor, &unchecked()), b"new").unwrap(), b"life");
+            recovered += 1;
+        }
+    }
+    assert!(recovered > 1_000, "{recovered} disks recovered");
+}
+
 #[test]
 fn without_checksums_a_flipped_byte_of_a_value_is_read_as_it_is_and_one_of_a_length_is_noticed() {
     let disk = SimulatedDisk::new();
