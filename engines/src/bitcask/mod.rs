@@ -47,7 +47,7 @@
 //! | `recovery`, `index` | opening, after a close or a crash |
 //! | `backup` | checkpoints and backups of an open store |
 //! | `status` | what is in an open store, file by file |
-//! | `survey`, `scan`, `verify`, `records`, `salvage` | a store looked at from outside, damaged or not |
+//! | `survey`, `scan`, `verify`, `findings`, `records`, `salvage` | a store looked at from outside, damaged or not |
 //!
 //! # What is promised
 //!
@@ -75,6 +75,7 @@ mod compression;
 mod engine;
 mod entry;
 mod files;
+mod findings;
 mod fingerprint;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
@@ -107,6 +108,7 @@ mod verify;
 mod view;
 
 pub use engine::Bitcask;
+pub use findings::{Damage, DataFigures, VerifiedFile, VerifyReport};
 pub use iter::Iter;
 pub use options::{
     Background, KEY_BYTES_MAX, MergePolicy, MergeWindow, Options, SEGMENT_BYTES_MAX,
@@ -118,4 +120,4 @@ pub use report::{BackupReport, MergeReport, Recovery};
 pub use salvage::{Dropped, SalvageReport, salvage};
 pub use status::{FileInfo, FileState, MergeState, Status};
 pub use survey::FileRole;
-pub use verify::{Damage, DataFigures, VerifiedFile, VerifyReport, inspect, verify};
+pub use verify::{inspect, verify};

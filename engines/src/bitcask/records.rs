@@ -4,10 +4,10 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::compression::decompressed;
+use super::findings::Damage;
 use super::scan::{Gap, Piece, scan};
 use super::segment::{FileId, FileKind};
 use super::survey::{Source, Survey};
-use super::verify::Damage;
 use crate::storage::{File, Storage};
 use crate::{Error, Result};
 

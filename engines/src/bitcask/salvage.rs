@@ -23,8 +23,7 @@ use super::recovery;
 use super::scan::{End, Gap, Piece, Scan, scan};
 use super::segment::{FileKind, Segment};
 use super::store::Store;
-use super::survey::{FileRole, Source, Survey};
-use super::verify::{layout, segments};
+use super::survey::{FileRole, Source, Survey, layout, segments};
 use crate::storage::{File, Storage};
 use crate::{Durability, Error, Result};
 

@@ -21,6 +21,8 @@ pub(crate) struct Gap {
     pub(crate) offset: u64,
     pub(crate) len: u64,
     pub(crate) reason: String,
+    /// It is a frame whose checksum is right and covers what it holds. That is no record; but no write that was torn leaves it behind.
+    pub(crate) is_whole: bool,
 }
 
 /// A record that was found.
@@ -73,6 +75,11 @@ impl Scan {
     pub(crate) fn was_synced(&self, offset: u64) -> bool {
         self.watermark > offset
     }
+
+    /// Whether a gap of an open file is damage, and not what a torn write leaves behind.
+    pub(crate) fn is_damage(&self, gap: &Gap) -> bool {
+        self.was_synced(gap.offset) || gap.is_whole
+    }
 }
 
 /// How far a data file goes.
@@ -110,7 +117,7 @@ pub(crate) fn scan<F: File>(
     let mut budget = 64 * (end + (1 << 20));
     let mut offset = 0;
     while offset < end {
-        let (len, reason) = match frame::read(file, id.0, offset) {
+        let (whole, reason) = match frame::read(file, id.0, offset) {
             Ok(frame) if frame.end <= frames_end => {
                 scan.watermark = scan.watermark.max(frame.watermark);
                 let clean_padding = has_clean_padding(file, offset, frame.payload().len())?;
@@ -141,7 +148,7 @@ pub(crate) fn scan<F: File>(
                     }
                 };
                 offset = at;
-                (Some(frame.end - at), reason)
+                (Some((frame.end, frame.checked)), reason)
             }
             Ok(frame) => {
                 let reason = format!("the frame ends at byte {}, the file at {end}", frame.end);
@@ -150,16 +157,17 @@ pub(crate) fn scan<F: File>(
             Err(Error::Corrupt { reason, .. }) => (None, reason),
             Err(other) => return Err(other),
         };
-        let next = match len {
-            Some(len) => Some(offset + len),
+        let is_whole = whole.is_some_and(|(_, checked)| checked);
+        let next = match whole {
+            Some((end, _)) => Some(end),
             None => next_frame(file, id, offset, end, hint, &mut budget)?,
         };
         let Some(next) = next else {
             let len = written(file, offset, end)?;
-            scan.tail = Some(Gap { offset, len, reason });
+            scan.tail = Some(Gap { offset, len, reason, is_whole });
             break;
         };
-        let gap = Gap { offset, len: next - offset, reason };
+        let gap = Gap { offset, len: next - offset, reason, is_whole };
         visit(Piece::Gap(&gap))?;
         scan.gaps.push(gap);
         offset = next;

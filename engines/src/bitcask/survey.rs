@@ -8,14 +8,16 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
+use super::entry::{Layout, Slot};
 use super::fingerprint::Hasher;
 use super::hint::{Hint, HintKey};
 use super::keydir_file::{self, KEYDIR_NAME};
 use super::manifest::{MANIFEST_NAME, Manifest};
 use super::record::Preface;
 use super::scan::{End, written};
-use super::segment::{FileId, FileKind};
+use super::segment::{FileId, FileKind, Segment};
 use crate::log::frame;
 use crate::storage::{DirEntry, File, Storage};
 use crate::{Error, Result};
@@ -111,8 +113,12 @@ impl<F: File> Survey<F> {
             Err(Unreadable { offset: 0, reason: "the file is missing".to_owned() })
         };
         let named = named(dir, &manifest, &entries)?;
-        let keydir = is_there(KEYDIR_NAME).then(|| storage.open(&dir.join(KEYDIR_NAME)));
-        let keydir = keydir.transpose()?;
+        // An aid; who opens the store at this moment has removed it.
+        let keydir = match storage.open(&dir.join(KEYDIR_NAME)) {
+            Ok(file) if is_there(KEYDIR_NAME) => Some(file),
+            Err(error @ Error::PowerLost) => return Err(error),
+            _ => None,
+        };
         let identity = match &keydir {
             Some(file) => keydir_file::identify(&file.read(0, file.len() as usize)?),
             None => None,
@@ -286,6 +292,28 @@ fn chain<F>(sources: &mut [Source<F>]) {
     for source in sources {
         source.chained = said.get(&source.id).copied();
     }
+}
+
+/// How a keydir over these files is laid out.
+pub(crate) fn layout<F: File>(sources: &[Source<F>]) -> Result<Layout> {
+    let longest = sources.iter().map(|source| source.file.len()).max().unwrap_or(0);
+    let layout = Layout::new(longest);
+    if sources.len() > layout.slots() as usize {
+        return Err(Error::InvalidOption {
+            name: "the number of data files",
+            value: sources.len().to_string(),
+            expected: "less: together with the length of the longest they exceed 8 TiB",
+        });
+    }
+    Ok(layout)
+}
+
+/// The files as segments of a keydir, in the same order.
+pub(crate) fn segments<F: File>(sources: &[Source<F>]) -> Vec<Arc<Segment<F>>> {
+    let segment = |(slot, source): (usize, &Source<F>)| {
+        Arc::new(Segment::new(source.id, slot as Slot, source.file.clone()))
+    };
+    sources.iter().enumerate().map(segment).collect()
 }
 
 /// What a file in a store's folder is.

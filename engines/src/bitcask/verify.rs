@@ -7,99 +7,25 @@
 //! Damage is noted, and the looking goes on behind it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use super::entry::{Entry, Layout, Slot};
+use super::entry::{Entry, Slot};
+use super::findings::{Damage, DataFigures, VerifiedFile, VerifyReport};
 use super::hint::{Hint, HintEntry};
 use super::index::Index;
 use super::keydir::{Keydir, SHARDS};
 use super::keydir_file::{self, KEYDIR_NAME, Written};
 use super::manifest::{MANIFEST_NAME, Manifest};
 use super::record::{PREFACE_FRAME_BYTES, Record};
-use super::scan::{End, Found, Piece, Scan, scan};
-use super::segment::{FileId, FileKind, NEVER, Segment};
-use super::survey::{FileRole, FoundHint, Source, Survey};
+use super::scan::{End, Piece, Scan, scan};
+use super::segment::{FileId, FileKind, NEVER};
+use super::survey::{FileRole, FoundHint, Source, Survey, layout, segments};
 use crate::storage::{File, Storage};
-use crate::{Error, Result};
+use crate::Result;
 
 /// How often a folder is looked through that changes meanwhile, before what seems wrong is taken for damage.
 const ATTEMPTS: usize = 3;
 /// Differences between the written keydir and the data that are told one by one.
 const DIFFERENCES_MAX: usize = 8;
-
-/// What is in a store's folder.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct VerifyReport {
-    /// The files of the folder, by their names; behind them data files that are missing, with no bytes.
-    pub files: Vec<VerifiedFile>,
-    /// Keys that are alive. Those whose values have expired count until a merge has dropped them.
-    pub keys: u64,
-    /// What is not as it was written, in no order that matters; empty if all is well.
-    pub damage: Vec<Damage>,
-    /// Every byte was read; else hints stand for the data where they are valid.
-    pub every_byte: bool,
-}
-
-/// A file in a store's folder.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VerifiedFile {
-    /// Its name in the folder.
-    pub name: String,
-    /// What it is.
-    pub role: FileRole,
-    /// Its length in bytes, room that was set aside included.
-    pub bytes: u64,
-    /// What is in it, if it is a data file of the store.
-    pub data: Option<DataFigures>,
-}
-
-/// What is in a data file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DataFigures {
-    /// Its number.
-    pub id: u32,
-    /// Place in the order of age, from 0 for the oldest; by number if there is no manifest.
-    pub age_rank: u64,
-    /// Whether there is a valid hint.
-    pub has_hint: bool,
-    /// Bytes of frames that belong to the store.
-    pub used_bytes: u64,
-    /// Values and tombstones.
-    pub records: u64,
-    /// Values, live or not.
-    pub values: u64,
-    /// Tombstones.
-    pub tombstones: u64,
-    /// Bytes of frames of tombstones.
-    pub tombstone_bytes: u64,
-    /// Values that no newer record hides.
-    pub live_records: u64,
-    /// Bytes of their frames.
-    pub live_bytes: u64,
-    /// Bytes of frames of values that newer records hide, and of what cannot be read.
-    pub dead_bytes: u64,
-    /// Values that expire.
-    pub expiring_values: u64,
-    /// When all values are gone, in milliseconds since the Unix epoch; None: never, or there are none.
-    pub gone_by_ms: Option<u64>,
-    /// Values that are compressed; None if the data was not read.
-    pub compressed_values: Option<u64>,
-    /// Frames whose checksums leave out keys and values; None if the data was not read.
-    pub unchecked_frames: Option<u64>,
-    /// Bytes at the end that a recovery gives up: never synced, and not whole.
-    pub torn_bytes: u64,
-}
-
-/// Bytes that are not what was written.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Damage {
-    /// The damaged file.
-    pub file: PathBuf,
-    /// Where the damage begins or was noticed, in bytes from the file's start.
-    pub offset: u64,
-    /// What was expected and what was found.
-    pub reason: String,
-}
 
 /// Reads every byte of the store in the folder `dir`, and says what is in it and what is damaged. Takes no lock and changes nothing; the store may be open, in this process or another.
 ///
@@ -160,28 +86,6 @@ fn report<F: File>(survey: &Survey<F>, dir: &Path, every_byte: bool) -> Result<V
     }
     verifier.keydir()?;
     Ok(verifier.finish())
-}
-
-/// How a keydir over these files is laid out.
-pub(crate) fn layout<F: File>(sources: &[Source<F>]) -> Result<Layout> {
-    let longest = sources.iter().map(|source| source.file.len()).max().unwrap_or(0);
-    let layout = Layout::new(longest);
-    if sources.len() > layout.slots() as usize {
-        return Err(Error::InvalidOption {
-            name: "the number of data files",
-            value: sources.len().to_string(),
-            expected: "less: together with the length of the longest they exceed 8 TiB",
-        });
-    }
-    Ok(layout)
-}
-
-/// The files as segments of a keydir, in the same order.
-pub(crate) fn segments<F: File>(sources: &[Source<F>]) -> Vec<Arc<Segment<F>>> {
-    let segment = |(slot, source): (usize, &Source<F>)| {
-        Arc::new(Segment::new(source.id, slot as Slot, source.file.clone()))
-    };
-    sources.iter().enumerate().map(segment).collect()
 }
 
 struct Verifier<'a, F: File> {
@@ -332,7 +236,7 @@ impl<F: File> Verifier<'_, F> {
         let whole = End::Open(source.open_end);
         let found = scan(&source.file, source.id, whole, None, |_| Ok(()))?;
         let torn_at = found.torn_at();
-        let damaged = found.was_synced(torn_at) && found.unreadable().next().is_some();
+        let damaged = found.unreadable().next().is_some_and(|gap| found.is_damage(gap));
         *given_up |= source.preface.is_none() && !damaged;
         if *given_up {
             if found.watermark > 0
@@ -348,7 +252,7 @@ impl<F: File> Verifier<'_, F> {
             self.figures[slot].torn_bytes = found.end + written;
             return Ok(None);
         }
-        for gap in found.unreadable().filter(|gap| found.was_synced(gap.offset)) {
+        for gap in found.unreadable().filter(|gap| found.is_damage(gap)) {
             self.note(data.clone(), gap.offset, gap.reason.clone());
         }
         let until = if damaged { whole } else { End::Open(torn_at) };
@@ -522,52 +426,4 @@ fn take_in<F: File>(
 ) -> Result<()> {
     note_expiry(index, slot, record);
     index.apply(slot as Slot, entry)
-}
-
-impl DataFigures {
-    fn will_be_read(&mut self) {
-        self.compressed_values = Some(0);
-        self.unchecked_frames = Some(0);
-    }
-
-    fn add(&mut self, found: &Found<'_>) {
-        let value = found.record.value;
-        let bytes = found.record.frame_bytes();
-        self.join(&Self {
-            records: 1,
-            values: u64::from(value.is_some()),
-            tombstones: u64::from(value.is_none()),
-            tombstone_bytes: if value.is_none() { bytes } else { 0 },
-            expiring_values: u64::from(value.is_some_and(|value| value.expires_ms.is_some())),
-            compressed_values: Some(u64::from(value.is_some_and(|value| value.compressed))),
-            unchecked_frames: Some(u64::from(!found.checked)),
-            ..Self::default()
-        });
-    }
-
-    fn add_entry(&mut self, entry: &HintEntry) {
-        self.records += 1;
-        self.values += u64::from(!entry.tombstone);
-        self.tombstones += u64::from(entry.tombstone);
-        self.tombstone_bytes += if entry.tombstone { entry.frame_bytes } else { 0 };
-        self.expiring_values += u64::from(entry.expires);
-    }
-
-    /// Adds the figures of further records.
-    fn join(&mut self, other: &Self) {
-        self.records += other.records;
-        self.values += other.values;
-        self.tombstones += other.tombstones;
-        self.tombstone_bytes += other.tombstone_bytes;
-        self.expiring_values += other.expiring_values;
-        for (sum, more) in [
-            (&mut self.compressed_values, other.compressed_values),
-            (&mut self.unchecked_frames, other.unchecked_frames),
-        ] {
-            *sum = match (*sum, more) {
-                (None, None) => None,
-                (sum, more) => Some(sum.unwrap_or(0) + more.unwrap_or(0)),
-            };
-        }
-    }
 }

@@ -357,6 +357,9 @@ fn a_data_file_of_another_version_is_refused() {
         let file = file.file_name().unwrap().to_str().unwrap();
         with_version(&disk, file, version);
         is_refused(&disk, file, &format!("version is {version}"));
+        let damage = verify(&disk, DIR).unwrap().damage;
+        assert!(damage[0].file.ends_with(file), "{damage:?}");
+        assert!(damage[0].reason.contains(&format!("version is {version}")), "{damage:?}");
     }
 }
 

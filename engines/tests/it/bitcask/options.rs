@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use kvdyno_engines::bitcask::{Background, Bitcask, Options};
+use kvdyno_engines::bitcask::{Background, Bitcask, Options, verify};
 use kvdyno_engines::storage::simulated::{Crash, Fault, Repeat};
 use kvdyno_engines::storage::{Disk, SimulatedDisk, Storage};
 use kvdyno_engines::{Durability, Error, WriteBatch, WriteOperation};
@@ -221,6 +221,38 @@ fn without_checksums_a_loss_of_power_keeps_no_store_from_opening() {
         }
     }
     assert!(recovered > 1_000, "{recovered} disks recovered");
+}
+
+#[test]
+fn without_checksums_what_is_no_record_is_torn_unless_it_was_synced() {
+    let key = b"torn";
+    for synced_after in [false, true] {
+        let disk = SimulatedDisk::new();
+        let store = open(&disk, &unchecked());
+        store.put(b"before", b"value").unwrap();
+        store.sync().unwrap();
+        store.put(key, b"whose header alone was stored").unwrap();
+        if synced_after {
+            store.sync().unwrap();
+            store.put(b"after", b"knows that it was synced").unwrap();
+        }
+        drop(store);
+        let path = files(&disk, "data").remove(0);
+        let mut bytes = disk.read_all(&path).unwrap();
+        let at = bytes.windows(key.len()).position(|window| window == key).unwrap() - 3;
+        bytes[at..at + 36].fill(0);
+        disk.write_all(&path, &bytes);
+        let opened = Bitcask::open(disk.clone(), DIR, unchecked());
+        let damage = verify(&disk, DIR).unwrap().damage;
+        if synced_after {
+            assert!(matches!(opened, Err(Error::Corrupt { .. })));
+            assert_eq!(damage.len(), 1);
+        } else {
+            let store = opened.unwrap();
+            assert!(store.recovery().torn_bytes > 0 && damage.is_empty(), "{damage:?}");
+            assert_eq!((get(&store, key), get(&store, b"before").unwrap()), (None, b"value".into()));
+        }
+    }
 }
 
 #[test]
