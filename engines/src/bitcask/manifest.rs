@@ -93,10 +93,11 @@ impl Manifest {
             u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
         };
         let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
-        let too_short = || Err((0, format!("the manifest has only {} bytes", bytes.len())));
-        // What every version has had, and so far every one will: magic, version, and the checksum at the end.
+        let is_short = bytes.len() < HEADER_BYTES + CRC_BYTES;
+        let too_short = || (0, format!("the manifest has only {} bytes", bytes.len()));
+        // Every version has had these: magic, version, and the checksum at the end.
         if bytes.len() < COMMON_BYTES + CRC_BYTES {
-            return too_short();
+            return Err(too_short());
         }
         let body = bytes.len() - CRC_BYTES;
         if bytes[..8] != MAGIC {
@@ -106,7 +107,7 @@ impl Manifest {
         if crc != u32_at(body) {
             let reason =
                 format!("the checksum is {crc:08x}, but the manifest says {:08x}", u32_at(body));
-            return Err((body as u64, reason));
+            return Err(if is_short { too_short() } else { (body as u64, reason) });
         }
         if u32_at(8) != VERSION {
             return Err((
@@ -114,8 +115,8 @@ impl Manifest {
                 format!("the format's version is {}, expected {VERSION}", u32_at(8)),
             ));
         }
-        if bytes.len() < HEADER_BYTES + CRC_BYTES {
-            return too_short();
+        if is_short {
+            return Err(too_short());
         }
         let count = u32_at(COUNT_OFFSET);
         if body - HEADER_BYTES != count as usize * FILE_BYTES {

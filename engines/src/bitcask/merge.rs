@@ -125,8 +125,11 @@ impl<S: Storage> Store<S> {
         if let Some(id) = ids.iter().copied().find(|id| !is_sealed(*id)) {
             let (dir, listed) = (self.view.files.dir.clone(), self.view.files.listed());
             let is_there = listed.iter().any(|file| file.segment.id.0 == id);
-            let refused =
-                if is_there { Error::StillWritten { dir, id } } else { Error::NoSuchFile { dir, id } };
+            let refused = if is_there {
+                Error::StillWritten { dir, id }
+            } else {
+                Error::NoSuchFile { dir, id }
+            };
             return Err(refused);
         }
         let chosen = |at: usize| ids.contains(&files[at].0.id.0);

@@ -54,9 +54,12 @@ impl<S: Storage> Store<S> {
                 continue;
             }
             let start = Instant::now();
-            MutexGuard::unlocked(writer, || {
-                if behind { self.seal() } else { self.prepare(needed) }
-            })?;
+            MutexGuard::unlocked(
+                writer,
+                || {
+                    if behind { self.seal() } else { self.prepare(needed) }
+                },
+            )?;
             self.view.files.counters.stall(start);
         }
     }

@@ -19,8 +19,8 @@ use super::record::{PREFACE_FRAME_BYTES, Record};
 use super::scan::{End, Piece, Scan, scan};
 use super::segment::{FileId, FileKind, NEVER};
 use super::survey::{FileRole, FoundHint, Source, Survey, layout, segments};
-use crate::storage::{File, Storage};
 use crate::Result;
+use crate::storage::{File, Storage};
 
 /// How often a folder is looked through that changes meanwhile, before what seems wrong is taken for damage.
 const ATTEMPTS: usize = 3;

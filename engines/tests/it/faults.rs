@@ -207,7 +207,7 @@ fn a_store_opened_after_a_failed_sync_keeps_its_promises<E: Subject>() {
 
 /// Fails every sync of the scripts of some seeds, in every model. The process ends and the machine goes on: the store is opened again, lives through another script, and
 /// loses power at every few operations. Returns how many disks were recovered after that.
-fn lives_after_failed_syncs(open: Open<'_>, seeds: Range<u64>) -> u64 {
+pub(crate) fn lives_after_failed_syncs(open: Open<'_>, seeds: Range<u64>) -> u64 {
     let mut recovered = 0;
     for seed in seeds {
         let class = [Durability::Sync, Durability::Os, Durability::Sync][seed as usize % 3];

@@ -53,6 +53,18 @@ fn every_bug_of_the_storage_is_caught<E: Subject>() {
     assert!(bugs.len() >= 15);
 }
 
+/// The LSM tree does not write anything again yet.
+#[cfg(feature = "bitcask")]
+#[test]
+fn trust_in_what_may_be_in_the_cache_alone_is_caught() {
+    use crate::subjects::Bitcask;
+    crate::faults::lives_after_failed_syncs(&opener::<Bitcask>(Bug::None), 0..1);
+    let trusting = opener::<Bitcask>(Bug::SkipsRewrite);
+    let lived =
+        catch_unwind(AssertUnwindSafe(|| crate::faults::lives_after_failed_syncs(&trusting, 0..3)));
+    assert!(lived.is_err(), "what was never stored is acknowledged, and nobody notices");
+}
+
 /// Leaves out each sync of a folder in turn, counted from each opening of the store. Some are made twice for safety's sake, by a recovery for instance, and
 /// nothing depends on one of the two; the rest must be missed.
 fn a_folder_sync_left_out_is_caught_where_it_matters<E: Subject>() {

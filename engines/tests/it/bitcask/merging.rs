@@ -207,11 +207,8 @@ fn reads_and_writes_go_on_during_merges() {
 fn writers_do_not_leave_the_sealing_far_behind() {
     const FULL_FILES_MAX: usize = 64;
     let dir = tempfile::tempdir().unwrap();
-    let options = Options {
-        segment_bytes: SEGMENT_BYTES_MIN,
-        background: Background::Threads,
-        ..unmerged()
-    };
+    let options =
+        Options { segment_bytes: SEGMENT_BYTES_MIN, background: Background::Threads, ..unmerged() };
     let store = Bitcask::open(Disk, dir.path(), options).unwrap();
     for round in 0..24_u8 {
         for key in 0..20_u8 {

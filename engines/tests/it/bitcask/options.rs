@@ -250,7 +250,10 @@ fn without_checksums_what_is_no_record_is_torn_unless_it_was_synced() {
         } else {
             let store = opened.unwrap();
             assert!(store.recovery().torn_bytes > 0 && damage.is_empty(), "{damage:?}");
-            assert_eq!((get(&store, key), get(&store, b"before").unwrap()), (None, b"value".into()));
+            assert_eq!(
+                (get(&store, key), get(&store, b"before").unwrap()),
+                (None, b"value".into())
+            );
         }
     }
 }
