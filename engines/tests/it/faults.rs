@@ -205,6 +205,15 @@ fn a_store_opened_after_a_failed_sync_keeps_its_promises<E: Subject>() {
     }
 }
 
+/// As above.
+#[cfg(feature = "lsm")]
+#[test]
+#[ignore = "as above; and names of logs whose folder could not be synced are taken for stored"]
+fn the_lsm_tree_lives_on_after_a_failed_sync_as_after_a_loss_of_power() {
+    let recovered = lives_after_failed_syncs(&crate::subjects::Lsm::simulated_eager, 0..3);
+    assert_count("disks recovered after a failed sync and a loss of power", recovered, 3_000);
+}
+
 /// Fails every sync of the scripts of some seeds, in every model. The process ends and the machine goes on: the store is opened again, lives through another script, and
 /// loses power at every few operations. Returns how many disks were recovered after that.
 pub(crate) fn lives_after_failed_syncs(open: Open<'_>, seeds: Range<u64>) -> u64 {
