@@ -156,22 +156,31 @@ impl<S: Storage> Store<S> {
     pub(crate) fn merge_due(&self) -> Result<()> {
         loop {
             let one_at_a_time = self.merging.lock();
-            let now_ms = self.view.clock.now_ms();
-            if !self.options.merge.is_open(now_ms) {
-                return Ok(());
-            }
-            let files = self.sealed();
-            let usages: Vec<_> =
-                files.iter().map(|(segment, len)| FileUsage::of(segment, *len, now_ms)).collect();
-            let runs = choose(&self.options.merge, self.options.segment_bytes, &usages).runs;
-            if runs.is_empty() || self.stopping.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-            for run in runs {
-                self.merge_run(&files[run.clone()], run.start == 0)?;
-            }
+            let merged = self.merge_once()?;
             MutexGuard::unlock_fair(one_at_a_time);
+            if !merged {
+                return Ok(());
+            }
         }
+    }
+
+    /// Merges what is due at this moment; false if nothing is, or may be.
+    fn merge_once(&self) -> Result<bool> {
+        let now_ms = self.view.clock.now_ms();
+        if !self.options.merge.is_open(now_ms) {
+            return Ok(false);
+        }
+        let files = self.sealed();
+        let usages: Vec<_> =
+            files.iter().map(|(segment, len)| FileUsage::of(segment, *len, now_ms)).collect();
+        let runs = choose(&self.options.merge, self.options.segment_bytes, &usages).runs;
+        if runs.is_empty() || self.stopping.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        for run in runs {
+            self.merge_run(&files[run.clone()], run.start == 0)?;
+        }
+        Ok(true)
     }
 
     /// The data files that are written no more, oldest records first.

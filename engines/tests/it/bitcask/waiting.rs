@@ -141,7 +141,11 @@ fn read_in_every_way(store: &Bitcask<Gated>, keys: usize) {
     assert_eq!((store.len(), store.keys().unwrap().len()), (keys, keys));
     assert_eq!(store.iter().count(), keys);
     let mut folded = 0;
-    store.fold(|_, _| ControlFlow::Continue(folded += 1)).unwrap();
+    let count = |_: &[u8], _: &[u8]| {
+        folded += 1;
+        ControlFlow::Continue(())
+    };
+    store.fold(count).unwrap();
     assert_eq!(folded, keys);
     let mut session = store.session().unwrap();
     let everything = &mut |_: &[u8], _: &[u8]| ControlFlow::Continue(());
