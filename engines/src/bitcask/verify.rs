@@ -32,8 +32,8 @@ const DIFFERENCES_MAX: usize = 8;
 /// Costs a sequential read of the store, and memory for its keydir and its open data files.
 ///
 /// # Errors
-/// - [`Error::NotAStore`] if the folder holds no Bitcask, or one of a version that this build does not know.
-/// - [`Error::Io`] if the folder or a file cannot be read. What can be read and is wrong is no error: see [`VerifyReport::damage`].
+/// - [`crate::Error::NotAStore`] if the folder holds no Bitcask, or one of a version that this build does not know.
+/// - [`crate::Error::Io`] if the folder or a file cannot be read. What can be read and is wrong is no error: see [`VerifyReport::damage`].
 pub fn verify<S: Storage>(storage: &S, dir: impl AsRef<Path>) -> Result<VerifyReport> {
     look_through(storage, dir.as_ref(), true)
 }
