@@ -288,7 +288,7 @@ impl<S: Storage> Store<S> {
         if let Some(last) = output {
             rewritten.files.push(self.finish_output(last, report)?);
         }
-        self.sync()?;
+        self.sync_all()?;
         self.view.files.sync_names()?;
         Ok(Some(rewritten))
     }

@@ -154,7 +154,7 @@ impl<S: Storage> Store<S> {
         for log in logs {
             log.finish()?;
         }
-        self.sync()?;
+        self.sync_all()?;
         for (segment, len) in &segments {
             write_hint(&self.view.files, self.view.hasher, segment, *len)?;
         }
@@ -170,7 +170,7 @@ impl<S: Storage> Store<S> {
 
     /// Seals everything and writes the keydir down, so that the next open finds the store clean. The background must have ended.
     pub(crate) fn close(self) -> Result<()> {
-        self.sync()?;
+        self.sync_all()?;
         self.renew_hints()?;
         let Self { view, writer, .. } = self;
         let View { keydir, files, hasher, .. } = view;

@@ -217,8 +217,14 @@ impl<S: Storage> Store<S> {
         self.wait_for(ticket).map(|()| false)
     }
 
-    /// Makes everything written so far survive power loss.
+    /// Makes everything written so far survive power loss, because somebody has asked for it.
     pub(crate) fn sync(&self) -> Result<()> {
+        self.view.files.note_sync();
+        self.sync_all()
+    }
+
+    /// Makes everything written so far survive power loss.
+    pub(crate) fn sync_all(&self) -> Result<()> {
         let ticket = self.writer.lock().writes;
         self.sync_up_to(ticket)
     }
@@ -226,12 +232,15 @@ impl<S: Storage> Store<S> {
     /// Makes what was written durable, if anything was since this was last done.
     pub(crate) fn sync_written_since(&self) -> Result<()> {
         let ticket = self.writer.lock().writes;
-        if self.commit.is_covered(ticket) { Ok(()) } else { self.sync_up_to(ticket) }
+        if self.commit.is_covered(ticket) {
+            return Ok(());
+        }
+        self.view.files.note_sync();
+        self.sync_up_to(ticket)
     }
 
     fn sync_up_to(&self, ticket: u64) -> Result<()> {
         self.view.files.check()?;
-        self.view.files.note_sync();
         self.commit
             .wait(ticket, || self.sync_written())
             .map_err(|error| self.view.files.poison(error))
@@ -296,7 +305,10 @@ impl<S: Storage> Store<S> {
     fn wait_for(&self, ticket: u64) -> Result<()> {
         match self.options.durability {
             Durability::Buffered | Durability::Os => self.view.files.check(),
-            Durability::Sync => self.sync_up_to(ticket),
+            Durability::Sync => {
+                self.view.files.note_sync();
+                self.sync_up_to(ticket)
+            }
         }
     }
 
