@@ -7,6 +7,7 @@ mod damage;
 mod expiry;
 mod iterating;
 mod keydir_file;
+mod merge_policy;
 mod merging;
 mod options;
 mod ordered;
