@@ -7,8 +7,14 @@ fn main() {
     let manifest_dir = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
     let lockfile = Path::new(&manifest_dir).join("../Cargo.lock");
     println!("cargo::rerun-if-changed={}", lockfile.display());
-    println!("cargo::rerun-if-changed=../.git/HEAD");
-    println!("cargo::rerun-if-changed=../.git/logs/HEAD");
+    // A file that is not there would count as changed each time. Where these lie differs from a clone to a worktree of it.
+    for file in ["HEAD", "logs/HEAD"] {
+        let path = output("git", &["-C", &manifest_dir, "rev-parse", "--git-path", file]);
+        let path = path.map(|path| Path::new(&manifest_dir).join(path));
+        if let Some(path) = path.filter(|path| path.exists()) {
+            println!("cargo::rerun-if-changed={}", path.display());
+        }
+    }
     let lock = std::fs::read_to_string(&lockfile).unwrap_or_default();
     let packages = [
         "fjall",

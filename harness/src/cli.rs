@@ -54,7 +54,7 @@ pub(crate) enum Command {
 pub(crate) struct RunArguments {
     /// A suite or suite file (.toml), workloads, YCSB property files, 'recovery', 'reload' [default: quick].
     ///
-    /// Flags win over what a suite says.
+    /// 'kvdyno list' shows the built-in suites and workloads. Flags win over what a suite says.
     #[arg(value_name = "SUITE, WORKLOAD or FILE")]
     pub(crate) names: Vec<String>,
 

@@ -24,7 +24,7 @@ fn bench_streams(criterion: &mut Criterion) {
         bench_stream(criterion, name, 100);
     }
     bench_stream(criterion, "ycsb-a", 1_000);
-    for name in ["multi-get", "session-churn", "session-expiry"] {
+    for name in ["multi-get", "session-churn", "session-expiry", "absent"] {
         bench_stream(criterion, name, 100);
     }
     bench_stream(criterion, "ts-mixed", 16);

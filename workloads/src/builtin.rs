@@ -1,8 +1,8 @@
 //! The workloads that need no file.
 
 use crate::operation::OperationKind::{
-    self, Delete, DeleteRange, Insert, InsertExpiring, Latest, MultiGet, Read, ReadModifyWrite,
-    Scan, Update, Window,
+    self, Delete, DeleteRange, Insert, InsertExpiring, Latest, MultiGet, Read, ReadAbsent,
+    ReadModifyWrite, Scan, Update, Window,
 };
 use crate::spec::{
     DataSpec, InsertCounter, KeySpec, LengthDistribution, MULTI_GET_KEYS, RequestDistribution,
@@ -23,8 +23,8 @@ impl WorkloadSpec {
         Self::builtins().into_iter().find(|spec| spec.name == name)
     }
 
-    /// All built-in workloads: `ycsb-a` to `ycsb-f`, `multi-get` and the sessions with opaque values of
-    /// 1,000 bytes, and time series; each of 1,000,000 records and as many operations.
+    /// All built-in workloads: `ycsb-a` to `ycsb-f`, `multi-get`, the sessions and `absent` with opaque
+    /// values of 1,000 bytes, and time series; each of 1,000,000 records and as many operations.
     pub fn builtins() -> Vec<Self> {
         let zipfian = RequestDistribution::Zipfian;
         vec![
@@ -75,6 +75,13 @@ impl WorkloadSpec {
             session_churn(),
             session_expiry(),
             ts_retention(),
+            ycsb(
+                "absent",
+                "Reads of keys that are not there, anywhere between those that are: a check before a \
+                 first write.",
+                &[(ReadAbsent, 1.0)],
+                RequestDistribution::Uniform,
+            ),
         ]
     }
 }

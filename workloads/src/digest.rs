@@ -76,7 +76,9 @@ pub(crate) fn digest_streams(workload: &Workload, operations: u64) -> Option<Str
 fn add_operation(hash: &mut Xxh3, operation: &Operation<'_>) {
     add(hash, operation.kind().name().as_bytes());
     match *operation {
-        Operation::Read { key } | Operation::Delete { key } => add(hash, key),
+        Operation::Read { key } | Operation::ReadAbsent { key } | Operation::Delete { key } => {
+            add(hash, key);
+        }
         Operation::MultiGet { keys } => {
             add(hash, &(keys.len() as u64).to_le_bytes());
             for key in keys.iter() {

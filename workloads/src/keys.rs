@@ -6,17 +6,24 @@
 //!    ordered keys it is the key number itself.
 //! 3. It is written in decimal, padded on the left with zeros to `zero_padding` digits. Lengths vary
 //!    (89 % of the hashes have 19 digits), so the order of the keys is not the order of the numbers.
+//! 4. Beside each record stands an *absent* key, which no record has, loaded or inserted: the last mark is
+//!    a letter in place of a digit. With hashed order the rest is the hash of a key number that is
+//!    never given out, so that absent keys lie anywhere between those of the records; ordered keys have no
+//!    room between them, and there it is the record's own number. Either way absent keys are as long as the
+//!    records', and lie among them: neither a file's first and last key nor a key's length tell them apart.
 //!
 //! Source: `site.ycsb.workloads.CoreWorkload.buildKeyName`. Digits are made eight at a time by
 //! arithmetic on the bytes of one word, as Paul Khuong describes in "How to print integers really
 //! fast" (2017).
 
-use crate::hash::FnvHash;
+use crate::hash::{FnvHash, fnv_hash};
 use crate::spec::{KeyOrder, KeySpec};
 
 const PREFIX: &[u8; 4] = b"user";
 /// Digits that one formatting writes: three words of eight.
 const DIGITS: usize = 24;
+/// Key numbers from here on are those of absent keys: far above those of records.
+const ABSENT_START: u64 = 1 << 63;
 
 /// Room for one key, which is built from its last digit to the left.
 #[derive(Debug, Clone)]
@@ -56,11 +63,16 @@ impl KeyCodec {
         KeyBuffer { bytes: vec![b'0'; PREFIX.len() + self.padding.max(DIGITS)], start: 0 }
     }
 
+    #[inline]
+    fn key_number_of(&self, record: u64) -> u64 {
+        let skipped = if record >= self.records { self.insert_skip } else { 0 };
+        self.insert_start + record + skipped
+    }
+
     /// The number that the key of `record` shows.
     #[inline]
     pub(crate) fn number_of(&self, record: u64) -> u64 {
-        let skipped = if record >= self.records { self.insert_skip } else { 0 };
-        let key_number = self.insert_start + record + skipped;
+        let key_number = self.key_number_of(record);
         match self.order {
             KeyOrder::Hashed => self.hash.of(key_number),
             KeyOrder::Ordered => key_number,
@@ -88,6 +100,20 @@ impl KeyCodec {
         }
         key.bytes[start..start + PREFIX.len()].copy_from_slice(PREFIX);
         key.start = start;
+    }
+
+    /// Builds the absent key beside `record`.
+    #[inline]
+    pub(crate) fn write_absent(&self, record: u64, key: &mut KeyBuffer) {
+        let key_number = self.key_number_of(record);
+        let number = match self.order {
+            KeyOrder::Hashed => fnv_hash(ABSENT_START | key_number),
+            KeyOrder::Ordered => key_number,
+        };
+        self.write(number, key);
+        if let Some(last) = key.bytes.last_mut() {
+            *last += b'a' - b'0';
+        }
     }
 
     /// The number that `key` shows, when the key is spelt as this codec spells it.
@@ -167,6 +193,37 @@ mod tests {
         let ordered = codec(KeyOrder::Ordered, 8);
         assert_eq!(spelt(&ordered, ordered.number_of(42)), "user00000042");
         assert_eq!(spelt(&codec(KeyOrder::Ordered, 0), 0), "user0");
+    }
+
+    #[test]
+    fn absent_keys_lie_among_those_of_records_and_are_none_of_them() {
+        let absent = |codec: &KeyCodec, record| {
+            let mut key = codec.buffer();
+            codec.write_absent(record, &mut key);
+            String::from_utf8(key.as_slice().to_vec()).unwrap()
+        };
+        let ordered = codec(KeyOrder::Ordered, 8);
+        assert_eq!(absent(&ordered, 42), "user0000004c");
+        assert_eq!(absent(&codec(KeyOrder::Ordered, 1), 1_999), "user199j");
+        for (order, padding) in [(KeyOrder::Hashed, 1), (KeyOrder::Ordered, 1)] {
+            let codec = codec(order, padding);
+            let mut records: Vec<_> =
+                (0..10_000).map(|record| spelt(&codec, codec.number_of(record))).collect();
+            records.sort();
+            let mut keys: Vec<_> = (0..10_000).map(|record| absent(&codec, record)).collect();
+            let length = |keys: &[String]| keys.iter().map(String::len).sum::<usize>() / 1_000;
+            assert_eq!(length(&keys), length(&records), "{order:?}");
+            let places: Vec<_> =
+                keys.iter().map(|key| records.binary_search(key).unwrap_err()).collect();
+            let inside = places.iter().filter(|place| (1..10_000).contains(*place)).count();
+            assert!(inside > 9_950, "{order:?}: {inside} lie between records");
+            let middle = places.iter().filter(|place| **place < 5_000).count();
+            assert!((4_700..5_300).contains(&middle), "{order:?}: {middle} in the lower half");
+            assert!(keys.iter().all(|key| codec.parse(key.as_bytes()).is_none()));
+            keys.sort();
+            keys.dedup();
+            assert_eq!(keys.len(), 10_000, "{order:?}: two records have the same");
+        }
     }
 
     #[test]

@@ -34,11 +34,13 @@ pub enum OperationKind {
     DeleteRange,
     /// Write a record that is new and expires.
     InsertExpiring,
+    /// Get a record that is not there, and never was.
+    ReadAbsent,
 }
 
 impl OperationKind {
     /// All kinds, in their order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Read,
         Self::Update,
         Self::Insert,
@@ -50,6 +52,7 @@ impl OperationKind {
         Self::Delete,
         Self::DeleteRange,
         Self::InsertExpiring,
+        Self::ReadAbsent,
     ];
 
     /// The name in results: `read`, `read_modify_write`, …
@@ -66,12 +69,21 @@ impl OperationKind {
             Self::Delete => "delete",
             Self::DeleteRange => "delete_range",
             Self::InsertExpiring => "insert_expiring",
+            Self::ReadAbsent => "read_absent",
         }
     }
 
     /// Whether it changes what is stored.
     pub fn writes(self) -> bool {
-        !matches!(self, Self::Read | Self::Scan | Self::Latest | Self::Window | Self::MultiGet)
+        !matches!(
+            self,
+            Self::Read
+                | Self::Scan
+                | Self::Latest
+                | Self::Window
+                | Self::MultiGet
+                | Self::ReadAbsent
+        )
     }
 
     /// Whether it returns a number of items that varies: a scan, a window, a multi-get.
@@ -156,6 +168,12 @@ pub enum Operation<'a> {
         /// How long it lives, from its acknowledgement.
         ttl: Duration,
     },
+    /// Get a record that is not there. Finding one is wrong.
+    ReadAbsent {
+        /// A key that no record has, whatever is inserted
+        /// ([`Workload::absent_key_of`](crate::Workload::absent_key_of)).
+        key: &'a [u8],
+    },
 }
 
 impl Operation<'_> {
@@ -173,6 +191,7 @@ impl Operation<'_> {
             Self::Delete { .. } => OperationKind::Delete,
             Self::DeleteRange { .. } => OperationKind::DeleteRange,
             Self::InsertExpiring { .. } => OperationKind::InsertExpiring,
+            Self::ReadAbsent { .. } => OperationKind::ReadAbsent,
         }
     }
 }

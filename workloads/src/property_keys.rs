@@ -21,6 +21,7 @@ pub(crate) const USED: &[&str] = &[
     "insertproportion",
     "scanproportion",
     "readmodifywriteproportion",
+    "readabsentproportion",
     "requestdistribution",
     "minscanlength",
     "maxscanlength",

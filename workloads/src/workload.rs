@@ -156,6 +156,17 @@ impl Workload {
         }
     }
 
+    /// Puts into `key` the absent key beside a record: one that no record has, loaded or inserted, and that
+    /// lies among theirs. `false`, and `key` is empty, for time series, which have none.
+    pub fn absent_key_of(&self, record: u64, key: &mut Vec<u8>) -> bool {
+        key.clear();
+        let Data::Ycsb(data) = &self.resolved.data else { return false };
+        let mut buffer = data.keys.buffer();
+        data.keys.write_absent(record, &mut buffer);
+        key.extend_from_slice(buffer.as_slice());
+        true
+    }
+
     /// Puts into `value` what a writer of that version of the record writes: version 0 is what is
     /// loaded or inserted. Values too short to hold a version ([`Stamp::version`]) are the same in all.
     pub fn value_of(&self, record: u64, version: u64, value: &mut Vec<u8>) {

@@ -36,6 +36,7 @@ pub(crate) struct YcsbStream<I> {
 #[derive(Debug, Clone, Copy)]
 enum Last {
     Read,
+    ReadAbsent,
     Update { field: Option<u32> },
     ReadModifyWrite { field: Option<u32> },
     Insert,
@@ -84,6 +85,7 @@ impl<I: Inserts> YcsbStream<I> {
             OperationKind::MultiGet => self.multi_get(data),
             OperationKind::Delete => self.delete(data),
             OperationKind::InsertExpiring => self.insert_expiring(data),
+            OperationKind::ReadAbsent => self.read_absent(data),
             _ => {
                 self.pick(data);
                 Last::Read
@@ -96,6 +98,7 @@ impl<I: Inserts> YcsbStream<I> {
         let (key, value) = (self.key.as_slice(), self.value.as_slice());
         match self.last {
             Last::Read => Operation::Read { key },
+            Last::ReadAbsent => Operation::ReadAbsent { key },
             Last::Update { field } => Operation::Update { key, change: change_of(field, value) },
             Last::ReadModifyWrite { field } => {
                 Operation::ReadModifyWrite { key, change: change_of(field, value) }
@@ -108,11 +111,17 @@ impl<I: Inserts> YcsbStream<I> {
         }
     }
 
+    /// Picks a record.
+    #[inline]
+    fn choose(&mut self) {
+        let item = self.chooser.pick(&mut self.random, self.inserts.visible());
+        self.record = self.inserts.record_of_item(item);
+    }
+
     /// Picks a record and builds its key; returns the number in the key.
     #[inline]
     fn pick(&mut self, data: &YcsbData) -> u64 {
-        let item = self.chooser.pick(&mut self.random, self.inserts.visible());
-        self.record = self.inserts.record_of_item(item);
+        self.choose();
         self.write_key(data)
     }
 
@@ -139,6 +148,15 @@ impl<I: Inserts> YcsbStream<I> {
         let owner = Owner { record: self.record, number, field };
         data.values.write_field(owner, self.version, &mut self.value);
         Some(field)
+    }
+
+    /// A read of the absent key that stands beside the record that is picked, so that misses are spread
+    /// as the other operations are.
+    #[inline]
+    fn read_absent(&mut self, data: &YcsbData) -> Last {
+        self.choose();
+        data.keys.write_absent(self.record, &mut self.key);
+        Last::ReadAbsent
     }
 
     fn insert(&mut self, data: &YcsbData) -> Last {

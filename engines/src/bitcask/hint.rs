@@ -45,6 +45,11 @@ const CRC_BYTES: usize = 4;
 const TOMBSTONE: u32 = 1 << 31;
 const EXPIRES: u32 = 1 << 30;
 
+/// Length of the hint of so many records.
+pub(crate) const fn file_bytes(records: u64) -> u64 {
+    HEADER_BYTES as u64 + records * ENTRY_BYTES as u64 + CRC_BYTES as u64
+}
+
 /// A record, as the keydir sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HintEntry {
@@ -168,8 +173,7 @@ impl Summary {
     }
 
     pub(super) fn encode(&self, key: HintKey) -> Vec<u8> {
-        let bytes = HEADER_BYTES + self.entries.len() * ENTRY_BYTES + CRC_BYTES;
-        let mut bytes = Vec::with_capacity(bytes);
+        let mut bytes = Vec::with_capacity(file_bytes(self.entries.len() as u64) as usize);
         bytes.extend_from_slice(&key.encode());
         bytes.extend_from_slice(&self.gone_by_ms.to_le_bytes());
         for entry in &self.entries {

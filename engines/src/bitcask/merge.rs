@@ -24,7 +24,7 @@ use super::entry::Entry;
 use super::files::Listed;
 use super::fingerprint::Fingerprint;
 use super::hint::{Hint, HintEntry, HintKey, Summary};
-use super::merge_policy::{FileUsage, choose};
+use super::merge_policy::{FileUsage, choose, group_len};
 use super::record::{self, PREFACE_FRAME_BYTES, Preface, Record};
 use super::report::MergeReport;
 use super::segment::{Ended, FileId, FileKind, Segment};
@@ -33,9 +33,6 @@ use super::view;
 use crate::log::{LogWriter, frame};
 use crate::storage::{Access, File, Storage};
 use crate::{Error, EventKind, Result};
-
-/// A group's live bytes, in lengths of a data file.
-const GROUP_SEGMENTS: u64 = 4;
 
 /// How far ahead of where it reads a merge tells the system what comes.
 const READ_AHEAD_BYTES: u64 = 2 << 20;
@@ -194,12 +191,8 @@ impl<S: Storage> Store<S> {
         let mut report = MergeReport::default();
         let mut rest = files;
         while !rest.is_empty() && !self.stopping.load(Ordering::Relaxed) {
-            let mut live = 0;
-            let fits = |(segment, _): &&Ended<S::File>| {
-                live += segment.usage.live_bytes();
-                live <= GROUP_SEGMENTS * self.options.segment_bytes
-            };
-            let count = rest.iter().take_while(fits).count().max(1);
+            let live = rest.iter().map(|(segment, _)| segment.usage.live_bytes());
+            let count = group_len(live, self.options.segment_bytes);
             let (group, after) = rest.split_at(count);
             report.add(&self.merge_group(group, from_oldest)?);
             rest = after;

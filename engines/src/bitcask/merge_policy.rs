@@ -16,6 +16,9 @@ use super::options::MergePolicy;
 use super::record::PREFACE_FRAME_BYTES;
 use super::segment::{NEVER, Segment};
 
+/// A group's live bytes, in lengths of a data file.
+const GROUP_SEGMENTS: u64 = 4;
+
 /// How much of a sealed data file is still needed, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileUsage {
@@ -106,6 +109,17 @@ pub(crate) fn choose(policy: &MergePolicy, segment_bytes: u64, files: &[FileUsag
     }
 }
 
+/// How many files of a run are merged together, by the live bytes of each: the longer the group, the more memory for what is moved, and the more
+/// room for old and new files at once. At least one, if there is one.
+pub(crate) fn group_len(live: impl IntoIterator<Item = u64>, segment_bytes: u64) -> usize {
+    let mut sum = 0;
+    let fits = |live: &u64| {
+        sum += live;
+        sum <= GROUP_SEGMENTS * segment_bytes
+    };
+    live.into_iter().take_while(fits).count().max(1)
+}
+
 /// If a single file is reason enough: which files are worth it, and why.
 fn worth_it(
     policy: &MergePolicy,
@@ -161,7 +175,8 @@ fn deadest(
         included[i] = true;
     }
     let taken = included.clone();
-    for i in (0..files.len()).filter(|i| files[*i].len < segment_bytes / 2) {
+    // Only short ones are worth it: all that they hold is alive, as a rule, and is written once more to have fewer files.
+    for i in (0..files.len()).filter(|i| files[*i].len < segment_bytes / 4) {
         let beside = |other: Option<usize>| other.and_then(|other| taken.get(other)) == Some(&true);
         included[i] |= beside(i.checked_sub(1)) || beside(Some(i + 1));
     }
@@ -198,11 +213,11 @@ mod tests {
     }
 
     #[test]
-    fn the_deadest_files_go_when_a_third_of_the_store_is_dead() {
+    fn the_deadest_files_go_when_a_good_third_of_the_store_is_dead() {
         assert!(chosen_by_default(&[file(30, 0), file(80, 0), file(100, 0)]).is_empty());
-        let files = [file(30, 0), file(65, 0), file(100, 0), file(35, 0), file(95, 0)];
+        let files = [file(50, 0), file(60, 0), file(100, 0), file(45, 0), file(65, 0)];
         assert_eq!(chosen_by_default(&files), [0..1, 3..4], "that is enough for the target");
-        let small = FileUsage { len: SEGMENT / 4, live: SEGMENT / 5, ..file(0, 0) };
+        let small = FileUsage { len: SEGMENT / 5, live: SEGMENT / 6, ..file(0, 0) };
         let files = [file(20, 0), small, file(90, 0), file(60, 0)];
         assert_eq!(
             chosen_by_default(&files),

@@ -44,6 +44,7 @@
 //! | `manifest` | format of the list of data files, `MANIFEST` |
 //! | `segment`, `files` | the data files of an open store |
 //! | `rotation`, `merge`, `merge_policy` | how data files come and go |
+//! | `merge_simulation` | what a policy costs, over metadata alone (feature `simulation`) |
 //! | `recovery`, `index` | opening, after a close or a crash |
 //! | `backup` | checkpoints and backups of an open store |
 //! | `status` | what is in an open store, file by file |
@@ -87,6 +88,9 @@ mod keydir_file;
 mod manifest;
 mod merge;
 mod merge_policy;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod merge_simulation;
 mod metrics;
 mod options;
 mod ordered;

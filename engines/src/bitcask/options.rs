@@ -147,10 +147,10 @@ pub struct MergePolicy {
     pub window: Option<MergeWindow>,
     /// How often it is looked whether files have expired, or the window has opened. Whenever a data file is full it is looked anyway.
     pub poll_interval: Duration,
-    /// When more than this fraction of all data is dead, the deadest files are merged. It bounds space: a third means that files are at most half again as long as what is alive in them, but for
-    /// those that are being written.
+    /// When more than this fraction of all data is dead, the deadest files are merged. It bounds space: 0.35 means that files are at most 1.54 times as long as what is alive in them, but for
+    /// those that are being written, and for what is written while a merge goes on.
     pub store_dead_trigger: f64,
-    /// Then so many files are merged that at most this fraction is dead.
+    /// Then so many files are merged that at most this fraction is dead. The nearer to the trigger, the less is written and the more room is taken on the average.
     pub store_dead_target: f64,
     /// A file of which this fraction is dead starts a merge.
     pub fragmentation_trigger: f64,
@@ -169,8 +169,8 @@ pub struct MergePolicy {
 impl Default for MergePolicy {
     fn default() -> Self {
         Self {
-            store_dead_trigger: 0.33,
-            store_dead_target: 0.23,
+            store_dead_trigger: 0.35,
+            store_dead_target: 0.27,
             fragmentation_trigger: 1.0,
             dead_bytes_trigger: u64::MAX,
             fragmentation_included: 1.0,

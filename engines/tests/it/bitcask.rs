@@ -8,6 +8,7 @@ mod expiry;
 mod golden;
 mod iterating;
 mod keydir_file;
+mod merge_policy;
 mod merging;
 mod options;
 mod ordered;

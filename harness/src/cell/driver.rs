@@ -224,6 +224,17 @@ impl<'a> Driver<'a> {
                 self.took_value(key, found, seen)?;
                 Ok(end)
             }
+            Operation::ReadAbsent { key } => {
+                let begin = self.clock.now();
+                let found = self.session.get(key, &mut self.value)?;
+                let end = self.clock.now();
+                self.record(OperationKind::ReadAbsent, begin, end);
+                if found && self.verify != Verify::None {
+                    return Err(invented(key));
+                }
+                self.recorder.counts.checked += u64::from(self.verify != Verify::None);
+                Ok(end)
+            }
             Operation::Insert { key, value } => {
                 let begin = self.clock.now();
                 self.session.put(key, value)?;
@@ -444,4 +455,11 @@ pub(crate) fn wrong(key: &[u8], found: bool, fault: &str) -> Fault {
     } else {
         format!("key {key} was written and acknowledged, but the engine does not find it")
     })
+}
+
+/// The fault of a value under a key that nobody has written.
+#[cold]
+fn invented(key: &[u8]) -> Fault {
+    let key = key.escape_ascii();
+    Fault::WrongData(format!("key {key} was never written, but the engine finds a value"))
 }

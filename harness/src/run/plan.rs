@@ -351,7 +351,9 @@ pub(crate) fn lacking(capabilities: &Capabilities, spec: &WorkloadSpec) -> Optio
         OperationKind::Scan | OperationKind::Window => EngineOperation::ScanForward,
         OperationKind::Latest => EngineOperation::ScanReverse,
         OperationKind::Insert | OperationKind::Update => EngineOperation::Put,
-        OperationKind::Read | OperationKind::ReadModifyWrite => EngineOperation::Get,
+        OperationKind::Read | OperationKind::ReadAbsent | OperationKind::ReadModifyWrite => {
+            EngineOperation::Get
+        }
         OperationKind::MultiGet => EngineOperation::MultiGet,
         OperationKind::Delete => EngineOperation::Delete,
         OperationKind::DeleteRange => EngineOperation::DeleteRange,

@@ -12,7 +12,8 @@ const SMALL: &[&str] = &["--records", "2k", "--operations", "3k", "--value-size"
 fn all_engines_run_all_workloads_and_tell_what_they_cannot_do() {
     let dir = tempfile::tempdir().unwrap();
     let mut arguments = vec![
-        "run", "ycsb-a", "ycsb-b", "ycsb-c", "ycsb-d", "ycsb-e", "ycsb-f", "ts-mixed", "recovery",
+        "run", "ycsb-a", "ycsb-b", "ycsb-c", "ycsb-d", "ycsb-e", "ycsb-f", "absent", "ts-mixed",
+        "recovery",
     ];
     arguments.extend(["--out", "out", "--quiet"]);
     arguments.extend(SMALL);
@@ -206,9 +207,17 @@ fn list_shows_what_there_is() {
     let dir = tempfile::tempdir().unwrap();
     let output = expect_status(dir.path(), &["list"], 0);
     let printed = String::from_utf8(output.stdout).unwrap();
-    for name in
-        ["quick", "ycsb-a", "ts-mixed", "recovery", "bitcask", "lsm", "noop", "write_amplification"]
-    {
+    for name in [
+        "quick",
+        "ycsb-a",
+        "absent",
+        "ts-mixed",
+        "recovery",
+        "bitcask",
+        "lsm",
+        "noop",
+        "write_amplification",
+    ] {
         assert!(printed.contains(name), "{name} is not listed");
     }
     let workloads = expect_status(dir.path(), &["list", "workloads"], 0).stdout;

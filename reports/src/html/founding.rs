@@ -229,7 +229,9 @@ fn words(series: &Series<'_>) -> &'static str {
 }
 
 fn read_path(sides: &Sides<'_, '_>, engine: usize) -> Vec<Figure> {
-    let Some((contest, kind)) = sides.telling(&["read", "get", "latest"]) else { return vec![] };
+    let Some((contest, kind)) = sides.telling(&["read", "get", "latest", "read_absent"]) else {
+        return vec![];
+    };
     let Some(series) = series(contest, engine) else { return vec![] };
     let mut figures = latencies(series, kind, &contest.name);
     if let Some(cpu) = series.spread(|m| Some(m.resources.cpu_us_per_op)) {

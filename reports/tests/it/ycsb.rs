@@ -52,6 +52,21 @@ fn scripts_written_for_ycsb_find_their_figures() {
 }
 
 #[test]
+fn reads_of_what_is_not_there_have_the_status_that_ycsb_gives_them() {
+    let mut result = one(sample::quick(), "lsm", "ycsb-c");
+    let measurement = result.cells[0].measurement.as_mut().unwrap();
+    measurement.operations[0].kind = "read_absent".to_owned();
+    let stats = measurement.operations[0].clone();
+    let text = ycsb_text(&result);
+    let count = stats.operations as f64;
+    assert_eq!(figure(&text, "[READ]", "Return=NOT_FOUND"), Some(count));
+    assert_eq!(figure(&text, "[READ-NOT_FOUND]", "Operations"), Some(count));
+    let p50 = figure(&text, "[READ-NOT_FOUND]", "50thPercentileLatency(us)");
+    assert_eq!(p50, Some(stats.service.p50_ns as f64 / 1e3));
+    assert!(!text.contains("Return=OK") && !text.contains("ERROR"), "{text}");
+}
+
+#[test]
 fn response_times_are_the_intended_ones() {
     let result = one(sample::at_rate(), "lsm", "ycsb-a");
     let text = ycsb_text(&result);

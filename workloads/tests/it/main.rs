@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail it")]
 
+mod absent;
 mod content;
 mod determinism;
 mod distribution;

@@ -23,11 +23,14 @@ pub(crate) fn load(workload: &Workload) -> Store {
     store
 }
 
-/// Does an operation of a YCSB stream; every key but that of an insert must be there.
+/// Does an operation of a YCSB stream; every key must be there, but for those of inserts and of reads of absent ones.
 pub(crate) fn apply(store: &mut Store, workload: &Workload, operation: Operation<'_>) {
     match operation {
         Operation::Read { key } => {
             workload.check_value(key, &store[key]).unwrap();
+        }
+        Operation::ReadAbsent { key } => {
+            assert!(!store.contains_key(key), "{} is there", key.escape_ascii());
         }
         Operation::Insert { key, value } | Operation::InsertExpiring { key, value, .. } => {
             assert!(store.insert(key.to_vec(), value.to_vec()).is_none(), "inserted twice");

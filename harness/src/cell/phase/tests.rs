@@ -18,6 +18,7 @@ const RATE_OPS_PER_S: f64 = 2_000.0;
 struct Mock {
     inner: Box<dyn Engine>,
     forgets_updates: bool,
+    finds_everything: bool,
     stall_at: u64,
     operations: AtomicU64,
 }
@@ -50,7 +51,7 @@ impl Session for MockSession<'_> {
         if self.1.operations.fetch_add(1, Ordering::Relaxed) == self.1.stall_at {
             std::thread::sleep(STALL);
         }
-        self.0.get(key, value)
+        Ok(self.0.get(key, value)? || self.1.finds_everything)
     }
     fn put(&mut self, key: &[u8], value: &[u8]) -> kvdyno_engines::Result<()> {
         if self.1.forgets_updates && self.0.get(key, &mut Vec::new())? {
@@ -65,7 +66,8 @@ impl Session for MockSession<'_> {
 
 fn mock(stall_at: u64) -> Mock {
     let inner = Box::new(memory::Memory::new());
-    Mock { inner, forgets_updates: false, stall_at, operations: AtomicU64::new(0) }
+    let operations = AtomicU64::new(0);
+    Mock { inner, forgets_updates: false, finds_everything: false, stall_at, operations }
 }
 
 /// Runs YCSB C on an engine that stalls at its `stall_at`-th read.
@@ -181,6 +183,29 @@ fn a_read_that_is_older_than_the_last_acknowledged_write_is_found_at_level_versi
         let found = run(Verify::Versions, true);
         assert_eq!(found.status, CellStatus::WrongData, "{workload}");
     }
+}
+
+#[test]
+fn finding_what_is_not_there_is_wrong_data_and_not_finding_it_is_no_error() {
+    let run = |verify, finds_everything| {
+        let engine = Mock { finds_everything, ..mock(u64::MAX) };
+        outcome(&engine, "absent", verify, Limit::Operations(2_000), Pacing::Closed)
+    };
+    for verify in [Verify::Sample, Verify::Content, Verify::Versions] {
+        let found = run(verify, true);
+        assert_eq!(found.status, CellStatus::WrongData);
+        let error = found.error.unwrap();
+        assert!(error.contains("was never written, but the engine finds a value"), "{error}");
+        let measurement = run(verify, false).measurement.unwrap();
+        let kinds: Vec<_> = measurement.operations.iter().map(|row| row.kind.as_str()).collect();
+        assert_eq!(kinds, ["read_absent", "all"]);
+        assert!(
+            measurement.operations.iter().all(|row| (row.operations, row.errors) == (2_000, 0))
+        );
+        assert_eq!(measurement.check.reads_checked, 2_000);
+        assert_eq!((measurement.io.user_bytes_read, measurement.amplification.read), (0, None));
+    }
+    assert_eq!(run(Verify::None, true).status, CellStatus::Ok, "nothing is checked at level none");
 }
 
 #[test]
