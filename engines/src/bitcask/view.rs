@@ -53,7 +53,8 @@ impl<S: Storage> View<S> {
     pub(crate) fn read<R>(&self, key: &[u8], visit: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
         check_sizes(key, &[], KEY_BYTES_MAX, 0)?;
         let hash = self.hasher.hash(key);
-        let (candidates, table) = self.keydir.candidates(hash, || self.files.table());
+        let looked_up = self.keydir.candidates(hash, || self.files.table());
+        let Some((candidates, table)) = looked_up else { return Ok(None) };
         let mut damage = None;
         for entry in candidates.iter() {
             let (slot, offset) = self.files.layout.place(entry);
@@ -91,7 +92,10 @@ impl<S: Storage> View<S> {
     /// Looks a key up for writing. Values are not read and checksums not verified. In a store that is larger than memory, not even the record is read where there is a hint, so
     /// that a write does not wait for the device because the value that it replaces is not in memory; in a smaller one a glance at the record costs less.
     pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Result<Found<S::File>> {
-        let (candidates, table) = self.keydir.candidates(hash, || self.files.table());
+        let (candidates, table) = self
+            .keydir
+            .candidates(hash, || self.files.table())
+            .unwrap_or_else(|| (Candidates::default(), self.files.table()));
         let (mut old, mut damage) = (None, None);
         for entry in candidates.iter() {
             let (slot, offset) = self.files.layout.place(entry);
