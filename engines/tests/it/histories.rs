@@ -34,11 +34,11 @@ fn agree_with_a_map<E: Subject>(cases: u32) {
 }
 
 fn histories_agree_with_a_map<E: Subject>() {
-    agree_with_a_map::<E>(600);
+    agree_with_a_map::<E>(10_000);
 }
 
 fn histories_agree_with_a_map_long<E: Subject>() {
-    agree_with_a_map::<E>(10_000);
+    agree_with_a_map::<E>(500_000);
 }
 
 fn one_trace_has_one_answer_under_all_options<E: Subject>() {
