@@ -32,6 +32,14 @@ pub enum Error {
         /// What was expected and what was found.
         reason: String,
     },
+    /// A new store is to be made in a folder that holds something.
+    #[error("{} holds {entry:?}: a new store needs a folder that is empty or missing", path.display())]
+    NotEmpty {
+        /// The folder.
+        path: PathBuf,
+        /// One of the names in it.
+        entry: String,
+    },
     /// The folder holds something that is not a store of this engine, or one of a version that this build does not know.
     #[error("{} is not a store that this engine can open: {reason}", path.display())]
     NotAStore {
@@ -41,7 +49,7 @@ pub enum Error {
         reason: String,
     },
     /// Another process, or another handle of this one, has the store open.
-    #[error("{} is in use by another process: close it there first", path.display())]
+    #[error("{} is in use, by another process or by this one: close it there first", path.display())]
     Locked {
         /// The lock file.
         path: PathBuf,

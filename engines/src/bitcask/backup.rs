@@ -33,8 +33,7 @@ impl<S: Storage> Store<S> {
         let files = &self.view.files;
         files.storage.create_dir(to)?;
         if let Some(entry) = files.storage.list(to)?.first() {
-            let reason = format!("it holds {:?}, but a backup needs an empty folder", entry.name);
-            return Err(Error::NotAStore { path: to.to_owned(), reason });
+            return Err(Error::NotEmpty { path: to.to_owned(), entry: entry.name.clone() });
         }
         let manifest = {
             let structure = files.structure();

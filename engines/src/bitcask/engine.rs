@@ -37,7 +37,7 @@ impl<S: Storage> Bitcask<S> {
     /// # Errors
     /// - [`crate::Error::Locked`] if somebody has it open.
     /// - [`crate::Error::NotAStore`] if the folder holds something else.
-    /// - [`crate::Error::Corrupt`] if data that was safely stored is damaged or missing. What was being written when power was lost is no error: see [`Bitcask::recovery`].
+    /// - [`crate::Error::Corrupt`] if data that was safely stored is damaged or missing; [`super::salvage`] saves what is whole. What was being written when power was lost is no error: see [`Bitcask::recovery`].
     pub fn open(storage: S, dir: impl AsRef<Path>, options: Options) -> Result<Self> {
         let dir = dir.as_ref();
         let (background, capabilities) = (options.background, options.capabilities());
@@ -153,7 +153,7 @@ impl<S: Storage> Bitcask<S> {
     }
 
     /// Makes a second store in `to`, which must be empty or missing, and on the same file system: hard links to the data files, which from then on both stores have in common until either merges them away.
-    /// It holds what was acknowledged before the call. Reads and writes go on; merges wait. Costs a sync, and no copying.
+    /// It holds what was acknowledged before the call, as it is: nothing is verified ([`super::verify`] does that). Reads and writes go on; merges wait. Costs a sync, and no copying.
     pub fn checkpoint(&self, to: impl AsRef<Path>) -> Result<BackupReport> {
         self.store.back_up(to.as_ref(), How::Link)
     }

@@ -1,7 +1,7 @@
 //! Merging: what is still needed of some data files is written anew, and they are removed.
 //!
 //! 1. Files are chosen by how much of them is dead (`merge_policy.rs`), and merged in runs of neighbours, so that what takes a run's place is still in the order of age.
-//! 2. Each record of the run is read and verified. A value is kept if the keydir points at it. A tombstone is kept unless the run begins at the oldest file
+//! 2. Each record of the run is read and verified, but for files that nothing is needed of. A value is kept if the keydir points at it. A tombstone is kept unless the run begins at the oldest file
 //!    (then no value that it hides can be left behind it) or its key is alive again (then a newer value hides what it hid). A value that has expired is
 //!    dropped likewise: unless the run begins at the oldest file a tombstone takes its place, as it hides older values just so.
 //! 3. What is kept goes to new files, which are synced and get hints. Everything that was written before this moment is synced, too: a record was
@@ -79,19 +79,36 @@ struct Move {
     frame_bytes: u64,
 }
 
+/// Whether nothing of a sealed file is needed. Then it need not be readable, either.
+fn is_dead<F>(segment: &Segment<F>, from_oldest: bool) -> bool {
+    let usage = &segment.usage;
+    usage.live_records() == 0 && (from_oldest || usage.tombstone_bytes() == 0)
+}
+
 impl<S: Storage> Store<S> {
     /// Merges all data files, the active one among them.
     pub(crate) fn merge_all(&self) -> Result<MergeReport> {
         let _one_at_a_time = self.merging.lock();
+        let mut report = self.remove_dead()?;
         self.rotate_and_seal()?;
         let (files, now_ms) = (self.sealed(), self.view.clock.now_ms());
         for (segment, len) in &files {
             let usage = FileUsage::of(segment, *len, now_ms);
             if usage.dead() + usage.tombstones > 0 || self.has_expired(segment, now_ms)? {
-                return self.merge_run(&files, true);
+                report.add(&self.merge_run(&files, true)?);
+                break;
             }
         }
-        Ok(MergeReport::default())
+        Ok(report)
+    }
+
+    /// Removes the data files that nothing is needed of. Takes no room but that of a manifest, and so makes room where there is none.
+    fn remove_dead(&self) -> Result<MergeReport> {
+        let mut report = MergeReport::default();
+        for file in self.sealed().iter().filter(|(segment, _)| is_dead(segment, false)) {
+            report.add(&self.merge_run(std::slice::from_ref(file), false)?);
+        }
+        Ok(report)
     }
 
     /// Whether a value in the file has expired that no other has replaced. Reads its hint, and of the records those that expire.
@@ -168,16 +185,24 @@ impl<S: Storage> Store<S> {
             return Ok(false);
         }
         let files = self.sealed();
-        let usages: Vec<_> =
-            files.iter().map(|(segment, len)| FileUsage::of(segment, *len, now_ms)).collect();
-        let runs = choose(&self.options.merge, self.options.segment_bytes, &usages).runs;
-        if runs.is_empty() || self.stopping.load(Ordering::Relaxed) {
-            return Ok(false);
+        let mut merged = false;
+        // A damaged file stays as it is, and does not keep the others from being merged.
+        let is_damaged = |(segment, _): &Ended<S::File>| segment.damaged.load(Ordering::Relaxed);
+        for (number, stretch) in files.split(is_damaged).enumerate() {
+            let usage = |(segment, len): &Ended<S::File>| {
+                let usage = FileUsage::of(segment, *len, now_ms);
+                if number == 0 { usage } else { usage.behind_others() }
+            };
+            let usages: Vec<_> = stretch.iter().map(usage).collect();
+            for run in choose(&self.options.merge, self.options.segment_bytes, &usages).runs {
+                if self.stopping.load(Ordering::Relaxed) {
+                    return Ok(false);
+                }
+                self.merge_run(&stretch[run.clone()], number == 0 && run.start == 0)?;
+                merged = true;
+            }
         }
-        for run in runs {
-            self.merge_run(&files[run.clone()], run.start == 0)?;
-        }
-        Ok(true)
+        Ok(merged)
     }
 
     /// The data files that are written no more, oldest records first.
@@ -235,6 +260,10 @@ impl<S: Storage> Store<S> {
         let mut output: Option<Output<S>> = None;
         let now_ms = self.view.clock.now_ms();
         for (segment, len) in inputs {
+            if is_dead(segment, from_oldest) {
+                report.records_reclaimed += segment.hint().map_or(0, |hint| hint.len() as u64);
+                continue;
+            }
             let mut offset = PREFACE_FRAME_BYTES;
             let mut fetched = 0;
             while offset < *len {
@@ -245,9 +274,12 @@ impl<S: Storage> Store<S> {
                     fetched = offset + READ_AHEAD_BYTES;
                     segment.file.advise(Access::Soon { offset, len: READ_AHEAD_BYTES });
                 }
-                let frame = frame::read(&segment.file, segment.id.0, offset)?;
+                let damaged = |_: &Error| segment.damaged.store(true, Ordering::Relaxed);
+                let frame =
+                    frame::read(&segment.file, segment.id.0, offset).inspect_err(damaged)?;
                 let record = Record::decode(frame.payload())
-                    .ok_or_else(|| record::not_a_record(&segment.file, offset))?;
+                    .ok_or_else(|| record::not_a_record(&segment.file, offset))
+                    .inspect_err(damaged)?;
                 let at = std::mem::replace(&mut offset, frame.end);
                 let hash = self.view.hasher.hash(record.key);
                 let from = self.view.files.layout.entry(hash, segment.slot, at);

@@ -40,6 +40,11 @@ impl FileUsage {
         Self { len, live, tombstones, expired }
     }
 
+    /// The same for a file before which others stay: its tombstones may hide what is in them.
+    pub(crate) fn behind_others(self) -> Self {
+        Self { live: self.live + self.tombstones, tombstones: 0, ..self }
+    }
+
     /// Bytes of its records.
     pub(crate) fn body(&self) -> u64 {
         self.len.saturating_sub(PREFACE_FRAME_BYTES)

@@ -58,10 +58,15 @@
 //! | power is lost | writes since the last [`Bitcask::sync`] may be lost, the newest first; what is left is a state that the store was in once | no acknowledged write is lost | `crash`, `exhaustive` |
 //! | a batch is under way | all of it is there, or nothing | the same | `bitcask::batches`, `exhaustive` |
 //! | a write is torn | it is dropped, and counted in [`Recovery`] | the same | `crash`, `damage` |
-//! | synced bytes change | a typed error that names file and offset; never a wrong value, never dropped in silence | the same | `damage`, `bitcask::damage` |
+//! | synced bytes change | a typed error that names file and offset; never a wrong value, never dropped in silence (of a file that was still being written, as far as a later record says that they were synced) | the same | `damage`, `bitcask::damage` |
 //! | the device is full | writes fail and say so, reads go on, and writes work again once there is room | the same | `full` |
 //! | a sync fails | the store takes no more writes; it is never tried again. A store that is opened after that, with or without a restart of the machine, is as after a loss of power | the same; nothing is acknowledged any more | `faults` |
 //! | a value expires, a key is deleted | an older value never comes back, in no order of merges, crashes and openings | the same | `bitcask::expiry`, `bitcask::basho` |
+//!
+//! That bytes were synced is said by the records that are written after the sync. What lies behind the last of them in the file that was being written when the process ended cannot be told from a torn write if it is
+//! damaged, and is dropped as one; [`verify`] says how much, and [`salvage`] saves what is whole behind it, before the store is opened again.
+//!
+//! Files are read and written through mappings. If somebody else truncates a data file while the store is open, or the device cannot read a page, the system ends the process (SIGBUS).
 //!
 //! Class `buffered` takes the path of class `os`, and keeps more than it promises. Without [`Options::checksums`], damage to keys and values goes unnoticed, and after power loss
 //! that includes what was written since the last sync. `teeth` shows that the tests would notice: it builds storages with bugs, a left-out sync each, and every one is caught.

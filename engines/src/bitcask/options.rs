@@ -24,7 +24,8 @@ pub struct Options {
     /// What an acknowledged write survives. An append is a copy into a shared mapping, which is as cheap as a copy into a buffer of our own: class
     /// `buffered` therefore takes the path of class `os`, and keeps more than it promises.
     pub durability: Durability,
-    /// Length at which the active data file is full and the next one begins. A longer record gets a file of its own length.
+    /// Length at which the active data file is full and the next one begins. A longer record gets a file of its own length. So much room is set aside on the device for each file that is
+    /// being written, one or two at a time: on a small device, or for a small store, choose less.
     pub segment_bytes: u64,
     /// When merging starts by itself, and what it takes.
     pub merge: MergePolicy,
@@ -103,6 +104,13 @@ impl Options {
         };
         fraction("merge.store_dead_trigger", self.merge.store_dead_trigger)?;
         fraction("merge.store_dead_target", self.merge.store_dead_target)?;
+        if self.merge.store_dead_target > self.merge.store_dead_trigger {
+            return Err(Error::InvalidOption {
+                name: "merge.store_dead_target",
+                value: self.merge.store_dead_target.to_string(),
+                expected: "at most merge.store_dead_trigger",
+            });
+        }
         fraction("merge.fragmentation_trigger", self.merge.fragmentation_trigger)?;
         fraction("merge.fragmentation_included", self.merge.fragmentation_included)?;
         fraction("merge.tombstones_trigger", self.merge.tombstones_trigger)?;

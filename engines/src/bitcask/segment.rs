@@ -64,6 +64,8 @@ pub(crate) struct Segment<F> {
     pub(crate) usage: Usage,
     /// Everything in it is known to be synced.
     pub(crate) synced: AtomicBool,
+    /// A merge has found it to be damaged.
+    pub(crate) damaged: AtomicBool,
     /// A hint that was found and not verified yet.
     unverified: Option<(F, HintKey)>,
     /// None: there is no valid one.
@@ -82,6 +84,7 @@ impl<F: File> Segment<F> {
             file,
             usage: Usage::default(),
             synced: AtomicBool::new(false),
+            damaged: AtomicBool::new(false),
             unverified: None,
             hint: OnceLock::new(),
             renewed: OnceLock::new(),

@@ -264,3 +264,78 @@ fn long_and_short_records_of_several_threads_keep_their_order() {
         }
     }
 }
+
+/// A closed store of some data files, the first of which is damaged in the middle of its first record, and what was in it.
+fn damaged(keys: u32) -> (SimulatedDisk, Map) {
+    let (disk, mut map) = (SimulatedDisk::new(), Map::new());
+    let store = open(&disk, &unmerged());
+    for i in 0..keys {
+        let (key, value) = (i.to_be_bytes().to_vec(), vec![i as u8; 100]);
+        store.put(&key, &value).unwrap();
+        map.insert(key, value);
+    }
+    store.close().unwrap();
+    let first = files(&disk, "data").remove(0);
+    let mut bytes = disk.read_all(&first).unwrap();
+    bytes[100] ^= 1;
+    disk.write_all(&first, &bytes);
+    (disk, map)
+}
+
+#[test]
+fn a_damaged_file_that_nothing_is_needed_of_is_removed_unread() {
+    let (disk, mut map) = damaged(200);
+    let store = open(&disk, &unmerged());
+    for (key, value) in &mut map {
+        value.fill(7);
+        store.put(key, value).unwrap();
+    }
+    let report = store.merge().unwrap();
+    assert!(report.records_reclaimed >= 200, "{report:?}");
+    assert_eq!(contents(&store), map);
+    store.close().unwrap();
+    assert!(open(&disk, &unmerged()).verify().unwrap().damage.is_empty());
+}
+
+#[test]
+fn a_damaged_file_does_not_keep_others_from_being_merged() {
+    let (disk, mut map) = damaged(200);
+    let store = open(&disk, &small());
+    let (mut refused, mut bytes) = (0, Vec::new());
+    let mut random = StdRng::seed_from_u64(8);
+    for round in 0..60_u8 {
+        for _ in 0..100 {
+            // All but the key of the damaged record, and two of its neighbours.
+            let key = random.random_range(3..200_u32).to_be_bytes();
+            store.put(&key, &[round; 100]).unwrap();
+            map.insert(key.to_vec(), vec![round; 100]);
+        }
+        refused += usize::from(store.settle().is_err());
+        bytes.push(disk.files().values().sum::<u64>());
+    }
+    assert!((1..3).contains(&refused), "it is told when it is found, and not each time: {refused}");
+    assert!(bytes[59] < bytes[0] * 2, "the store grows: {bytes:?}");
+    for (key, value) in map.iter().skip(1) {
+        assert_eq!(get(&store, key).as_ref(), Some(value));
+    }
+    assert!(store.get(&0_u32.to_be_bytes(), &mut Vec::new()).is_err(), "the damage is not hidden");
+}
+
+#[test]
+fn merging_everything_makes_room_on_a_full_disk() {
+    let disk = SimulatedDisk::new();
+    let store = open(&disk, &unmerged());
+    for round in 0..20_u8 {
+        for i in 0..50_u32 {
+            store.put(&i.to_be_bytes(), &[round; 100]).unwrap();
+        }
+    }
+    let before = files(&disk, "data").len();
+    disk.limit_to(disk.files().values().sum::<u64>() + 1_000);
+    let _ = store.merge();
+    assert!(files(&disk, "data").len() < before / 2, "of {before} files");
+    for i in 0..50_u32 {
+        assert_eq!(get(&store, &i.to_be_bytes()).unwrap(), [19; 100]);
+        store.put(&i.to_be_bytes(), b"there is room again").unwrap();
+    }
+}

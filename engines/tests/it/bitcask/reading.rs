@@ -143,7 +143,7 @@ fn checkpoints_and_backups_hold_what_was_acknowledged_and_go_their_own_way() {
         assert_eq!(contents(&Bitcask::open(disk.clone(), dir, small()).unwrap()), own);
     }
     assert_eq!(contents(&store), map);
-    assert!(matches!(store.backup("/copied"), Err(Error::NotAStore { .. })));
+    assert!(matches!(store.backup("/copied"), Err(Error::NotEmpty { .. })));
 }
 
 /// Power is lost at every operation of a backup: the store is whole, and the backup is whole or no store.
