@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run suites and workloads on engines, measure, and report.
+    /// Run suites and workloads on engines, measure, and report; exit status 2 if none of the engines can do any of what was asked.
     Run(Box<RunArguments>),
     /// Leave stores by a clean close or kill -9, reopen them, take the times, and look for every acknowledged write.
     Recover(Box<RecoverArguments>),
@@ -174,7 +174,7 @@ pub(crate) struct RunArguments {
     #[arg(long)]
     pub(crate) no_room_check: bool,
 
-    /// Print nothing but errors.
+    /// Print nothing but errors: a line on standard error for each cell that went wrong.
     #[arg(long, conflicts_with = "json")]
     pub(crate) quiet: bool,
 

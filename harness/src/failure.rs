@@ -9,7 +9,7 @@ pub enum ExitStatus {
     Ok,
     /// The tool, an engine or the operating system failed.
     Failed,
-    /// The command line or a file named on it is wrong.
+    /// The command line or a file named on it is wrong, or asks for what none of the engines can do.
     Usage,
     /// `compare` found a change beyond the threshold.
     Regression,

@@ -6,13 +6,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kvdyno_reports::{
-    CellStatus, ResultFile, RunStatus, TerminalOptions, terminal_table, write_report,
+    CellStatus, Phase, ResultFile, RunStatus, TerminalOptions, terminal_table, write_report,
 };
 
 use crate::cli::{RunArguments, TextFormat};
 use crate::failure::{ExitStatus, Failure, Result};
 use crate::registry::Registry;
-use crate::run::cell_key::CellKey;
+use crate::run::cell_key::{CellKey, NOOP};
 use crate::run::describe::describe;
 use crate::run::environment;
 use crate::run::first_touch;
@@ -122,7 +122,12 @@ pub(super) fn measure<'a>(
     let written =
         report.map_err(|error| Failure::failed(format!("the results are kept, but {error}")))?;
     print(printed, &result, &output, written.len(), kept_stores.as_deref())?;
-    Ok(status_of(&result))
+    match (status_of(&result), why_nothing_was_done(&result)) {
+        (ExitStatus::Ok, Some(reasons)) => Err(Failure::usage(format!(
+            "none of the engines can do any of this: {reasons} ('kvdyno list' shows what there is)"
+        ))),
+        (status, _) => Ok(status),
+    }
 }
 
 /// Makes a new run ready.
@@ -220,6 +225,26 @@ fn print(
         crate::print(&format!("Unfinished: kvdyno run --resume {}", output.dir().display()))?;
     }
     Ok(())
+}
+
+/// Why no engine could do what was asked; None if one of them could do some of it. Loads and `noop` are there for the sake of the others.
+fn why_nothing_was_done(result: &ResultFile) -> Option<String> {
+    let asked: Vec<_> = result
+        .cells
+        .iter()
+        .filter(|cell| cell.engine != NOOP && cell.phase != Phase::Load)
+        .collect();
+    if asked.is_empty() || asked.iter().any(|cell| cell.status != CellStatus::Unsupported) {
+        return None;
+    }
+    let reasons: BTreeSet<_> = asked
+        .iter()
+        .map(|cell| {
+            let reason = cell.error.as_deref().unwrap_or("not supported");
+            format!("{}: {reason}", cell.engine)
+        })
+        .collect();
+    Some(reasons.into_iter().collect::<Vec<_>>().join("; "))
 }
 
 /// Where several things went wrong, wrong data comes first, then failures.

@@ -1,4 +1,4 @@
-//! How far the run is, and how long it will still take: a bar on a terminal, a line a cell otherwise, nothing when quiet.
+//! How far the run is, and how long it will still take: a bar on a terminal, a line a cell otherwise; when quiet, a line for each cell that went wrong.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ enum Display {
     Bar(ProgressBar),
     /// A line when a cell has ended.
     Lines,
-    /// Nothing.
+    /// Nothing but what went wrong.
     Quiet,
 }
 
@@ -92,6 +92,9 @@ impl Progress {
                     self.began.elapsed().as_secs_f64()
                 );
             }
+            Display::Quiet if is_error(cell.status) => {
+                let _ = writeln!(std::io::stderr().lock(), "kvdyno: {line}");
+            }
             Display::Quiet => {}
         }
     }
@@ -118,6 +121,16 @@ impl Progress {
         }
     }
 
+    /// Something that went wrong beside the cells; told when quiet, too.
+    pub(crate) fn error(&self, text: &str) {
+        match &self.display {
+            Display::Quiet => {
+                let _ = writeln!(std::io::stderr().lock(), "kvdyno: {text}");
+            }
+            Display::Bar(_) | Display::Lines => self.note(&format!("note: {text}")),
+        }
+    }
+
     /// The run has ended.
     pub(crate) fn finish(&self) {
         if let Display::Bar(bar) = &self.display {
@@ -138,6 +151,17 @@ fn bar(total: u64, ended: u64) -> ProgressBar {
     bar.set_prefix("estimating");
     bar.enable_steady_tick(Duration::from_millis(250));
     bar
+}
+
+/// Whether a cell went wrong: what an engine does not have, and what the user stopped, did not.
+fn is_error(status: CellStatus) -> bool {
+    match status {
+        CellStatus::Ok | CellStatus::Unsupported | CellStatus::Interrupted => false,
+        CellStatus::Failed
+        | CellStatus::Timeout
+        | CellStatus::WrongData
+        | CellStatus::LostWrite => true,
+    }
 }
 
 /// A cell in a few words.

@@ -4,7 +4,7 @@ use std::fs;
 
 use kvdyno_reports::{CellStatus, Phase, RunStatus};
 
-use crate::program::{expect_status, result_in};
+use crate::program::{errors_of, expect_status, result_in};
 
 const SMALL: &[&str] = &["--records", "2k", "--operations", "3k", "--value-size", "100"];
 
@@ -226,4 +226,30 @@ fn list_shows_what_there_is() {
     assert!(expiring.contains("not supported by ") && expiring.contains("lmdb (no "), "{expiring}");
     let plain = printed.split("ycsb-a ").nth(1).unwrap().lines().nth(1).unwrap();
     assert!(!plain.contains("not supported"), "{plain}");
+}
+
+#[test]
+fn quiet_runs_tell_what_went_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut arguments = vec!["run", "ycsb-a", "--engine", "bitcask", "--quiet", "--out", "out"];
+    arguments.extend(["--cell-timeout", "1ms"]);
+    arguments.extend(SMALL);
+    let output = expect_status(dir.path(), &arguments, 1);
+    let errors = errors_of(&output);
+    assert!(output.stdout.is_empty(), "--quiet printed figures");
+    assert!(errors.contains("bitcask: TIMEOUT"), "{errors}");
+    let wrong = |cell: &&kvdyno_reports::Cell| cell.status != CellStatus::Ok;
+    let count = result_in(&dir.path().join("out")).cells.iter().filter(wrong).count();
+    assert_eq!(errors.lines().count(), count, "a line for each cell:\n{errors}");
+}
+
+#[test]
+fn a_run_of_which_no_engine_can_do_anything_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut arguments = vec!["run", "ycsb-e", "--engine", "bitcask", "--quiet", "--out", "out"];
+    arguments.extend(SMALL);
+    let output = expect_status(dir.path(), &arguments, 2);
+    let errors = errors_of(&output);
+    assert!(errors.contains("none of the engines can do any of this: bitcask: "), "{errors}");
+    assert_eq!(errors.lines().count(), 1, "{errors}");
 }

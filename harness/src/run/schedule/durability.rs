@@ -38,7 +38,11 @@ impl Schedule<'_> {
             };
             if let Some(said) = said {
                 let warning = format!("{name} {said} class {durability}: {}", check.note);
-                self.progress.note(&format!("note: {warning}"));
+                if verdict == Verdict::Broken {
+                    self.progress.error(&warning);
+                } else {
+                    self.progress.note(&format!("note: {warning}"));
+                }
                 self.result.run.warnings.push(warning);
             } else {
                 self.progress.note(&format!("{name}, class {durability}: {}", check.note));
