@@ -36,7 +36,7 @@ pub(crate) enum Command {
     Check(CheckArguments),
     /// Show what there is: engines, workloads, suites, metrics.
     List(ListArguments),
-    /// Look into a store's folder: files, live and dead bytes, records; check every byte, or save what can be read of a damaged one. Exit status 4 if it is damaged.
+    /// Look into a store's folder: files, live and dead bytes, records; check every byte, or save what can be read of a damaged one. Exit status 4 if data is damaged, or the next open would drop whole records.
     Inspect(InspectArguments),
     /// Make the report anew from result files.
     Report(ReportArguments),
@@ -115,7 +115,7 @@ pub(crate) struct RunArguments {
     pub(crate) threads: Vec<u32>,
 
     /// Bytes of a value. Several make a matrix.
-    #[arg(long, value_parser = count, value_delimiter = ',', value_name = "BYTES,…", allow_hyphen_values = true)]
+    #[arg(long, value_parser = size, value_delimiter = ',', value_name = "BYTES,…", allow_hyphen_values = true)]
     pub(crate) value_size: Vec<u64>,
 
     /// What an acknowledged write survives [default: os]. Several make a matrix.
@@ -305,7 +305,7 @@ pub(crate) struct ListArguments {
     #[arg(value_enum)]
     pub(crate) what: Option<Listed>,
 
-    /// With 'suites': the suite whose file is printed.
+    /// With 'suites': the suite whose file is printed. With 'engines': the engine that is shown.
     pub(crate) name: Option<String>,
 }
 
@@ -464,6 +464,11 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).filter(|bytes| *bytes > 0).ok_or_else(expected)
 }
 
+/// Bytes as a count, or with a unit of powers of two, for instance 16KiB.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    if text.ends_with('B') { bytes(text) } else { count(text) }
+}
+
 pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("expected more than 0".into()),
@@ -506,6 +511,7 @@ mod tests {
         assert_eq!(bytes("1GiB"), Ok(1 << 30));
         assert_eq!(bytes("512 MiB"), Ok(512 << 20));
         assert_eq!(bytes("4096"), Ok(4096));
+        assert_eq!((size("17MiB"), size("2k"), size("0")), (Ok(17 << 20), Ok(2000), Ok(0)));
         for wrong in ["", "0", "1.5GiB", "-1", "1GB", "99999999999TiB"] {
             assert!(bytes(wrong).is_err(), "{wrong} was taken for bytes");
         }

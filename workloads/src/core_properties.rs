@@ -284,7 +284,8 @@ impl<'a> Properties<'a> {
         if sum > 0.0 && sum.is_finite() {
             return Ok(mix);
         }
-        let reason = format!("all proportions together are {sum}, expected more than 0");
+        // The sum of nothing is -0.
+        let reason = format!("all proportions together are {}, expected more than 0", sum + 0.0);
         Err(self.fault("readproportion", reason))
     }
 

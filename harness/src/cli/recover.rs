@@ -8,6 +8,7 @@ use kvdyno_reports::{LogSize, RecoveryEnding};
 
 use super::{
     CacheArgument, DurabilityClass, bytes, count, positive_count, positive_duration, positive_u32,
+    size,
 };
 
 /// What 'recover' can be told.
@@ -54,7 +55,7 @@ pub(crate) struct RecoverArguments {
     pub(crate) threads: u32,
 
     /// Bytes of a value.
-    #[arg(long, value_parser = count, default_value = "100", value_name = "BYTES", allow_hyphen_values = true)]
+    #[arg(long, value_parser = size, default_value = "100", value_name = "BYTES", allow_hyphen_values = true)]
     pub(crate) value_size: u64,
 
     /// What an acknowledged write survives; with 'sync' the default of --written has no least amount, since each write waits for the device.

@@ -8,7 +8,7 @@ use kvdyno_workloads::WorkloadSpec;
 use crate::adapters::LEFT_OUT;
 use crate::cli::{ListArguments, Listed};
 use crate::failure::{ExitStatus, Failure, Result};
-use crate::registry::Registry;
+use crate::registry::{Adapter, Registry};
 use crate::run::plan::lacking;
 use crate::run::suite::{RECOVERY, SUITES, Suite};
 
@@ -62,12 +62,16 @@ const METRICS: &[(&str, &str)] = &[
 /// Prints what was asked for, or everything.
 pub(crate) fn main(arguments: &ListArguments, registry: &Registry) -> Result<ExitStatus> {
     if let Some(name) = &arguments.name {
-        if arguments.what != Some(Listed::Suites) {
-            return Err(Failure::usage(format!(
-                "list {name}: only suites are shown one by one ('kvdyno list suites {name}')"
-            )));
-        }
-        crate::print(Suite::text_of(name)?.trim_end())?;
+        let text = match arguments.what {
+            Some(Listed::Suites) => Suite::text_of(name)?.to_owned(),
+            Some(Listed::Engines) => one_engine(name, registry)?,
+            _ => {
+                return Err(Failure::usage(format!(
+                    "list … {name}: only suites and engines are shown one by one, for instance 'kvdyno list engines bitcask'"
+                )));
+            }
+        };
+        crate::print(text.trim_end())?;
         return Ok(ExitStatus::Ok);
     }
     let suites: Vec<Suite> = SUITES
@@ -133,40 +137,54 @@ fn lacking_engines(registry: &Registry, spec: &WorkloadSpec) -> Vec<String> {
     lacks.collect()
 }
 
+/// One engine, as it stands among all of them.
+fn one_engine(name: &str, registry: &Registry) -> Result<String> {
+    let adapter = registry.get(name)?;
+    let mut out = Vec::new();
+    engine(&mut out, adapter)
+        .and_then(|()| writeln!(out, "{HOW_TO_SET}"))
+        .map_err(|error| Failure::failed(error.to_string()))?;
+    Ok(String::from_utf8_lossy(&out).into_owned())
+}
+
 fn engines(out: &mut impl Write, registry: &Registry) -> io::Result<()> {
     for adapter in registry.adapters() {
-        let about = format!("{}, {}", adapter.version(), adapter.description());
-        entry(out, adapter.name(), &about)?;
-        for durability in Durability::ALL {
-            if let Some(call) = adapter.durability_call(durability) {
-                writeln!(out, "{:16}{:8}  {call}", "", durability.name())?;
-            }
-        }
-        let capabilities = adapter.capabilities();
-        let lacks: Vec<_> = OPERATIONS
-            .into_iter()
-            .filter(|operation| !capabilities.supports(*operation))
-            .map(OperationKind::name)
-            .collect();
-        if !lacks.is_empty() {
-            writeln!(out, "{:16}not supported: {}", "", lacks.join(", "))?;
-        }
-        for option in adapter.options() {
-            let setting = format!("{}={}", option.name, option.show(option.default));
-            writeln!(out, "{:16}{setting:24}  {} ({})", "", option.help, option.possible())?;
-        }
-        for variant in adapter.variants() {
-            entry(out, &format!("{}@{}", adapter.name(), variant.name), variant.help)?;
-            let set: Vec<_> =
-                variant.set.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            writeln!(out, "{:16}{}", "", set.join(" "))?;
-        }
-        writeln!(out)?;
+        engine(out, adapter)?;
     }
     for (name, feature, description) in LEFT_OUT {
         entry(out, name, &format!("{description}; not in this build: add --features {feature}"))?;
     }
     writeln!(out, "{HOW_TO_SET}")
+}
+
+fn engine(out: &mut impl Write, adapter: &dyn Adapter) -> io::Result<()> {
+    let about = format!("{}, {}", adapter.version(), adapter.description());
+    entry(out, adapter.name(), &about)?;
+    for durability in Durability::ALL {
+        if let Some(call) = adapter.durability_call(durability) {
+            writeln!(out, "{:16}{:8}  {call}", "", durability.name())?;
+        }
+    }
+    let capabilities = adapter.capabilities();
+    let lacks: Vec<_> = OPERATIONS
+        .into_iter()
+        .filter(|operation| !capabilities.supports(*operation))
+        .map(OperationKind::name)
+        .collect();
+    if !lacks.is_empty() {
+        writeln!(out, "{:16}not supported: {}", "", lacks.join(", "))?;
+    }
+    for option in adapter.options() {
+        let setting = format!("{}={}", option.name, option.show(option.default));
+        writeln!(out, "{:16}{setting:24}  {} ({})", "", option.help, option.possible())?;
+    }
+    for variant in adapter.variants() {
+        entry(out, &format!("{}@{}", adapter.name(), variant.name), variant.help)?;
+        let set: Vec<_> =
+            variant.set.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        writeln!(out, "{:16}{}", "", set.join(" "))?;
+    }
+    writeln!(out)
 }
 
 fn heading(out: &mut impl Write, text: &str) -> io::Result<()> {
