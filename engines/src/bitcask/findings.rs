@@ -19,6 +19,19 @@ pub struct VerifyReport {
     pub every_byte: bool,
 }
 
+impl VerifyReport {
+    /// Whether opening the store loses nothing but what a crash may take from any store: no data is damaged, and no whole records lie behind a torn spot.
+    pub fn is_complete(&self) -> bool {
+        self.damage.iter().all(|damage| damage.is_rebuilt) && self.torn_off().next().is_none()
+    }
+
+    /// Data files of which the next open drops whole records, since they lie behind a torn spot.
+    pub fn torn_off(&self) -> impl Iterator<Item = &DataFigures> {
+        let data = self.files.iter().filter_map(|file| file.data.as_ref());
+        data.filter(|data| data.records_behind_tear > 0)
+    }
+}
+
 /// A file in a store's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedFile {
@@ -65,8 +78,10 @@ pub struct DataFigures {
     pub compressed_values: Option<u64>,
     /// Frames whose checksums leave out keys and values; None if the data was not read.
     pub unchecked_frames: Option<u64>,
-    /// Bytes at the end that a recovery gives up: never synced, and not whole.
+    /// Bytes at the end that a recovery gives up: never synced, and not whole. They begin where `used_bytes` end.
     pub torn_bytes: u64,
+    /// Whole records among these bytes, as far as they were found: they lie behind what is not whole. A recovery drops them, and a salvage keeps them.
+    pub records_behind_tear: u64,
 }
 
 /// Bytes that are not what was written.
@@ -78,6 +93,8 @@ pub struct Damage {
     pub offset: u64,
     /// What was expected and what was found.
     pub reason: String,
+    /// The file is an aid to quick opening: a store that needs it makes it anew from the data files, and nothing is lost.
+    pub is_rebuilt: bool,
 }
 
 impl DataFigures {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::compression::decompressed;
 use super::findings::Damage;
-use super::scan::{Gap, Piece, scan};
+use super::scan::{Piece, joined, scan};
 use super::segment::{FileId, FileKind};
 use super::survey::{Source, Survey};
 use crate::storage::{File, Storage};
@@ -50,7 +50,7 @@ pub fn records<S: Storage>(
     let mut damage = Vec::new();
     for (id, reason) in survey.missing.iter().filter(|(id, _)| wanted(*id)) {
         let file = FileKind::Data.path(dir, *id);
-        damage.push(Damage { file, offset: 0, reason: reason.clone() });
+        damage.push(Damage { file, offset: 0, reason: reason.clone(), is_rebuilt: false });
     }
     let sources: Vec<_> = survey.sources.iter().filter(|source| wanted(source.id)).collect();
     if let Some(id) = file.filter(|_| sources.is_empty() && damage.is_empty()) {
@@ -70,18 +70,10 @@ fn of_file<F: File>(
     damage: &mut Vec<Damage>,
 ) -> Result<ControlFlow<()>> {
     let mut flow = ControlFlow::Continue(());
-    let mut note = |gap: &Gap| {
-        let file = source.file.path().to_owned();
-        damage.push(Damage { file, offset: gap.offset, reason: gap.reason.clone() });
-    };
     let scan = scan(&source.file, source.id, source.until(), source.hint.valid(), |piece| {
         let found = match piece {
             Piece::Record(found) if flow.is_continue() => found,
-            Piece::Record(_) => return Ok(()),
-            Piece::Gap(gap) => {
-                note(gap);
-                return Ok(());
-            }
+            Piece::Record(_) | Piece::Gap(_) => return Ok(()),
         };
         let record = found.record;
         let stored = StoredRecord {
@@ -104,8 +96,12 @@ fn of_file<F: File>(
         };
         Ok(())
     })?;
-    if let Some(tail) = scan.tail.filter(|tail| tail.len > 0) {
-        note(&tail);
-    }
+    let lost = scan.unreadable().cloned();
+    damage.extend(joined(lost, source.hint.valid().is_some()).into_iter().map(|gap| Damage {
+        file: source.file.path().to_owned(),
+        offset: gap.offset,
+        reason: gap.reason,
+        is_rebuilt: false,
+    }));
     Ok(flow)
 }

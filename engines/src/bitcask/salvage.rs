@@ -54,7 +54,7 @@ pub struct SalvageReport {
     pub older_may_return: bool,
 }
 
-/// A range of a data file that could not be read.
+/// A range of a data file that could not be read; those that touch each other are one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropped {
     /// The data file.
@@ -63,6 +63,8 @@ pub struct Dropped {
     pub offset: u64,
     /// How many bytes.
     pub bytes: u64,
+    /// How many records they were, if the hint tells.
+    pub records: Option<u64>,
     /// What was expected and what was found.
     pub reason: String,
 }
@@ -71,6 +73,26 @@ impl SalvageReport {
     /// Whether nothing was lost but what a crash may take from any store.
     pub fn is_complete(&self) -> bool {
         self.dropped.is_empty() && self.files_missing.is_empty() && self.manifest_lost.is_none()
+    }
+
+    /// Notes a range that cannot be read, together with the one before it if they touch.
+    fn note<F: File>(&mut self, source: &Source<F>, gap: &Gap, records: Option<u64>) {
+        let file = source.file.path();
+        if let Some(last) = self.dropped.last_mut()
+            && last.file == file
+            && last.offset + last.bytes == gap.offset
+        {
+            last.bytes += gap.len;
+            last.records = last.records.zip(records).map(|(before, more)| before + more);
+            return;
+        }
+        self.dropped.push(Dropped {
+            file: file.to_owned(),
+            offset: gap.offset,
+            bytes: gap.len,
+            records,
+            reason: gap.reason.clone(),
+        });
     }
 }
 
@@ -210,19 +232,15 @@ fn note_lost<F: File>(
     source: &Source<F>,
     gap: &Gap,
 ) -> Result<()> {
-    report.dropped.push(Dropped {
-        file: source.file.path().to_owned(),
-        offset: gap.offset,
-        bytes: gap.len,
-        reason: gap.reason.clone(),
-    });
     if gap.offset == 0 && gap.len == PREFACE_FRAME_BYTES {
+        report.note(source, gap, source.hint.valid().map(|_| 0));
         return Ok(());
     }
     let known = match source.hint.valid() {
         Some(hint) => hint.find(gap.offset)?,
         None => None,
     };
+    report.note(source, gap, known.map(|_| 1));
     match known {
         // The gap is this record: by the hint the next one begins where the gap ends.
         Some(entry) if entry.tombstone => index.apply(slot as Slot, entry)?,

@@ -61,6 +61,12 @@ pub(crate) struct Scan {
 }
 
 impl Scan {
+    /// Gaps and the tail of a file of this length.
+    pub(crate) fn lost(&self, len: u64) -> impl Iterator<Item = Gap> {
+        let tail = self.tail.iter().map(move |tail| Gap { len: len - tail.offset, ..tail.clone() });
+        self.gaps.iter().cloned().chain(tail)
+    }
+
     /// Gaps and the tail: all that was written and cannot be read.
     pub(crate) fn unreadable(&self) -> impl Iterator<Item = &Gap> {
         self.gaps.iter().chain(self.tail.iter().filter(|tail| tail.len > 0))
@@ -80,6 +86,34 @@ impl Scan {
     pub(crate) fn is_damage(&self, gap: &Gap) -> bool {
         self.was_synced(gap.offset) || gap.is_whole
     }
+}
+
+/// Gaps that touch each other as one, so that a file that was cut off is told in one line and not record by record. With a hint each gap but the preface's is one record.
+pub(crate) fn joined(gaps: impl Iterator<Item = Gap>, hinted: bool) -> Vec<Gap> {
+    let mut joined: Vec<(Gap, u64)> = Vec::new();
+    for gap in gaps {
+        let records = u64::from(gap.offset > 0);
+        match joined.last_mut() {
+            Some((last, count)) if last.offset + last.len == gap.offset => {
+                last.len += gap.len;
+                *count += records;
+            }
+            _ => joined.push((gap, records)),
+        }
+    }
+    let least = if hinted { "" } else { "at least " };
+    let told = |(gap, records): (Gap, u64)| {
+        if records < 2 {
+            return gap;
+        }
+        let end = gap.offset + gap.len;
+        let reason = format!(
+            "{least}{records} records from here to byte {end} cannot be read; the first: {}",
+            gap.reason
+        );
+        Gap { reason, ..gap }
+    };
+    joined.into_iter().map(told).collect()
 }
 
 /// How far a data file goes.

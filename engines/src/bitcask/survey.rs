@@ -296,7 +296,9 @@ fn chain<F>(sources: &mut [Source<F>]) {
 
 /// How a keydir over these files is laid out.
 pub(crate) fn layout<F: File>(sources: &[Source<F>]) -> Result<Layout> {
-    let longest = sources.iter().map(|source| source.file.len()).max().unwrap_or(0);
+    // Of a file that was cut off its hint tells records behind the end.
+    let len = |source: &Source<F>| source.file.len().max(source.sealed.unwrap_or(0));
+    let longest = sources.iter().map(len).max().unwrap_or(0);
     let layout = Layout::new(longest);
     if sources.len() > layout.slots() as usize {
         return Err(Error::InvalidOption {

@@ -16,7 +16,7 @@ use super::keydir::{Keydir, SHARDS};
 use super::keydir_file::{self, KEYDIR_NAME, Written};
 use super::manifest::{MANIFEST_NAME, Manifest};
 use super::record::{PREFACE_FRAME_BYTES, Record};
-use super::scan::{End, Piece, Scan, scan};
+use super::scan::{End, Piece, Scan, joined, scan};
 use super::segment::{FileId, FileKind, NEVER};
 use super::survey::{FileRole, FoundHint, Source, Survey, layout, segments};
 use crate::Result;
@@ -52,7 +52,8 @@ fn look_through<S: Storage>(storage: &S, dir: &Path, every_byte: bool) -> Result
         attempts += 1;
         let survey = Survey::of(storage, dir)?;
         let report = report(&survey, dir, every_byte)?;
-        let settled = report.damage.is_empty() || attempts == ATTEMPTS;
+        let is_well = report.damage.is_empty() && report.torn_off().next().is_none();
+        let settled = is_well || attempts == ATTEMPTS;
         if settled || !survey.is_outdated(storage, dir)? {
             return Ok(report);
         }
@@ -106,9 +107,40 @@ struct Last {
     is_open: bool,
 }
 
+/// Whole records of an open file. One that is part of a batch counts once the batch has its end.
+#[derive(Default)]
+struct WholeRecords {
+    all: u64,
+    behind_gap: u64,
+    /// Of the batch under way.
+    batch: (u64, u64),
+    gap_seen: bool,
+}
+
+impl WholeRecords {
+    fn add(&mut self, piece: &Piece<'_>) {
+        let Piece::Record(found) = piece else {
+            self.gap_seen = true;
+            return;
+        };
+        self.batch.0 += 1;
+        self.batch.1 += u64::from(self.gap_seen);
+        if !found.record.continues {
+            let (all, behind_gap) = std::mem::take(&mut self.batch);
+            self.all += all;
+            self.behind_gap += behind_gap;
+        }
+    }
+}
+
 impl<F: File> Verifier<'_, F> {
     fn note(&mut self, file: PathBuf, offset: u64, reason: String) {
-        self.damage.push(Damage { file, offset, reason });
+        self.damage.push(Damage { file, offset, reason, is_rebuilt: false });
+    }
+
+    /// Damage of an aid that an open does not take for whole either.
+    fn note_aid(&mut self, file: PathBuf, reason: String) {
+        self.damage.push(Damage { file, offset: 0, reason, is_rebuilt: true });
     }
 
     /// Looks through all data files, oldest first.
@@ -136,11 +168,13 @@ impl<F: File> Verifier<'_, F> {
 
     fn sealed(&mut self, slot: usize, source: &Source<F>, len: u64) -> Result<()> {
         if let FoundHint::Damaged(reason) = &source.hint {
-            self.note(FileKind::Hint.path(self.dir, source.id), 0, reason.clone());
+            self.note_aid(FileKind::Hint.path(self.dir, source.id), reason.clone());
         }
         let figures = &mut self.figures[slot];
         figures.used_bytes = len;
+        // Of a file that is too short the hint tells more than there is.
         if !self.every_byte
+            && source.file.len() >= len
             && let Some(hint) = source.hint.valid()
         {
             self.index.segments[slot].set_hint(hint.clone());
@@ -170,8 +204,8 @@ impl<F: File> Verifier<'_, F> {
             take_in(index, slot, &found.record, entry)
         })?;
         let data = source.file.path().to_owned();
-        for gap in scan.gaps.iter().chain(&scan.tail) {
-            self.note(data.clone(), gap.offset, gap.reason.clone());
+        for gap in joined(scan.lost(len), hint.is_some()) {
+            self.note(data.clone(), gap.offset, gap.reason);
         }
         self.note_padding(&data, &scan, odd_padding);
         if let Some(hint) = hint {
@@ -234,7 +268,11 @@ impl<F: File> Verifier<'_, F> {
     ) -> Result<Option<Last>> {
         let data = source.file.path().to_owned();
         let whole = End::Open(source.open_end);
-        let found = scan(&source.file, source.id, whole, None, |_| Ok(()))?;
+        let mut behind = WholeRecords::default();
+        let found = scan(&source.file, source.id, whole, None, |piece| {
+            behind.add(&piece);
+            Ok(())
+        })?;
         let torn_at = found.torn_at();
         let damaged = found.unreadable().next().is_some_and(|gap| found.is_damage(gap));
         *given_up |= source.preface.is_none() && !damaged;
@@ -247,6 +285,8 @@ impl<F: File> Verifier<'_, F> {
                     source.id
                 );
                 self.note(FileKind::Data.path(self.dir, last.id), last.len, reason);
+            } else {
+                self.figures[slot].records_behind_tear = behind.all;
             }
             let written = found.tail.as_ref().map_or(0, |tail| tail.len);
             self.figures[slot].torn_bytes = found.end + written;
@@ -266,6 +306,9 @@ impl<F: File> Verifier<'_, F> {
         let written = found.tail.as_ref().map_or(found.end, |tail| tail.offset + tail.len);
         self.figures[slot].used_bytes = len;
         self.figures[slot].torn_bytes = written.max(found.end) - len;
+        // If the next file follows where this one is torn, an earlier open has dropped what is behind it.
+        let is_kept = !damaged && source.chained != Some(len);
+        self.figures[slot].records_behind_tear = if is_kept { behind.behind_gap } else { 0 };
         Ok(Some(Last { id: source.id, len, is_open: true }))
     }
 
@@ -309,7 +352,7 @@ impl<F: File> Verifier<'_, F> {
         let path = self.dir.join(KEYDIR_NAME);
         let Some(checksum) = found.manifest_checksum else {
             let reason = "this is no whole keydir, by its magic, version or checksum";
-            self.note(path, 0, reason.to_owned());
+            self.note_aid(path, reason.to_owned());
             return Ok(());
         };
         // With a damaged manifest or data it can neither be used nor judged.
@@ -322,7 +365,7 @@ impl<F: File> Verifier<'_, F> {
             self.compare(&path, manifest, &written);
         } else {
             let reason = "the checksum is right, but its entries cannot be";
-            self.note(path, 0, reason.to_owned());
+            self.note_aid(path, reason.to_owned());
         }
         Ok(())
     }

@@ -34,12 +34,8 @@ pub(crate) fn main(arguments: &InspectArguments) -> Result<ExitStatus> {
     } else {
         crate::print(text(dir, &report).trim_end())?;
     }
-    Ok(status_of(&report.damage))
-}
-
-/// A store that is damaged has lost something that it promised to keep.
-fn status_of(damage: &[Damage]) -> ExitStatus {
-    if damage.is_empty() { ExitStatus::Ok } else { ExitStatus::WrongData }
+    // A store that is damaged has lost something that it promised to keep, and one that is torn in the middle is about to.
+    Ok(if report.is_complete() { ExitStatus::Ok } else { ExitStatus::WrongData })
 }
 
 /// What the user named wrongly is for the user to correct; all else has failed.
@@ -135,31 +131,94 @@ fn text(dir: &Path, report: &VerifyReport) -> String {
     let (used, live, dead) =
         (sum(|data| data.used_bytes), sum(|data| data.live_bytes), sum(|data| data.dead_bytes));
     text.push_str(&format!(
-        "\nBitcask in {}: {} keys; {files} data files, {} with hints; {used} bytes: {live} live, {dead} dead, {} of tombstones",
+        "\nBitcask in {}: {} keys; {}, {} with hints; {used} bytes: {live} live, {dead} dead, {} of tombstones",
         dir.display(),
         report.keys,
+        data_files(files as u64),
         sum(|data| u64::from(data.has_hint)),
         sum(|data| data.tombstone_bytes),
     ));
-    text.push_str(match (report.damage.is_empty(), report.every_byte) {
-        (true, true) => "\nEvery byte was checked: no damage\n",
-        (true, false) => "\nNot every byte was read: --verify does that\n",
-        (false, _) => "\n\n",
-    });
-    for damage in &report.damage {
+    text.push('\n');
+    text.push_str(&verdict(dir, report));
+    text
+}
+
+/// What the look has come to: what was checked, what is damaged, what the next open drops, and what to do.
+fn verdict(dir: &Path, report: &VerifyReport) -> String {
+    let mut text = String::new();
+    let is_well = report.damage.is_empty() && report.is_complete();
+    let unchecked: u64 = report.files.iter().filter_map(|file| file.data?.unchecked_frames).sum();
+    match (report.every_byte, unchecked) {
+        (false, _) if is_well => text.push_str("Not every byte was read: --verify does that\n"),
+        (false, _) => {}
+        (true, 0) if is_well => text.push_str("Every byte was checked: no damage\n"),
+        (true, 0) => text.push_str("Every byte was checked\n"),
+        (true, _) => text.push_str(&format!(
+            "Every byte was read{}. {} no checksum; their keys and values could not be checked\n",
+            if is_well { ": no damage was seen" } else { "" },
+            counted(unchecked, "record has", "records have"),
+        )),
+    }
+    for data in report.files.iter().filter_map(|file| file.data.as_ref()) {
+        text.push_str(&torn(data));
+    }
+    let of_kind = |is_rebuilt: bool| -> Vec<&Damage> {
+        report.damage.iter().filter(|damage| damage.is_rebuilt == is_rebuilt).collect()
+    };
+    let (data, aids) = (of_kind(false), of_kind(true));
+    if !report.damage.is_empty() {
+        text.push('\n');
+    }
+    for damage in data.iter().chain(&aids) {
         text.push_str(&format!("{}\n", line_of(damage)));
     }
-    if !report.damage.is_empty() {
+    if !aids.is_empty() {
+        let all = if data.is_empty() { "No data is damaged" } else { "No data is lost by these" };
         text.push_str(&format!(
-            "\nDamaged places: {}. 'kvdyno inspect {} --salvage-to DIR' writes what can still be read to a new store\n",
-            report.damage.len(),
+            "\n{all}: {} only to open quickly. The store opens without, and makes anew what it then needs\n",
+            counted(aids.len() as u64, "damaged file serves", "damaged files serve"),
+        ));
+    }
+    let places =
+        if data.is_empty() { String::new() } else { format!("Damaged places: {}. ", data.len()) };
+    if !report.is_complete() {
+        text.push_str(&format!(
+            "\n{places}'kvdyno inspect {} --salvage-to DIR' writes what can still be read to a new store\n",
             dir.display()
         ));
     }
     text
 }
 
-fn line_of(Damage { file, offset, reason }: &Damage) -> String {
+/// What the next open cuts off; nothing for a file that is whole.
+fn torn(data: &DataFigures) -> String {
+    let DataFigures { id, used_bytes, torn_bytes, records_behind_tear, .. } = data;
+    if *torn_bytes == 0 {
+        return String::new();
+    }
+    let mut text = format!(
+        "The next open cuts off {} of file {id}, which were never synced",
+        counted(*torn_bytes, "torn byte", "torn bytes")
+    );
+    if *records_behind_tear > 0 {
+        let records = counted(*records_behind_tear, "whole record follows", "whole records follow");
+        text.push_str(&format!(
+            "; at least {records} behind byte {used_bytes}, and would be dropped: use --salvage-to first to keep them"
+        ));
+    }
+    text.push('\n');
+    text
+}
+
+fn data_files(count: u64) -> String {
+    counted(count, "data file", "data files")
+}
+
+fn counted(count: u64, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
+}
+
+fn line_of(Damage { file, offset, reason, .. }: &Damage) -> String {
     format!("{} byte {offset}: {reason}", file.display())
 }
 
@@ -199,6 +258,7 @@ fn object(report: &VerifyReport) -> Value {
                 "compressed_values": data.compressed_values,
                 "unchecked_frames": data.unchecked_frames,
                 "torn_bytes": data.torn_bytes,
+                "records_behind_tear": data.records_behind_tear,
                 "has_hint": data.has_hint,
             })),
         })
@@ -212,8 +272,9 @@ fn object(report: &VerifyReport) -> Value {
     })
 }
 
-fn damage_object(Damage { file, offset, reason }: &Damage) -> Value {
-    json!({ "file": file.display().to_string(), "offset": offset, "reason": reason })
+fn damage_object(Damage { file, offset, reason, is_rebuilt }: &Damage) -> Value {
+    let file = file.display().to_string();
+    json!({ "file": file, "offset": offset, "reason": reason, "is_rebuilt": is_rebuilt })
 }
 
 /// Prints every record. What cannot be read goes to standard error, so that what is printed stays records only.
@@ -237,7 +298,7 @@ fn print_records(arguments: &InspectArguments) -> Result<ExitStatus> {
     for damage in &damage {
         let _ = writeln!(std::io::stderr().lock(), "kvdyno: {}", line_of(damage));
     }
-    Ok(status_of(&damage))
+    Ok(if damage.is_empty() { ExitStatus::Ok } else { ExitStatus::WrongData })
 }
 
 fn kind_of(record: &StoredRecord<'_>) -> &'static str {
@@ -319,20 +380,24 @@ fn salvage(from: &Path, to: &Path, as_json: bool) -> Result<ExitStatus> {
 
 fn salvage_text(to: &Path, report: &SalvageReport) -> String {
     let mut text = format!(
-        "{}: {} keys from {} data files; {} records were not needed any more, {} bytes of torn tails and {} records of batches without an end were dropped\n",
+        "{}: {} keys from {}; {} records were not needed any more, {} bytes of torn tails and {} records of batches without an end were dropped\n",
         to.display(),
         report.records_kept,
-        report.files_read,
+        data_files(report.files_read),
         report.records_passed_over,
         report.torn_bytes,
         report.batch_records_dropped,
     );
     for dropped in &report.dropped {
         text.push_str(&format!(
-            "dropped: {} byte {}, {} bytes: {}\n",
+            "dropped: {} byte {}, {} bytes{}: {}\n",
             dropped.file.display(),
             dropped.offset,
             dropped.bytes,
+            dropped.records.map_or_else(String::new, |records| format!(
+                ", {}",
+                counted(records, "record", "records")
+            )),
             dropped.reason
         ));
     }
@@ -365,6 +430,7 @@ fn salvage_object(report: &SalvageReport) -> Value {
             "file": dropped.file.display().to_string(),
             "offset": dropped.offset,
             "bytes": dropped.bytes,
+            "records": dropped.records,
             "reason": dropped.reason,
         })
     };

@@ -59,8 +59,7 @@ fn a_store_is_shown_and_left_as_it_is() {
     let dir = with_store();
     let before = content(&dir.path().join("store"));
     let text = printed(dir.path(), &["inspect", "store"], 0);
-    for said in
-        ["sealed", "MANIFEST", "KEYDIR", "49 keys", "1 data files, 1 with hints", "--verify"]
+    for said in ["sealed", "MANIFEST", "KEYDIR", "49 keys", "1 data file, 1 with hints", "--verify"]
     {
         assert!(text.contains(said), "'{said}' is missing in:\n{text}");
     }
@@ -102,11 +101,99 @@ fn damage_is_shown_and_what_is_whole_is_saved() {
     assert!(text.lines().any(|line| line.contains(&told) && line.contains("checksum")), "{text}");
     assert!(text.contains("--salvage-to"), "{text}");
     let text = printed(dir.path(), &["inspect", "store", "--salvage-to", "saved"], 4);
-    assert!(text.contains("saved: 48 keys from 1 data files"), "{text}");
+    assert!(text.contains("saved: 48 keys from 1 data file;"), "{text}");
     assert!(text.contains(&format!("dropped: store/{file} byte")), "{text}");
     assert!(printed(dir.path(), &["inspect", "saved", "--verify"], 0).contains("48 keys"));
     let store = Bitcask::open(Disk, dir.path().join("saved"), Options::default()).unwrap();
     assert_eq!(store.get_with(b"key-00", <[u8]>::to_vec).unwrap().unwrap(), b"some value");
+}
+
+#[test]
+fn what_has_no_checksum_is_not_said_to_be_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { checksums: false, ..Options::default() };
+    let store = Bitcask::open(Disk, dir.path().join("store"), options).unwrap();
+    store.put(b"one", b"value").unwrap();
+    store.put(b"two", b"value").unwrap();
+    store.close().unwrap();
+    let text = printed(dir.path(), &["inspect", "store", "--verify"], 0);
+    let said = "2 records have no checksum; their keys and values could not be checked";
+    assert!(text.contains(said) && !text.contains("Every byte was checked"), "{text}");
+}
+
+#[test]
+fn whole_records_behind_a_torn_spot_are_told_before_an_open_drops_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Bitcask::open(Disk, dir.path().join("store"), Options::default()).unwrap();
+    for i in 0..100 {
+        store.put(format!("key-{i:02}").as_bytes(), b"some value").unwrap();
+    }
+    // As if the process were killed: the files stay as they are at this moment.
+    fs::create_dir(dir.path().join("killed")).unwrap();
+    for (path, bytes) in content(&dir.path().join("store")) {
+        fs::write(dir.path().join("killed").join(path.file_name().unwrap()), bytes).unwrap();
+    }
+    drop(store);
+    printed(dir.path(), &["inspect", "killed", "--verify"], 0);
+    let path = dir.path().join("killed").join(data_file(dir.path()).file_name().unwrap());
+    let mut bytes = fs::read(&path).unwrap();
+    let torn = bytes.windows(6).position(|window| window == b"key-40").unwrap();
+    bytes[torn] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    for look in [&["inspect", "killed", "--verify"][..], &["inspect", "killed"]] {
+        let text = printed(dir.path(), look, 4);
+        let line = text.lines().find(|line| line.contains("torn bytes of file 1")).unwrap();
+        assert!(line.contains("at least 59 whole records follow behind byte"), "{line}");
+        assert!(text.contains("--salvage-to") && !text.contains("no damage"), "{text}");
+    }
+    printed(dir.path(), &["inspect", "killed", "--salvage-to", "saved"], 4);
+    assert!(printed(dir.path(), &["inspect", "saved"], 0).contains("99 keys"));
+    drop(Bitcask::open(Disk, dir.path().join("killed"), Options::default()).unwrap());
+    assert!(printed(dir.path(), &["inspect", "killed"], 0).contains(" 40 keys"));
+}
+
+#[test]
+fn aids_that_are_damaged_are_no_damaged_data() {
+    let dir = with_store();
+    for aid in [data_file(dir.path()).with_extension("hint"), dir.path().join("store/KEYDIR")] {
+        let mut bytes = fs::read(&aid).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&aid, &bytes).unwrap();
+        let text = printed(dir.path(), &["inspect", "store", "--verify"], 0);
+        assert!(text.contains("No data is damaged: 1 damaged file serves"), "{text}");
+        assert!(!text.contains("--salvage-to"), "{text}");
+        bytes[middle] ^= 1;
+        fs::write(&aid, &bytes).unwrap();
+    }
+    for aid in [data_file(dir.path()).with_extension("hint"), dir.path().join("store/KEYDIR")] {
+        fs::write(&aid, &fs::read(&aid).unwrap()[1..]).unwrap();
+    }
+    let text = printed(dir.path(), &["inspect", "store", "--verify"], 0);
+    assert!(text.contains("No data is damaged: 2 damaged files serve"), "{text}");
+    let store = Bitcask::open(Disk, dir.path().join("store"), Options::default()).unwrap();
+    assert_eq!(store.len(), 49);
+    store.close().unwrap();
+    let text = printed(dir.path(), &["inspect", "store", "--verify"], 0);
+    assert!(text.contains("Every byte was checked: no damage"), "{text}");
+}
+
+#[test]
+fn a_file_that_was_cut_off_is_told_in_one_line() {
+    let dir = with_store();
+    let path = data_file(dir.path());
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(10).unwrap();
+    let name = path.file_name().unwrap().to_str().unwrap();
+    for look in [&["inspect", "store"][..], &["inspect", "store", "--verify"]] {
+        let text = printed(dir.path(), look, 4);
+        let told: Vec<_> = text.lines().filter(|line| line.contains(" byte 0: ")).collect();
+        assert!(told[0].contains(name) && told[0].contains("54 records from here"), "{text}");
+        assert!(text.contains("Damaged places: 1."), "{text}");
+    }
+    let text = printed(dir.path(), &["inspect", "store", "--salvage-to", "saved"], 4);
+    let dropped: Vec<_> = text.lines().filter(|line| line.starts_with("dropped:")).collect();
+    assert!(dropped.len() == 1 && dropped[0].contains("54 records"), "{text}");
 }
 
 #[test]

@@ -214,6 +214,7 @@ fn a_torn_tail_is_no_damage() {
         disk.write_all(&path, &whole[..kept]);
         let report = verify(&disk, DIR).unwrap();
         assert_eq!(report.damage, [], "{kept}");
+        assert!(report.is_complete(), "{kept}");
         let last = data(&report).pop().unwrap();
         let told = last.used_bytes + last.torn_bytes;
         assert!(told <= kept.next_multiple_of(8) as u64, "{kept}");
@@ -312,6 +313,7 @@ fn a_store_that_is_busy_is_not_damaged() {
         for _ in 0..15 {
             let report = store.verify().unwrap();
             assert_eq!(report.damage, []);
+            assert!(report.is_complete());
             assert!(report.keys <= 500);
         }
         done.store(true, Ordering::Relaxed);
