@@ -105,7 +105,8 @@ fn counts_that_make_no_sense_are_refused() {
     refuses(&["run", "quick", "--resume", "folder"], 2, &["--resume", "SUITE"]);
     refuses(&["run", "quik", "--print-suite"], 2, &["quik", "did you mean 'quick'"]);
     refuses(&["list", "suites", "quik"], 2, &["quik", "did you mean 'quick'"]);
-    refuses(&["list", "engines", "lsm"], 2, &["only suites"]);
+    refuses(&["list", "workloads", "ycsb-a"], 2, &["only suites and engines"]);
+    refuses(&["list", "engines", "lsn"], 2, &["lsn"]);
     refuses(&["compare", "a", "b", "--threshold", "-1"], 2, &["--threshold", "not negative"]);
 }
 
