@@ -73,7 +73,7 @@ pub(crate) fn processors() -> usize {
 }
 
 /// What a thread has found out; its panic becomes one of this thread.
-pub(crate) fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+pub(crate) fn join<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
@@ -104,7 +104,7 @@ impl<'a, F: File> Index<'a, F> {
             let take_in = |part| scope.spawn(move || places.apply_part(part, slot, records));
             let others: Vec<_> = parts.map(take_in).collect();
             let first = places.apply_part(first, slot, records);
-            others.into_iter().map(joined).fold(first, Result::and)
+            others.into_iter().map(join).fold(first, Result::and)
         })
     }
 

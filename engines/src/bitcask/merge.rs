@@ -105,8 +105,10 @@ impl<S: Storage> Store<S> {
     /// Removes the data files that nothing is needed of. Takes no room but that of a manifest, and so makes room where there is none.
     fn remove_dead(&self) -> Result<MergeReport> {
         let mut report = MergeReport::default();
-        for file in self.sealed().iter().filter(|(segment, _)| is_dead(segment, false)) {
-            report.add(&self.merge_run(std::slice::from_ref(file), false)?);
+        let files = self.sealed();
+        let is_dead = |(segment, _): &Ended<S::File>| is_dead(segment, false);
+        for run in files.chunk_by(|a, b| is_dead(a) == is_dead(b)).filter(|run| is_dead(&run[0])) {
+            report.add(&self.merge_run(run, false)?);
         }
         Ok(report)
     }
@@ -185,24 +187,16 @@ impl<S: Storage> Store<S> {
             return Ok(false);
         }
         let files = self.sealed();
-        let mut merged = false;
-        // A damaged file stays as it is, and does not keep the others from being merged.
-        let is_damaged = |(segment, _): &Ended<S::File>| segment.damaged.load(Ordering::Relaxed);
-        for (number, stretch) in files.split(is_damaged).enumerate() {
-            let usage = |(segment, len): &Ended<S::File>| {
-                let usage = FileUsage::of(segment, *len, now_ms);
-                if number == 0 { usage } else { usage.behind_others() }
-            };
-            let usages: Vec<_> = stretch.iter().map(usage).collect();
-            for run in choose(&self.options.merge, self.options.segment_bytes, &usages).runs {
-                if self.stopping.load(Ordering::Relaxed) {
-                    return Ok(false);
-                }
-                self.merge_run(&stretch[run.clone()], number == 0 && run.start == 0)?;
-                merged = true;
-            }
+        let usages: Vec<_> =
+            files.iter().map(|(segment, len)| FileUsage::of(segment, *len, now_ms)).collect();
+        let runs = choose(&self.options.merge, self.options.segment_bytes, &usages).runs;
+        if runs.is_empty() || self.stopping.load(Ordering::Relaxed) {
+            return Ok(false);
         }
-        Ok(merged)
+        for run in runs {
+            self.merge_run(&files[run.clone()], run.start == 0)?;
+        }
+        Ok(true)
     }
 
     /// The data files that are written no more, oldest records first.

@@ -11,6 +11,7 @@
 //! by one, half-dead ones are carried over again and again.
 
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 use super::options::MergePolicy;
 use super::record::PREFACE_FRAME_BYTES;
@@ -27,6 +28,8 @@ pub(crate) struct FileUsage {
     pub(crate) tombstones: u64,
     /// All its values have expired.
     pub(crate) expired: bool,
+    /// A merge has found that it cannot be read.
+    pub(crate) damaged: bool,
 }
 
 impl FileUsage {
@@ -37,11 +40,12 @@ impl FileUsage {
         let gone_by_ms = usage.gone_by_ms();
         // Whatever the clock says, what lasts for ever has not expired.
         let expired = live > 0 && gone_by_ms <= now_ms && gone_by_ms != NEVER;
-        Self { len, live, tombstones, expired }
+        let damaged = segment.damaged.load(Ordering::Relaxed);
+        Self { len, live, tombstones, expired, damaged }
     }
 
     /// The same for a file before which others stay: its tombstones may hide what is in them.
-    pub(crate) fn behind_others(self) -> Self {
+    fn behind_others(self) -> Self {
         Self { live: self.live + self.tombstones, tombstones: 0, ..self }
     }
 
@@ -73,6 +77,18 @@ pub(crate) enum Cause {
     Store,
 }
 
+impl Cause {
+    /// The same where so many files are before those that were looked at.
+    fn moved(self, by: usize) -> Self {
+        match self {
+            Self::Tombstones | Self::Store => self,
+            Self::Expired(at) => Self::Expired(at + by),
+            Self::Fragmentation(at) => Self::Fragmentation(at + by),
+            Self::DeadBytes(at) => Self::DeadBytes(at + by),
+        }
+    }
+}
+
 /// What is to be merged, and why.
 #[derive(Debug, Default)]
 pub(crate) struct Choice {
@@ -81,8 +97,27 @@ pub(crate) struct Choice {
     pub(crate) runs: Vec<Range<usize>>,
 }
 
-/// Chooses runs of neighbours among the sealed files, oldest first. Nothing is chosen unless it can be made smaller, so merging ends.
+/// Chooses runs of neighbours among the sealed files, oldest first. Nothing is chosen unless it can be made smaller, so merging ends. A damaged file stays as it is, and does not
+/// keep those before and behind it from being merged.
 pub(crate) fn choose(policy: &MergePolicy, segment_bytes: u64, files: &[FileUsage]) -> Choice {
+    let mut all = Choice::default();
+    let mut first = 0;
+    for stretch in files.split(|file| file.damaged) {
+        let choice = if first == 0 {
+            choose_among(policy, segment_bytes, stretch)
+        } else {
+            let stretch: Vec<_> = stretch.iter().map(|file| file.behind_others()).collect();
+            choose_among(policy, segment_bytes, &stretch)
+        };
+        all.cause = all.cause.or(choice.cause.map(|cause| cause.moved(first)));
+        all.runs.extend(choice.runs.into_iter().map(|run| run.start + first..run.end + first));
+        first += stretch.len() + 1;
+    }
+    all
+}
+
+/// The same, where no file is damaged.
+fn choose_among(policy: &MergePolicy, segment_bytes: u64, files: &[FileUsage]) -> Choice {
     let total: u64 = files.iter().map(FileUsage::body).sum();
     let tombstones: u64 = files.iter().map(|file| file.tombstones).sum();
     if tombstones > 0 && tombstones as f64 >= total as f64 * policy.tombstones_trigger {
@@ -200,6 +235,7 @@ mod tests {
             live: SEGMENT * live / 100,
             tombstones: SEGMENT * tombstones / 100,
             expired: false,
+            damaged: false,
         }
     }
 
@@ -245,7 +281,7 @@ mod tests {
         assert_eq!(cause(&[file(100, 0), file(30, 0)]), Some(Cause::Fragmentation(1)));
         assert_eq!(cause(&[file(100, 0), expired]), Some(Cause::Expired(1)));
         assert_eq!(cause(&[file(50, 0), file(20, 80)]), Some(Cause::Tombstones));
-        let long = FileUsage { len: 2 << 30, live: 1 << 30, tombstones: 0, expired: false };
+        let long = FileUsage { len: 2 << 30, live: 1 << 30, ..file(0, 0) };
         assert_eq!(cause(&[file(100, 0), long]), Some(Cause::DeadBytes(1)));
     }
 
@@ -283,5 +319,18 @@ mod tests {
     fn a_file_without_records_goes() {
         let empty = FileUsage { len: PREFACE_FRAME_BYTES, ..file(0, 0) };
         assert_eq!(chosen(&[file(100, 0), empty]), vec![1..2]);
+    }
+
+    #[test]
+    fn damaged_files_are_left_out_and_divide_the_others() {
+        let damaged = FileUsage { damaged: true, ..file(5, 0) };
+        assert!(chosen(&[damaged, file(100, 0)]).is_empty(), "however dead it is");
+        assert_eq!(chosen(&[file(0, 0), damaged, file(0, 0), file(0, 0)]), vec![0..1, 2..4]);
+        // What a tombstone hides may be in the damaged file.
+        assert_eq!(chosen(&[file(0, 100)]), vec![0..1]);
+        assert!(chosen(&[damaged, file(0, 100)]).is_empty());
+        let policy = MergePolicy::basho();
+        let cause = choose(&policy, SEGMENT, &[damaged, file(100, 0), file(0, 0)]).cause;
+        assert_eq!(cause, Some(Cause::Fragmentation(2)));
     }
 }

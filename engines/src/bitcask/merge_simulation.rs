@@ -248,7 +248,13 @@ impl<'a> Simulation<'a> {
 
     fn usage(&self, number: u32) -> FileUsage {
         let live = self.file(number).live * self.frame_bytes;
-        FileUsage { len: self.data_bytes(number), live, tombstones: 0, expired: false }
+        FileUsage {
+            len: self.data_bytes(number),
+            live,
+            tombstones: 0,
+            expired: false,
+            damaged: false,
+        }
     }
 
     fn merge(&mut self, group: &[u32]) {

@@ -25,7 +25,7 @@ use super::entry::{Layout, Slot};
 use super::files::{Files, Listed, Structure};
 use super::fingerprint::Hasher;
 use super::hint::{Hint, HintEntry, HintKey, Summary};
-use super::index::{Index, Records, joined, processors};
+use super::index::{Index, Records, join, processors};
 use super::keydir::Keydir;
 use super::keydir_file::{self, KEYDIR_NAME, Written, WrittenUsage};
 use super::manifest::{MANIFEST_NAME, MANIFEST_TEMPORARY_NAME, Manifest};
@@ -403,7 +403,7 @@ fn read_ahead<F: File>(sources: &[Source<F>], hasher: Hasher) -> VecDeque<Result
         let read = |(source, len)| scope.spawn(move || read_sealed(source, len, hasher));
         let others: Vec<_> = next.map(read).collect();
         let first = first.map(|(source, len)| read_sealed(source, len, hasher));
-        first.into_iter().chain(others.into_iter().map(joined)).collect()
+        first.into_iter().chain(others.into_iter().map(join)).collect()
     })
 }
 

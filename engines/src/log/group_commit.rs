@@ -106,14 +106,15 @@ impl GroupCommit {
             Entered::Waiting(waiter) => match waiter.wait() {
                 Told::Covered => return Ok(()),
                 Told::Poisoned => return self.check(),
-                Told::Lead => {}
+                // Something else may have failed since it was told.
+                Told::Lead => self.check()?,
             },
         }
         self.gather();
         let began = Instant::now();
         // Whatever becomes of this thread, the others must not wait for it.
         let outcome = catch_unwind(AssertUnwindSafe(sync));
-        self.hand_over(&outcome, began.elapsed());
+        self.hand_over(ticket, &outcome, began.elapsed());
         match outcome {
             Ok(synced) => synced.map(|_| ()),
             Err(panic) => resume_unwind(panic),
@@ -154,8 +155,8 @@ impl GroupCommit {
         }
     }
 
-    /// Ends the turn of a leader.
-    fn hand_over(&self, outcome: &std::thread::Result<Result<u64>>, took: Duration) {
+    /// Ends the turn of the leader with this ticket.
+    fn hand_over(&self, ticket: u64, outcome: &std::thread::Result<Result<u64>>, took: Duration) {
         let mut state = self.state.lock();
         state.led = false;
         let covered = match outcome {
@@ -163,6 +164,10 @@ impl GroupCommit {
             Ok(Err(error)) => return state.poison(error.to_string()),
             Err(_) => return state.poison("a sync panicked".to_owned()),
         };
+        debug_assert!(
+            covered >= ticket,
+            "a sync covers the ticket of the writer that asked for it"
+        );
         state.covered = state.covered.max(covered);
         state.sync_time = took;
         let is_covered = |waiter: &mut Arc<Waiter>| waiter.ticket <= covered;

@@ -148,11 +148,15 @@ fn property_files_are_refused_by_line_and_key() {
 
 #[test]
 fn folders_that_cannot_be_used_are_refused() {
-    refuses(&["run", "ycsb-a", "--dir", "folder"], 2, &["--dir folder", "did not make"]);
-    refuses(&["run", "ycsb-a", "--out", "folder"], 2, &["--out folder", "not empty"]);
-    refuses(&["run", "ycsb-a", "--dir", "number"], 2, &["--dir number"]);
-    refuses(&["run", "ycsb-a", "--out", "number/below"], 2, &["--out number/below"]);
-    refuses(&["run", "ycsb-a", "--dir", "/proc/nowhere"], 2, &["--dir /proc/nowhere"]);
+    // Few records, so that it is not the room on the disk that is told.
+    let refuses_run = |option, folder, said: &[&str]| {
+        refuses(&["run", "ycsb-a", "--records", "100", option, folder], 2, said);
+    };
+    refuses_run("--dir", "folder", &["--dir folder", "did not make"]);
+    refuses_run("--out", "folder", &["--out folder", "not empty"]);
+    refuses_run("--dir", "number", &["--dir number"]);
+    refuses_run("--out", "number/below", &["--out number/below"]);
+    refuses_run("--dir", "/proc/nowhere", &["--dir /proc/nowhere"]);
     refuses(&["report", "folder", "-o", "report"], 2, &["folder"]);
     refuses(&["report", "number", "-o", "report"], 2, &["number"]);
 }
@@ -166,6 +170,7 @@ fn a_folder_without_write_permission_is_refused() {
     if fs::write(locked.join("probe"), b"").is_ok() {
         return; // Permissions do not bind the superuser; there is nothing to see.
     }
-    let output = expect_status(dir.path(), &["run", "ycsb-a", "--out", "locked/below"], 2);
+    let arguments = ["run", "ycsb-a", "--records", "100", "--out", "locked/below"];
+    let output = expect_status(dir.path(), &arguments, 2);
     assert!(errors_of(&output).contains("locked/below"), "{}", errors_of(&output));
 }
