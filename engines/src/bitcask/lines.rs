@@ -1,6 +1,6 @@
-//! Memory of the keydir's tables: lines, in pages of 2 MiB where there are many.
+//! Memory of the keydir's tables: lines and their control bytes, in pages of 2 MiB where there are many.
 //!
-//! 1. A short table is an allocation like any other.
+//! 1. A short table is allocated like anything else.
 //! 2. A longer one is a piece of a *chunk*: a mapping that asks for large pages, because each look at a small page costs a walk through the page tables as well. A chunk
 //!    is handed out piece by piece, all of one length, and unmapped when the last of them is gone; no piece is handed out twice.
 //!
@@ -8,13 +8,13 @@
 
 #![allow(unsafe_code, reason = "pieces of a mapping are slices; each block states its invariant")]
 
-use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::{Arc, Weak};
 
 use memmap2::{Advice, MmapMut, MmapRaw};
 use parking_lot::Mutex;
 
+use super::control::Control;
 use super::entry::Entry;
 
 /// Entries of a line.
@@ -25,8 +25,8 @@ pub(crate) const LINE: usize = 8;
 #[repr(align(64))]
 pub(crate) struct Line(pub(crate) [Entry; LINE]);
 
-/// Bytes from which on a table is a piece of a chunk.
-const PIECE_BYTES_MIN: usize = 4 << 10;
+/// Lines from which on a table is a piece of a chunk.
+const PIECE_LINES_MIN: usize = 64;
 /// Pieces of a chunk, at least.
 const PIECES_MIN: usize = 32;
 const LARGE_PAGE_BYTES: usize = 2 << 20;
@@ -41,14 +41,14 @@ struct Current {
     next: usize,
 }
 
-/// The lines of a table.
+/// The lines of a table, and as many controls.
 #[derive(Debug)]
 pub(crate) enum Lines {
-    Short(Box<[Line]>),
+    Short(Box<[Line]>, Box<[Control]>),
     Piece(Piece),
 }
 
-/// A piece of a chunk.
+/// A piece of a chunk: lines, their controls, and up to the next multiple of a line nothing.
 #[derive(Debug)]
 pub(crate) struct Piece {
     start: NonNull<Line>,
@@ -64,23 +64,91 @@ unsafe impl Sync for Piece {}
 
 impl Default for Lines {
     fn default() -> Self {
-        Self::Short(Box::default())
+        Self::Short(Box::default(), Box::default())
     }
 }
 
 impl Lines {
     /// So many lines of free places.
     pub(crate) fn free(len: usize) -> Self {
-        let bytes = len * size_of::<Line>();
-        let piece = if bytes < PIECE_BYTES_MIN || cfg!(miri) { None } else { Piece::take(len) };
-        piece.map_or_else(|| Self::Short(vec![Line([Entry::NONE; LINE]); len].into()), Self::Piece)
+        let piece = if len < PIECE_LINES_MIN || cfg!(miri) { None } else { Piece::take(len) };
+        let short = || {
+            let lines = vec![Line([Entry::NONE; LINE]); len];
+            Self::Short(lines.into(), vec![Control::default(); len].into())
+        };
+        piece.map_or_else(short, Self::Piece)
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Short(lines, _) => lines.len(),
+            Self::Piece(piece) => piece.len,
+        }
+    }
+
+    /// Bytes of memory.
+    pub(crate) fn bytes(&self) -> usize {
+        Piece::bytes(self.len())
+    }
+
+    /// The lines and their controls, as many of these as of those.
+    #[inline]
+    pub(crate) fn parts(&self) -> (&[Line], &[Control]) {
+        match self {
+            Self::Short(lines, controls) => (lines, controls),
+            // SAFETY: the piece is `len` lines and `len` controls behind them, of a mapping that lives as long as it does. It starts a multiple of the size of a line behind
+            // the start of a page, and a control needs to be aligned less than a line; the mapping began as zeros, which are free places and their controls, and holds
+            // whatever was written since. `take` gave it to nobody else, so that `self` guards it.
+            Self::Piece(piece) => unsafe {
+                let controls = piece.start.add(piece.len).cast::<Control>();
+                (
+                    std::slice::from_raw_parts(piece.start.as_ptr(), piece.len),
+                    std::slice::from_raw_parts(controls.as_ptr(), piece.len),
+                )
+            },
+        }
+    }
+
+    /// The same, to be changed.
+    #[inline]
+    pub(crate) fn parts_mut(&mut self) -> (&mut [Line], &mut [Control]) {
+        match self {
+            Self::Short(lines, controls) => (lines, controls),
+            // SAFETY: as above; the two do not overlap, and `&mut self` keeps all others out.
+            Self::Piece(piece) => unsafe {
+                let controls = piece.start.add(piece.len).cast::<Control>();
+                (
+                    std::slice::from_raw_parts_mut(piece.start.as_ptr(), piece.len),
+                    std::slice::from_raw_parts_mut(controls.as_ptr(), piece.len),
+                )
+            },
+        }
     }
 }
 
+/// Has the processor fetch a line, while it goes on.
+#[inline]
+pub(crate) fn prefetch(line: &Line) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: fetching what a reference points at has no effect but on the caches.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(line).cast());
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = line;
+}
+
 impl Piece {
+    /// Bytes of a piece of so many lines.
+    fn bytes(len: usize) -> usize {
+        len * size_of::<Line>() + (len * size_of::<Control>()).next_multiple_of(size_of::<Line>())
+    }
+
     /// None if nothing can be mapped.
     fn take(len: usize) -> Option<Self> {
-        let bytes = len * size_of::<Line>();
+        let bytes = Self::bytes(len);
         let mut chunks = CHUNKS.lock();
         chunks.retain(|current| current.chunk.strong_count() > 0);
         let at = chunks.iter().position(|current| current.piece_bytes == bytes);
@@ -113,45 +181,23 @@ fn map(piece_bytes: usize) -> Option<Arc<MmapRaw>> {
     Some(Arc::new(MmapRaw::from(memory)))
 }
 
-impl Deref for Lines {
-    type Target = [Line];
-
-    #[inline]
-    fn deref(&self) -> &[Line] {
-        match self {
-            Self::Short(lines) => lines,
-            // SAFETY: the piece is `len` lines of a mapping that lives as long as it does. Its start is a multiple of the size of a line from the start of a page; the
-            // mapping began as zeros, which are free places, and holds whatever lines were written since. `take` gave it to nobody else, so that `self` guards it.
-            Self::Piece(piece) => unsafe {
-                std::slice::from_raw_parts(piece.start.as_ptr(), piece.len)
-            },
-        }
-    }
-}
-
-impl DerefMut for Lines {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut [Line] {
-        match self {
-            Self::Short(lines) => lines,
-            // SAFETY: as above, and `&mut self` keeps all others out.
-            Self::Piece(piece) => unsafe {
-                std::slice::from_raw_parts_mut(piece.start.as_ptr(), piece.len)
-            },
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::control::ControlByte;
     use super::*;
 
     /// Chunks of a length that no other test asks for.
     fn chunks(len: usize) -> usize {
-        let bytes = len * size_of::<Line>();
+        let bytes = Piece::bytes(len);
         let chunks = CHUNKS.lock();
         let alive = chunks.iter().filter(|current| current.chunk.strong_count() > 0);
         alive.filter(|current| current.piece_bytes == bytes).count()
+    }
+
+    fn control(number: usize) -> Control {
+        let mut control = Control::default();
+        control.set(number % LINE, Some(ControlByte::new(number as u8)));
+        control
     }
 
     #[test]
@@ -160,13 +206,19 @@ mod tests {
             let mut tables: Vec<_> = (0..70).map(|_| Lines::free(len)).collect();
             for (number, table) in tables.iter_mut().enumerate() {
                 assert_eq!(table.len(), len);
-                assert!(table.iter().all(|line| line.0 == [Entry::NONE; LINE]));
-                table.fill(Line([Entry::new(0, 1 + number as u64); LINE]));
+                let (lines, controls) = table.parts_mut();
+                assert_eq!((lines.len(), controls.len()), (len, len));
+                assert!(lines.iter().all(|line| line.0 == [Entry::NONE; LINE]));
+                assert!(controls.iter().all(|control| *control == Control::default()));
+                lines.fill(Line([Entry::new(0, 1 + number as u64); LINE]));
+                controls.fill(control(number));
             }
             tables.truncate(35);
             for (number, table) in tables.iter().enumerate() {
                 let mine = [Entry::new(0, 1 + number as u64); LINE];
-                assert!(table.iter().all(|line| line.0 == mine));
+                let (lines, controls) = table.parts();
+                assert!(lines.iter().all(|line| line.0 == mine));
+                assert!(controls.iter().all(|other| *other == control(number)));
             }
         }
     }

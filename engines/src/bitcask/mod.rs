@@ -78,6 +78,7 @@ mod background;
 mod backup;
 mod batch;
 mod compression;
+mod control;
 mod engine;
 mod entry;
 mod files;
