@@ -23,8 +23,8 @@ impl WorkloadSpec {
         Self::builtins().into_iter().find(|spec| spec.name == name)
     }
 
-    /// All built-in workloads: `ycsb-a` to `ycsb-f`, `multi-get`, the sessions and `absent` with opaque
-    /// values of 1,000 bytes, and time series; each of 1,000,000 records and as many operations.
+    /// All built-in workloads: `ycsb-a` to `ycsb-f`, `multi-get`, the sessions, `uniform`, `overwrite` and
+    /// `absent` with opaque values of 1,000 bytes, and time series; each of 1,000,000 records and as many operations.
     pub fn builtins() -> Vec<Self> {
         let zipfian = RequestDistribution::Zipfian;
         vec![
@@ -75,6 +75,18 @@ impl WorkloadSpec {
             session_churn(),
             session_expiry(),
             ts_retention(),
+            ycsb(
+                "uniform",
+                "Reads only, of all records alike: what a get costs where no cache helps.",
+                &[(Read, 1.0)],
+                RequestDistribution::Uniform,
+            ),
+            ycsb(
+                "overwrite",
+                "Updates only, without a look at what was there: counters and states that are sent in.",
+                &[(Update, 1.0)],
+                zipfian,
+            ),
             ycsb(
                 "absent",
                 "Reads of keys that are not there, anywhere between those that are: a check before a \

@@ -34,7 +34,7 @@
 //! | `view` | reads |
 //! | `store`, `batch` | writes, syncs |
 //! | `reader` | reading beside another process |
-//! | `keydir`, `tag_table`, `lines`, `entry` | the index: eight bytes a key, whatever the key's length |
+//! | `keydir`, `tag_table`, `control`, `lines`, `entry` | the index: nine bytes a key, whatever the key's length |
 //! | `fingerprint` | the hashes that stand for keys |
 //! | `snapshot`, `iter` | the store at one point in time: iteration while writes and merges go on |
 //! | `ordered` | an ordered view of the keys, on demand |

@@ -7,6 +7,7 @@ use super::merge_policy::{Cause, FileUsage, choose};
 use super::record::PREFACE_FRAME_BYTES;
 use super::segment::{FileId, NEVER};
 use super::store::Store;
+use crate::Error;
 use crate::storage::Storage;
 
 /// A data file of an open store.
@@ -78,6 +79,8 @@ pub struct Status {
     pub keydir_bytes: u64,
     /// Whether a merge is due.
     pub merge: MergeState,
+    /// What first went wrong in the background, in a merge for instance, since [`Bitcask::settle`](super::Bitcask::settle) last told of it.
+    pub background_error: Option<String>,
 }
 
 /// Whether a merge is due, and why.
@@ -190,6 +193,7 @@ impl<S: Storage> Store<S> {
             dead_bytes,
             keydir_bytes: self.view.keydir.bytes() as u64,
             merge: self.merge_state(),
+            background_error: self.background_error.lock().as_ref().map(Error::to_string),
         }
     }
 
@@ -214,7 +218,10 @@ impl<S: Storage> Store<S> {
                 let trigger = policy.fragmentation_trigger * 100.0;
                 format!("{trigger:.0} % of file {} or more are dead", id(at))
             }
-            Cause::Store => "of all files together, more is dead than is wanted".to_owned(),
+            Cause::Store => {
+                let trigger = policy.store_dead_trigger * 100.0;
+                format!("{trigger:.0} % of all sealed files together or more are dead")
+            }
             Cause::DeadBytes(at) => {
                 format!("{} bytes of file {} or more are dead", policy.dead_bytes_trigger, id(at))
             }

@@ -128,7 +128,14 @@ impl Storage for Disk {
     }
 
     fn link(&self, from: &Path, to: &Path) -> Result<()> {
-        fs::hard_link(from, to).map_err(Error::io("link", to))
+        let linked = fs::hard_link(from, to).map_err(|error| match error.kind() {
+            io::ErrorKind::CrossesDevices => io::Error::new(
+                error.kind(),
+                format!("{} is on another file system, and has to be copied", from.display()),
+            ),
+            _ => error,
+        });
+        linked.map_err(Error::io("link", to))
     }
 
     fn entropy(&self) -> u64 {

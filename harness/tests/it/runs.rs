@@ -12,7 +12,17 @@ const SMALL: &[&str] = &["--records", "2k", "--operations", "3k", "--value-size"
 fn all_engines_run_all_workloads_and_tell_what_they_cannot_do() {
     let dir = tempfile::tempdir().unwrap();
     let mut arguments = vec![
-        "run", "ycsb-a", "ycsb-b", "ycsb-c", "ycsb-d", "ycsb-e", "ycsb-f", "absent", "ts-mixed",
+        "run",
+        "ycsb-a",
+        "ycsb-b",
+        "ycsb-c",
+        "ycsb-d",
+        "ycsb-e",
+        "ycsb-f",
+        "uniform",
+        "overwrite",
+        "absent",
+        "ts-mixed",
         "recovery",
     ];
     arguments.extend(["--out", "out", "--quiet"]);
@@ -210,7 +220,7 @@ fn list_shows_what_there_is() {
     for name in [
         "quick",
         "ycsb-a",
-        "absent",
+        "overwrite",
         "ts-mixed",
         "recovery",
         "bitcask",

@@ -114,6 +114,8 @@ fn digests_are_those_of_every_platform() {
         "session-churn f4319d7abccc582b6732bacc3e300f04",
         "session-expiry 9556693901537bdb5dea9ad7251fd8e0",
         "ts-retention 3142f665f474dadebcaa25e2a6cded11",
+        "uniform 80e8d0c517f61ce233eca7e5bbbae4fb",
+        "overwrite 93fe3f3f46582df74c8962a2a2f1495e",
         "absent 689291b4e4fbb62a3a5f77e3d73de767",
     ];
     assert_eq!(found, golden);

@@ -1,6 +1,7 @@
 //! Bitcask's merges: what is stale goes, what is alive stays, and nothing comes back.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use kvdyno_engines::EventKind;
 use kvdyno_engines::bitcask::{
@@ -319,6 +320,26 @@ fn a_damaged_file_does_not_keep_others_from_being_merged() {
         assert_eq!(get(&store, key).as_ref(), Some(value));
     }
     assert!(store.get(&0_u32.to_be_bytes(), &mut Vec::new()).is_err(), "the damage is not hidden");
+}
+
+#[test]
+fn a_merge_that_failed_in_the_background_is_told_by_the_status_until_settling_tells_it() {
+    let (disk, _) = damaged(200);
+    let store = open(&disk, &Options { background: Background::Threads, ..small() });
+    let began = Instant::now();
+    for round in 0_u8.. {
+        for key in 3..200_u32 {
+            store.put(&key.to_be_bytes(), &[round; 100]).unwrap();
+        }
+        if store.status().background_error.is_some() {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "nothing is told");
+    }
+    let told = store.status().background_error.unwrap();
+    assert!(told.contains("is corrupt at byte"), "{told}");
+    assert_eq!(store.settle().unwrap_err().to_string(), told);
+    assert_eq!(store.status().background_error, None);
 }
 
 #[test]
