@@ -33,7 +33,7 @@ use super::segment::{FileId, FileKind, NEVER};
 use crate::Result;
 use crate::log::frame::ALIGNMENT;
 use crate::log::{Expected, replay};
-use crate::storage::{Appender, File, Storage};
+use crate::storage::{Access, Appender, File, Storage};
 
 const MAGIC: [u8; 8] = *b"kvdynoBH";
 const VERSION: u32 = 2;
@@ -206,7 +206,7 @@ impl Summary {
             }
         };
         counters.hint_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        Ok(Hint { file, len: self.entries.len(), gone_by_ms: self.gone_by_ms })
+        Ok(Hint::of(file, self.entries.len(), self.gone_by_ms))
     }
 }
 
@@ -227,7 +227,13 @@ impl<F: File> Hint<F> {
         let bytes = file.read(0, file.len() as usize)?;
         let Some((len, gone_by_ms)) = verify(&bytes, key) else { return Ok(None) };
         drop(bytes);
-        Ok(Some(Self { file, len, gone_by_ms }))
+        Ok(Some(Self::of(file, len, gone_by_ms)))
+    }
+
+    fn of(file: F, len: usize, gone_by_ms: u64) -> Self {
+        // From now on records are looked up here and there, in a store that is larger than memory.
+        file.advise(Access::Random);
+        Self { file, len, gone_by_ms }
     }
 
     /// Number of records.

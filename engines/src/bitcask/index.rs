@@ -8,6 +8,7 @@
 
 use std::hint::black_box;
 use std::num::NonZero;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
@@ -18,8 +19,8 @@ use super::keydir::{self, Candidates, Keydir, Part};
 use super::record;
 use super::segment::Segment;
 use super::tag_table::TagTable;
-use crate::Result;
 use crate::storage::File;
+use crate::{Error, Result};
 
 /// Records whose lines are fetched at once.
 const AHEAD: usize = 32;
@@ -72,6 +73,16 @@ pub(crate) fn processors() -> usize {
     thread::available_parallelism().map_or(1, NonZero::get)
 }
 
+/// Starts a thread that works on the file at `path`.
+pub(crate) fn spawn<'scope, T: Send + 'scope>(
+    scope: &'scope thread::Scope<'scope, '_>,
+    path: &Path,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> Result<thread::ScopedJoinHandle<'scope, T>> {
+    let spawned = thread::Builder::new().spawn_scoped(scope, work);
+    spawned.map_err(Error::io("start a thread to read", path))
+}
+
 /// What a thread has found out; its panic becomes one of this thread.
 pub(crate) fn join<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -101,10 +112,11 @@ impl<'a, F: File> Index<'a, F> {
         let mut parts = self.keydir.parts_mut(threads);
         let Some(first) = parts.next() else { return Ok(()) };
         thread::scope(|scope| {
-            let take_in = |part| scope.spawn(move || places.apply_part(part, slot, records));
+            let path = places.segments[slot as usize].file.path();
+            let take_in = |part| spawn(scope, path, move || places.apply_part(part, slot, records));
             let others: Vec<_> = parts.map(take_in).collect();
             let first = places.apply_part(first, slot, records);
-            others.into_iter().map(join).fold(first, Result::and)
+            others.into_iter().map(|other| other.and_then(join)).fold(first, Result::and)
         })
     }
 

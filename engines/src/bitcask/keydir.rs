@@ -162,6 +162,11 @@ impl Keydir {
         found
     }
 
+    /// Calls `visit` with every entry. Takes every shard's lock, one after the other.
+    pub(crate) fn visit(&self, mut visit: impl FnMut(Entry)) {
+        (0..SHARDS).for_each(|shard| self.table(shard).iter().for_each(&mut visit));
+    }
+
     /// Entries in all shards. Takes every shard's lock, one after the other.
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.0.read().len()).sum()

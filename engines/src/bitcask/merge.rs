@@ -10,7 +10,7 @@
 //! 5. Entries of the keydir that still point to the old places are swung to the new ones; those that have changed meanwhile are left alone.
 //! 6. The old files are removed. Readers that hold them go on reading.
 //!
-//! Until step 4 a crash leaves the old files, afterwards the new ones; the others are orphans. No lock is held during I/O but that of the structure in
+//! Until step 4 a crash leaves the old files, afterwards the new ones; the others are orphans. No lock that anybody else waits for is held during I/O, but that of the structure in
 //! step 4, for which a writer waits only if it needs a new file at that moment. A long run is merged in groups, so that the memory for step 5 and the
 //! room for both old and new files stay bounded.
 
@@ -30,12 +30,9 @@ use super::report::MergeReport;
 use super::segment::{Ended, FileId, FileKind, Segment};
 use super::store::{Store, Writer};
 use super::view;
-use crate::log::{LogWriter, frame};
-use crate::storage::{Access, File, Storage};
+use crate::log::{LogWriter, ReadAhead, frame};
+use crate::storage::{File, Storage};
 use crate::{Error, EventKind, Result};
-
-/// How far ahead of where it reads a merge tells the system what comes.
-const READ_AHEAD_BYTES: u64 = 2 << 20;
 
 /// A data file that a merge has written.
 struct Output<S: Storage> {
@@ -79,7 +76,7 @@ struct Move {
     frame_bytes: u64,
 }
 
-/// Whether nothing of a sealed file is needed. Then it need not be readable, either.
+/// Whether nothing of a sealed file is needed, as far as that was counted.
 fn is_dead<F>(segment: &Segment<F>, from_oldest: bool) -> bool {
     let usage = &segment.usage;
     usage.live_records() == 0 && (from_oldest || usage.tombstone_bytes() == 0)
@@ -106,11 +103,38 @@ impl<S: Storage> Store<S> {
     fn remove_dead(&self) -> Result<MergeReport> {
         let mut report = MergeReport::default();
         let files = self.sealed();
-        let is_dead = |(segment, _): &Ended<S::File>| is_dead(segment, false);
-        for run in files.chunk_by(|a, b| is_dead(a) == is_dead(b)).filter(|run| is_dead(&run[0])) {
-            report.add(&self.merge_run(run, false)?);
+        let dead = self.dead(&files, false);
+        let mut next = 0;
+        for run in dead.chunk_by(bool::eq) {
+            let first = next;
+            next += run.len();
+            if run[0] {
+                report.add(&self.merge_run(&files[first..next], false)?);
+            }
         }
         Ok(report)
+    }
+
+    /// Of which of these files nothing is needed, so that they need not even be readable. Counting says so first, but goes by what records say of themselves; the keydir, which
+    /// is then looked through from end to end, has the last word.
+    fn dead(&self, files: &[Ended<S::File>], from_oldest: bool) -> Vec<bool> {
+        let mut dead: Vec<_> =
+            files.iter().map(|(segment, _)| is_dead(segment, from_oldest)).collect();
+        if !dead.contains(&true) {
+            return dead;
+        }
+        let slots = files.iter().map(|(segment, _)| segment.slot as usize + 1).max().unwrap_or(0);
+        let mut needed = vec![false; slots];
+        self.view.keydir.visit(|entry| {
+            let (slot, _) = self.view.files.layout.place(entry);
+            if let Some(needed) = needed.get_mut(slot as usize) {
+                *needed = true;
+            }
+        });
+        for (dead, (segment, _)) in dead.iter_mut().zip(files) {
+            *dead &= !needed[segment.slot as usize];
+        }
+        dead
     }
 
     /// Whether a value in the file has expired that no other has replaced. Reads its hint, and of the records those that expire.
@@ -253,21 +277,18 @@ impl<S: Storage> Store<S> {
         let mut rewritten = Rewritten { files: Vec::new(), expired: Vec::new() };
         let mut output: Option<Output<S>> = None;
         let now_ms = self.view.clock.now_ms();
-        for (segment, len) in inputs {
-            if is_dead(segment, from_oldest) {
+        for ((segment, len), dead) in inputs.iter().zip(self.dead(inputs, from_oldest)) {
+            if dead {
                 report.records_reclaimed += segment.hint().map_or(0, |hint| hint.len() as u64);
                 continue;
             }
             let mut offset = PREFACE_FRAME_BYTES;
-            let mut fetched = 0;
+            let mut ahead = ReadAhead::new(0);
             while offset < *len {
                 if self.stopping.load(Ordering::Relaxed) {
                     return Ok(None);
                 }
-                if offset + READ_AHEAD_BYTES / 2 > fetched {
-                    fetched = offset + READ_AHEAD_BYTES;
-                    segment.file.advise(Access::Soon { offset, len: READ_AHEAD_BYTES });
-                }
+                ahead.reach(&segment.file, offset);
                 let damaged = |_: &Error| segment.damaged.store(true, Ordering::Relaxed);
                 let frame =
                     frame::read(&segment.file, segment.id.0, offset).inspect_err(damaged)?;
@@ -323,7 +344,7 @@ impl<S: Storage> Store<S> {
         Ok(match record.value {
             Some(_) if !self.view.keydir.contains(hash, at) => Fate::Dropped,
             Some(value) if value.is_expired(|| now_ms) => Fate::Expired,
-            None if from_oldest || self.is_alive(hash, record.key)? => Fate::Dropped,
+            None if from_oldest || self.is_known_alive(hash, record.key)? => Fate::Dropped,
             _ => Fate::Kept,
         })
     }
@@ -345,9 +366,12 @@ impl<S: Storage> Store<S> {
         Ok(())
     }
 
-    /// Whether the key is alive. A value that has expired counts, as it still hides what is older.
-    fn is_alive(&self, hash: u64, key: &[u8]) -> Result<bool> {
-        self.view.find(hash, key).map(|found| found.old.is_some())
+    /// Whether the key is alive. A value that has expired counts, as it still hides what is older. If what may be the key's record is damaged, it is not known to be.
+    fn is_known_alive(&self, hash: u64, key: &[u8]) -> Result<bool> {
+        match self.view.find(hash, key) {
+            Err(Error::Corrupt { .. }) => Ok(false),
+            found => found.map(|found| found.old.is_some()),
+        }
     }
 
     fn create_output(&self, ids: &mut Vec<FileId>) -> Result<Output<S>> {

@@ -28,7 +28,7 @@ pub(crate) struct FileUsage {
     pub(crate) tombstones: u64,
     /// All its values have expired.
     pub(crate) expired: bool,
-    /// A merge has found that it cannot be read.
+    /// A merge has found that it cannot be read, and something in it is needed.
     pub(crate) damaged: bool,
 }
 
@@ -36,11 +36,13 @@ impl FileUsage {
     /// The usage of a segment of `len` bytes, at a time in milliseconds since the Unix epoch.
     pub(crate) fn of<F>(segment: &Segment<F>, len: u64, now_ms: u64) -> Self {
         let usage = &segment.usage;
-        let (live, tombstones) = (usage.live_bytes(), usage.tombstone_bytes());
+        // A damaged record that was replaced may have said that it was longer than it was.
+        let (live, tombstones) = (usage.live_bytes().min(len), usage.tombstone_bytes());
         let gone_by_ms = usage.gone_by_ms();
         // Whatever the clock says, what lasts for ever has not expired.
         let expired = live > 0 && gone_by_ms <= now_ms && gone_by_ms != NEVER;
-        let damaged = segment.damaged.load(Ordering::Relaxed);
+        let is_needed = usage.live_records() > 0 || tombstones > 0;
+        let damaged = is_needed && segment.damaged.load(Ordering::Relaxed);
         Self { len, live, tombstones, expired, damaged }
     }
 

@@ -34,7 +34,7 @@
 //! | `view` | reads |
 //! | `store`, `batch` | writes, syncs |
 //! | `reader` | reading beside another process |
-//! | `keydir`, `tag_table`, `control`, `lines`, `entry` | the index: nine bytes a key, whatever the key's length |
+//! | `keydir`, `tag_table`, `control`, `lines`, `entry` | the index: nine bytes an entry, 11 to 14 a key, whatever the key's length |
 //! | `fingerprint` | the hashes that stand for keys |
 //! | `snapshot`, `iter` | the store at one point in time: iteration while writes and merges go on |
 //! | `ordered` | an ordered view of the keys, on demand |
@@ -69,7 +69,7 @@
 //! Files are read and written through mappings. If somebody else truncates a data file while the store is open, or the device cannot read a page, the system ends the process (SIGBUS).
 //!
 //! Class `buffered` takes the path of class `os`, and keeps more than it promises. Without [`Options::checksums`], damage to keys and values goes unnoticed, and after power loss
-//! that includes what was written since the last sync. `teeth` shows that the tests would notice: it builds storages with bugs, a left-out sync each, and every one is caught.
+//! that includes what was written since the last sync. `teeth` shows that the tests would notice: it builds storages with bugs, left-out syncs among them, and each is caught, or shown to do no harm.
 //!
 //! Source: Sheehy and Smith, "Bitcask: A Log-Structured Hash Table for Fast Key/Value Data", 2010. Different here: the keydir does not hold keys,
 //! files are named by a manifest in order of age rather than sorted by number, hints have hashes instead of keys, reads go through mappings.

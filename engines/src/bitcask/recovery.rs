@@ -25,7 +25,7 @@ use super::entry::{Layout, Slot};
 use super::files::{Files, Listed, Structure};
 use super::fingerprint::Hasher;
 use super::hint::{Hint, HintEntry, HintKey, Summary};
-use super::index::{Index, Records, join, processors};
+use super::index::{Index, Records, join, processors, spawn};
 use super::keydir::Keydir;
 use super::keydir_file::{self, KEYDIR_NAME, Written, WrittenUsage};
 use super::manifest::{MANIFEST_NAME, MANIFEST_TEMPORARY_NAME, Manifest};
@@ -39,7 +39,7 @@ use super::store::{Full, Store};
 use super::view::View;
 use crate::log::frame::{ALIGNMENT, LOG_BYTES_MAX};
 use crate::log::{Expected, Tail, frame, replay};
-use crate::storage::{Access, DirEntry, File, Storage};
+use crate::storage::{DirEntry, File, Storage};
 use crate::{Durability, Error, Result};
 
 /// Name of the lock file in the store's folder.
@@ -302,7 +302,8 @@ struct Loaded<F> {
 
 /// How entries of the keydir are laid out, so that there is room for the longest of the files, and for those to come.
 fn layout<F: File>(sources: &[Source<F>], options: &Options) -> Result<Layout> {
-    let longest = sources.iter().map(|source| source.file.len()).max().unwrap_or(0);
+    let len = |source: &Source<F>| source.sealed.unwrap_or(source.file.len());
+    let longest = sources.iter().map(len).max().unwrap_or(0);
     let needed = PREFACE_FRAME_BYTES + FRAME_BYTES_MAX;
     let layout = Layout::new(options.segment_bytes.max(needed).max(longest));
     if sources.len() >= layout.slots() as usize {
@@ -391,7 +392,10 @@ fn load<F: File>(
 }
 
 /// What the next few files hold, as far as they are sealed. Long ones are read by a thread each.
-fn read_ahead<F: File>(sources: &[Source<F>], hasher: Hasher) -> VecDeque<Result<Records<F>>> {
+fn read_ahead<'a, F: File>(
+    sources: &'a [Source<F>],
+    hasher: Hasher,
+) -> VecDeque<Result<Records<F>>> {
     /// Bytes that are worth a thread.
     const BYTES_PER_THREAD_MIN: u64 = 1 << 20;
     let sealed = sources.iter().map_while(|source| Some((source, source.sealed?)));
@@ -400,10 +404,12 @@ fn read_ahead<F: File>(sources: &[Source<F>], hasher: Hasher) -> VecDeque<Result
     let mut next = sealed.take(count);
     let first = next.next();
     thread::scope(|scope| {
-        let read = |(source, len)| scope.spawn(move || read_sealed(source, len, hasher));
+        let read = |(source, len): (&'a Source<F>, u64)| {
+            spawn(scope, source.file.path(), move || read_sealed(source, len, hasher))
+        };
         let others: Vec<_> = next.map(read).collect();
         let first = first.map(|(source, len)| read_sealed(source, len, hasher));
-        first.into_iter().chain(others.into_iter().map(join)).collect()
+        first.into_iter().chain(others.into_iter().map(|other| other.and_then(join))).collect()
     })
 }
 
@@ -415,7 +421,6 @@ fn read_sealed<F: File>(source: &Source<F>, len: u64, hasher: Hasher) -> Result<
     {
         return Ok(Records::Hint(hint));
     }
-    source.file.advise(Access::Soon { offset: 0, len });
     // What looks like a batch without an end was one before its file was merged or cut.
     Summary::gather(&source.file, key).map(Records::Summary)
 }
@@ -511,7 +516,6 @@ impl<F: File> Index<'_, F> {
         slot: Slot,
         mut visit: impl FnMut(&mut Self, HintEntry, bool) -> Result<()>,
     ) -> Result<Tail> {
-        source.file.advise(Access::Soon { offset: 0, len: source.file.len() });
         replay(&source.file, source.id.0, 0, Expected::Torn, |offset, payload| {
             if offset == 0 {
                 return Preface::of(&source.file, source.id, payload).map(|_| ());

@@ -93,10 +93,19 @@ impl<S: Storage> Store<S> {
         let missing = std::mem::take(&mut *self.hintless.lock());
         for Listed { segment, sealed } in self.view.files.listed().iter() {
             let is_missing = || missing.iter().any(|(missing, _)| missing.id == segment.id);
-            if let Some(len) = sealed
-                && (segment.has_damaged_hint() || is_missing())
-            {
-                write_hint(&self.view.files, self.view.hasher, segment, *len)?;
+            let Some(len) = sealed.filter(|_| segment.has_damaged_hint() || is_missing()) else {
+                continue;
+            };
+            if segment.damaged.load(Ordering::Relaxed) {
+                continue;
+            }
+            match write_hint(&self.view.files, self.view.hasher, segment, len) {
+                Err(error @ Error::Corrupt { .. }) => {
+                    // The rest of the store is none the worse for it.
+                    segment.damaged.store(true, Ordering::Relaxed);
+                    self.background_error.lock().get_or_insert(error);
+                }
+                written => written?,
             }
         }
         Ok(())

@@ -11,6 +11,7 @@ use super::compression::decompressed;
 use super::hint::Hint;
 use super::record::{FRAME_BYTES_MAX, Preface, Record};
 use super::segment::FileId;
+use crate::log::ReadAhead;
 use crate::log::frame::{self, ALIGNMENT, HEADER_BYTES, Header};
 use crate::storage::File;
 use crate::{Error, Result};
@@ -149,8 +150,9 @@ pub(crate) fn scan<F: File>(
         End::Open(end) => (end, u64::MAX),
     };
     let mut budget = 64 * (end + (1 << 20));
-    let mut offset = 0;
+    let (mut offset, mut ahead) = (0, ReadAhead::new(0));
     while offset < end {
+        ahead.reach(file, offset);
         let (whole, reason) = match frame::read(file, id.0, offset) {
             Ok(frame) if frame.end <= frames_end => {
                 scan.watermark = scan.watermark.max(frame.watermark);

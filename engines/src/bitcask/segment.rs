@@ -145,16 +145,22 @@ pub(crate) type Ended<F> = (Arc<Segment<F>>, u64);
 /// How much of a data file is still needed.
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
-    /// Values that are needed: their number in the high half, their bytes in units of the alignment in the low half, so that a write counts both at once.
+    /// Values that are needed: their number in the low half, their bytes in units of the alignment in the high half, so that a write counts both at once. What a damaged record
+    /// says of its length may make their bytes wrong, but never their number.
     live: AtomicU64,
     tombstone_bytes: AtomicU64,
     /// When all values that were ever in the file are gone, or [`NEVER`].
     gone_by_ms: AtomicU64,
 }
 
+/// So many values, whose frames have `bytes` together, in [`Usage::live`].
+const fn live(records: u64, bytes: u64) -> u64 {
+    ((bytes / ALIGNMENT) << 32) | records
+}
+
 /// One value of `bytes` in [`Usage::live`].
 const fn one(bytes: u64) -> u64 {
-    (1 << 32) | (bytes / ALIGNMENT)
+    live(1, bytes)
 }
 
 impl Usage {
@@ -166,7 +172,7 @@ impl Usage {
         tombstone_bytes: u64,
         gone_by_ms: u64,
     ) {
-        self.live.store((live_records << 32) | (live_bytes / ALIGNMENT), Ordering::Relaxed);
+        self.live.store(live(live_records, live_bytes), Ordering::Relaxed);
         self.tombstone_bytes.store(tombstone_bytes, Ordering::Relaxed);
         self.gone_by_ms.store(gone_by_ms, Ordering::Relaxed);
     }
@@ -179,7 +185,7 @@ impl Usage {
 
     /// So many values were stored, whose frames have `bytes` together.
     pub(crate) fn add_all(&self, records: u64, bytes: u64) {
-        self.live.fetch_add((records << 32) + bytes / ALIGNMENT, Ordering::Relaxed);
+        self.live.fetch_add(live(records, bytes), Ordering::Relaxed);
     }
 
     /// A value that was stored is needed no more.
@@ -204,11 +210,11 @@ impl Usage {
     }
 
     pub(crate) fn live_bytes(&self) -> u64 {
-        (self.live.load(Ordering::Relaxed) & u64::from(u32::MAX)) * ALIGNMENT
+        (self.live.load(Ordering::Relaxed) >> 32) * ALIGNMENT
     }
 
     pub(crate) fn live_records(&self) -> u64 {
-        self.live.load(Ordering::Relaxed) >> 32
+        self.live.load(Ordering::Relaxed) & u64::from(u32::MAX)
     }
 
     pub(crate) fn tombstone_bytes(&self) -> u64 {

@@ -10,8 +10,8 @@
 //! Syncs go through the data files from old to new, so that what survives power loss is a prefix of what was written. A file that was found at open is written again before it is
 //! synced: one of its syncs may have failed, after which another one would answer with success for pages that are on no disk. Until then nothing refers to it as synced.
 //!
-//! The writer's lock is never held during I/O: a write that needs another data file lets go of it while that is created (`rotation.rs`). An iteration, which begins under it,
-//! therefore waits for no device.
+//! The writer's lock is not held during I/O: a write that needs another data file lets go of it while that is created (`rotation.rs`), and what is read under it was read before, or
+//! written a moment ago. An iteration, which begins under it, therefore waits for no device.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -196,6 +196,7 @@ impl<S: Storage> Store<S> {
             let ticket = self.writer.lock().writes;
             return self.was_absent(ticket);
         }
+        let (looked_at, was_gone) = (before.old, self.view.is_expired(&before)?);
         let record = Record::tombstone(key);
         let mut writer = self.lock_with_room(record.frame_bytes())?;
         let found = self.view.find_again(hash, key, before)?;
@@ -205,11 +206,11 @@ impl<S: Storage> Store<S> {
             return self.was_absent(ticket);
         }
         // A value that has expired is deleted all the same: the clock may be set back.
-        let existed = !self.view.is_expired(&found)?;
+        let gone = if found.old == looked_at { was_gone } else { self.view.is_expired(&found)? };
         self.append(&mut writer, hash, &record)?;
         self.unindex(hash, key, found)?;
         self.acknowledge(writer)?;
-        Ok(existed)
+        Ok(!gone)
     }
 
     /// Nothing is to be deleted. The write that made the key absent, with this ticket at the latest, must be as durable as the answer.

@@ -38,7 +38,7 @@ pub(crate) struct Found<F> {
 }
 
 /// The value that a write replaces.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Old {
     pub(crate) entry: Entry,
     /// Bytes of its frame.
@@ -139,11 +139,10 @@ impl<S: Storage> View<S> {
         key: &[u8],
         found: Found<S::File>,
     ) -> Result<Found<S::File>> {
-        if self.keydir.unchanged(hash, &found.candidates) {
-            Ok(found)
-        } else {
-            self.find(hash, key)
-        }
+        // Looked at in this order: in another table, what looks the same may be in another file.
+        let is_same = self.keydir.unchanged(hash, &found.candidates)
+            && Arc::ptr_eq(&found.table, &self.files.table());
+        if is_same { Ok(found) } else { self.find(hash, key) }
     }
 
     /// Whether the value that a write replaces is gone already.

@@ -150,7 +150,8 @@ impl GroupCommit {
         };
         wait_until(patience, || self.state.lock().waiting.len() >= waiting + let_go);
         let mut state = self.state.lock();
-        if (state.waiting.len() - waiting) * 2 < let_go {
+        // Those who waited have gone if the log was poisoned meanwhile.
+        if state.waiting.len().saturating_sub(waiting) * 2 < let_go {
             state.hasty_syncs = HASTY_SYNCS;
         }
     }

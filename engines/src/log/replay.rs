@@ -11,6 +11,7 @@
 //!    log is searched at every possible frame offset.
 //! 4. Otherwise D is where the log was torn. What lies behind is dropped, and [`Tail`] says how much that was.
 
+use super::ReadAhead;
 use super::frame::{self, ALIGNMENT, HEADER_BYTES, Header};
 use crate::storage::File;
 use crate::{Error, Result};
@@ -55,7 +56,9 @@ pub fn replay<F: File>(
         Expected::Torn => file.len(),
         Expected::Exactly(len) => len,
     };
+    let mut ahead = ReadAhead::new(start);
     while offset < end {
+        ahead.reach(file, offset);
         let damage = match frame::read(file, id, offset) {
             Ok(frame) => {
                 watermark = watermark.max(frame.watermark);

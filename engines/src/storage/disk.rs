@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 use std::time::Duration;
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
+use parking_lot::Mutex;
 use rustix::fs::FallocateFlags;
 
 use super::{Access, Appender, DirEntry, File, Storage, memory};
@@ -39,6 +40,9 @@ const COPY_BYTES: usize = 64 << 10;
 
 /// Bytes of a growing file that are written at a time: a large page, which the file system then takes as one.
 const WRITE_BYTES: usize = 2 << 20;
+
+/// Bytes of a mapping that the system is asked to fetch at a time.
+const WILL_NEED_BYTES: u64 = 128 << 10;
 
 /// Bytes that are written again at a time.
 const REWRITE_BYTES: u64 = 1 << 20;
@@ -104,7 +108,8 @@ impl Storage for Disk {
             })?;
             let mapped = MmapOptions::new().len(capacity.max(1) as usize).map_raw(&file)?;
             let (path, len) = (path.to_owned(), AtomicU64::new(0));
-            Ok(Mapping { path, file: Some(file), memory: Some(mapped), capacity, len })
+            let descriptor = Mutex::new(Descriptor { open: Some(Arc::new(file)), ended: false });
+            Ok(Mapping { path, descriptor, memory: Some(mapped), capacity, len })
         };
         match map() {
             Ok(mapping) => Ok(DiskAppender(Kind::Mapped(DiskFile(Arc::new(mapping))))),
@@ -212,14 +217,20 @@ pub struct DiskFile(Arc<Mapping>);
 #[derive(Debug)]
 struct Mapping {
     path: PathBuf,
-    /// None for a file that was opened for reading: its mapping needs no descriptor, and a store may have thousands of files.
-    file: Option<fs::File>,
+    descriptor: Mutex<Descriptor>,
     /// None for an empty file, which cannot be mapped.
     memory: Option<MmapRaw>,
     /// Bytes of `memory`.
     capacity: u64,
     /// Bytes that have been written; never more than `capacity`, never less than before. Bytes below it do not change.
     len: AtomicU64,
+}
+
+/// The descriptor of a mapped file. A store may have thousands of files, and a mapping needs none: only a file that is written keeps it, until it is synced after its end.
+#[derive(Debug, Default)]
+struct Descriptor {
+    open: Option<Arc<fs::File>>,
+    ended: bool,
 }
 
 impl DiskFile {
@@ -260,7 +271,8 @@ impl DiskFile {
 
     fn of(path: &Path, memory: Option<MmapRaw>, len: u64) -> Self {
         let path = path.to_owned();
-        Self(Arc::new(Mapping { path, file: None, memory, capacity: len, len: len.into() }))
+        let descriptor = Mutex::default();
+        Self(Arc::new(Mapping { path, descriptor, memory, capacity: len, len: len.into() }))
     }
 }
 
@@ -284,7 +296,8 @@ impl File for DiskFile {
             (Some(memory), Some(end)) if end <= readable => {
                 // SAFETY: `[offset, end)` lies below `len`, hence inside the mapping, which lives as long as `self`. The acquire load of `len` pairs with the
                 // release store in `append`, so the bytes are initialised and visible, and nobody writes below `len` again: appends go above it, and files are
-                // opened for reading only after their writing has ended. What `rewrite` writes is what is there. The folder's lock keeps other processes out.
+                // opened for reading only after their writing has ended. What `rewrite` writes is what is there. Another process
+                // that reads takes no lock, and reads below the length alone that the manifest gives: such files are sealed, and keep their bytes until they are removed.
                 Ok(unsafe { std::slice::from_raw_parts(memory.as_ptr().add(offset as usize), len) })
             }
             (None, Some(0)) => Ok(&[]),
@@ -299,11 +312,17 @@ impl File for DiskFile {
     fn sync(&self) -> Result<()> {
         // On Linux, fdatasync also writes back pages dirtied through a shared mapping, and through whatever descriptor; a failure to write them
         // that nobody has been told of yet is told to the next descriptor that is opened.
-        let synced = match &self.0.file {
+        let open = self.0.descriptor.lock().open.clone();
+        let synced = match open {
             Some(file) => file.sync_data(),
             None => fs::File::open(&self.0.path).and_then(|file| file.sync_data()),
         };
-        synced.map_err(Error::io("sync", &self.0.path))
+        synced.map_err(Error::io("sync", &self.0.path))?;
+        let mut descriptor = self.0.descriptor.lock();
+        if descriptor.ended {
+            descriptor.open = None;
+        }
+        Ok(())
     }
 
     fn rewrite(&self, offset: u64, len: u64) -> Result<()> {
@@ -331,8 +350,11 @@ impl File for DiskFile {
             Access::Soon { offset, len } => {
                 let start = offset.min(self.0.capacity);
                 let end = offset.saturating_add(len).min(self.0.capacity);
-                let (start, len) = (start as usize, (end - start) as usize);
-                memory.advise_range(Advice::WillNeed, start, len)
+                // Of a longer piece, the system fetches the beginning alone.
+                (start..end).step_by(WILL_NEED_BYTES as usize).try_for_each(|at| {
+                    let len = WILL_NEED_BYTES.min(end - at);
+                    memory.advise_range(Advice::WillNeed, at as usize, len as usize)
+                })
             }
             Access::Filling => memory.advise(Advice::HugePage),
         };
@@ -436,8 +458,11 @@ impl Appender for DiskAppender {
         match self.0 {
             Kind::Mapped(file) => {
                 // The mapping stays longer than the file; reads stop at `len`, so they never touch what was cut off.
-                let cut = file.0.file.as_ref().map_or(Ok(()), |open| open.set_len(file.len()));
+                let mut descriptor = file.0.descriptor.lock();
+                let cut = descriptor.open.as_ref().map_or(Ok(()), |open| open.set_len(file.len()));
                 cut.map_err(Error::io("truncate", &file.0.path))?;
+                descriptor.ended = true;
+                drop(descriptor);
                 if let Some(memory) = &file.0.memory {
                     // What memory pressure takes away is brought back as it is needed, in small pages. Those that are there stay large.
                     let _ = memory.advise(Advice::NoHugePage);
@@ -487,6 +512,26 @@ mod tests {
         let mut log = Disk.create(&path, Some(64)).unwrap();
         log.append(&[b"seen by others"]).unwrap();
         assert!(fs::read(&path).unwrap().starts_with(b"seen by others\0"));
+    }
+
+    #[test]
+    fn a_file_that_has_been_written_keeps_no_descriptor() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let descriptors = || {
+            let links = fs::read_dir("/proc/self/fd").unwrap().flatten();
+            links.filter(|link| fs::read_link(link.path()).is_ok_and(|file| file == path)).count()
+        };
+        let mut log = Disk.create(&path, Some(1 << 10)).unwrap();
+        log.append(&[b"bytes"]).unwrap();
+        let file = log.file();
+        file.sync().unwrap();
+        assert_eq!(descriptors(), 1, "it is being written");
+        let ended = log.finish().unwrap();
+        ended.sync().unwrap();
+        assert_eq!(descriptors(), 0);
+        file.sync().unwrap();
+        assert_eq!((descriptors(), file.read(0, 5).unwrap()), (0, &b"bytes"[..]));
     }
 
     #[test]

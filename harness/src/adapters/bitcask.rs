@@ -52,7 +52,7 @@ impl crate::registry::Adapter for Adapter {
                 OptionInfo::switch(
                     "automatic_merge",
                     true,
-                    "merge files when they are mostly dead",
+                    "merge by itself when a good third of the store is dead",
                 ),
                 OptionInfo::number(
                     "sync_interval_ms",

@@ -268,6 +268,11 @@ fn long_and_short_records_of_several_threads_keep_their_order() {
 
 /// A closed store of some data files, the first of which is damaged in the middle of its first record, and what was in it.
 fn damaged(keys: u32) -> (SimulatedDisk, Map) {
+    damaged_at(keys, 100, 1)
+}
+
+/// The same with other bits of the first file flipped.
+fn damaged_at(keys: u32, offset: u64, mask: u8) -> (SimulatedDisk, Map) {
     let (disk, mut map) = (SimulatedDisk::new(), Map::new());
     let store = open(&disk, &unmerged());
     for i in 0..keys {
@@ -276,10 +281,7 @@ fn damaged(keys: u32) -> (SimulatedDisk, Map) {
         map.insert(key, value);
     }
     store.close().unwrap();
-    let first = files(&disk, "data").remove(0);
-    let mut bytes = disk.read_all(&first).unwrap();
-    bytes[100] ^= 1;
-    disk.write_all(&first, &bytes);
+    disk.flip(&files(&disk, "data")[0], offset, mask).unwrap();
     (disk, map)
 }
 
@@ -296,6 +298,67 @@ fn a_damaged_file_that_nothing_is_needed_of_is_removed_unread() {
     assert_eq!(contents(&store), map);
     store.close().unwrap();
     assert!(open(&disk, &unmerged()).verify().unwrap().damage.is_empty());
+}
+
+#[test]
+fn a_value_in_a_file_with_a_record_of_a_wrong_length_is_not_taken_for_dead() {
+    // The first record says that it is longer than the file.
+    let (disk, map) = damaged_at(200, 45, 0x10);
+    let (kept, store) = (1_u32.to_be_bytes(), open(&disk, &unmerged()));
+    for key in map.keys().filter(|key| ***key != kept) {
+        store.put(key, b"another value").unwrap();
+    }
+    assert_eq!(store.files()[0].live_records, 1);
+    assert!(store.merge().is_err(), "the file cannot be read, and one of its values is needed");
+    assert_eq!(get(&store, &kept), map.get(&kept[..]).cloned());
+    store.close().unwrap();
+    let store = open(&disk, &unmerged());
+    assert_eq!(get(&store, &kept), map.get(&kept[..]).cloned());
+    assert_eq!(store.len(), 200);
+}
+
+#[test]
+fn a_tombstone_whose_key_may_have_a_damaged_record_is_kept() {
+    let (disk, filler) = (SimulatedDisk::new(), |number: u32| number.to_be_bytes());
+    let store = open(&disk, &unmerged());
+    let mut numbers = 0..;
+    let mut fill = |store: &Bitcask<SimulatedDisk>| {
+        let files = store.files().len();
+        while store.files().len() == files {
+            store.put(&filler(numbers.next().unwrap()), &[1; 100]).unwrap();
+        }
+    };
+    store.put(b"the key", b"old").unwrap();
+    fill(&store);
+    store.delete(b"the key").unwrap();
+    fill(&store);
+    store.put(b"the key", b"new").unwrap();
+    fill(&store);
+    store.close().unwrap();
+    let third = &files(&disk, "data")[2];
+    let bytes = disk.read_all(third).unwrap();
+    let key_at = bytes.windows(7).position(|window| window == b"the key").unwrap();
+    // The length in the frame's header, which lies before the record's header and the key.
+    let length_at = key_at as u64 - 15 + 4;
+    disk.flip(third, length_at, bytes[length_at as usize]).unwrap();
+    let store = open(&disk, &unmerged());
+    let report = store.merge_files(&[2]).unwrap();
+    assert_eq!(report.files_after, 1);
+    assert!(store.get(b"the key", &mut Vec::new()).is_err(), "the old value is back");
+}
+
+#[test]
+fn a_damaged_file_without_a_hint_does_not_keep_a_store_from_being_closed_and_opened() {
+    let (disk, map) = damaged(200);
+    disk.remove(&files(&disk, "hint")[0]).unwrap();
+    for _ in 0..2 {
+        let store = open(&disk, &unmerged());
+        for (key, value) in map.iter().skip(1) {
+            assert_eq!(get(&store, key).as_ref(), Some(value));
+        }
+        assert!(store.get(&0_u32.to_be_bytes(), &mut Vec::new()).is_err());
+        store.close().unwrap();
+    }
 }
 
 #[test]
