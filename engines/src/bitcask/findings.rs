@@ -78,7 +78,7 @@ pub struct DataFigures {
     pub compressed_values: Option<u64>,
     /// Frames whose checksums leave out keys and values; None if the data was not read.
     pub unchecked_frames: Option<u64>,
-    /// Bytes at the end that a recovery gives up: never synced, and not whole. They begin where `used_bytes` end.
+    /// Bytes at the end that a recovery gives up: not whole, and nothing says that they had been synced. They begin where `used_bytes` end.
     pub torn_bytes: u64,
     /// Whole records among these bytes, as far as they were found: they lie behind what is not whole. A recovery drops them, and a salvage keeps them.
     pub records_behind_tear: u64,

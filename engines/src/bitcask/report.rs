@@ -26,7 +26,7 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// Whether the store had been closed, so that nothing can have been lost.
+    /// Whether nothing had to be dropped: so it is after a close, and after a crash that tore no write. What power loss took away without a trace is not seen.
     pub fn is_clean(&self) -> bool {
         self.torn_bytes == 0 && self.files_dropped == 0
     }

@@ -197,7 +197,7 @@ fn torn(data: &DataFigures) -> String {
         return String::new();
     }
     let mut text = format!(
-        "The next open cuts off {} of file {id}, which were never synced",
+        "The next open cuts off {} of file {id}, of which nothing says that they had been synced",
         counted(*torn_bytes, "torn byte", "torn bytes")
     );
     if *records_behind_tear > 0 {
