@@ -33,7 +33,8 @@ fn scan_in(bytes: &[u8]) -> Outcome {
     let data = file(bytes).map_err(|error| error.to_string())?;
     let len = bytes.len() as u64;
     let (_, entries) = pieces(&data, bytes, End::Known(len), None)?;
-    if entries.first().is_none_or(|first| first.offset >= PREFACE_FRAME_BYTES) {
+    // No hint tells of anything where a preface has to be.
+    if entries.first().map_or(len, |first| first.offset) >= PREFACE_FRAME_BYTES {
         let hint = hint_of(entries.clone(), len.next_multiple_of(ALIGNMENT));
         let (_, hinted) = pieces(&data, bytes, End::Known(len), Some(&hint))?;
         assert_eq!(hinted, entries, "a hint leads to the records that it was made of");

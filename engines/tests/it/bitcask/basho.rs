@@ -387,11 +387,14 @@ fn merges_give_their_descriptors_back_whether_they_fail_or_not() {
     let folder = folder.path();
     damage(paths(folder, "data").last().unwrap());
     let store = on_disk(folder).unwrap();
-    let is_sealed = |file: &kvdyno_engines::bitcask::FileInfo| file.state == FileState::Sealed;
-    let sealed: Vec<_> = store.files().into_iter().filter(is_sealed).map(|file| file.id).collect();
+    let files = store.files();
+    let sealed = files.iter().filter(|file| file.state == FileState::Sealed);
+    let sealed: Vec<_> = sealed.map(|file| file.id).collect();
+    // What is whole is copied to a new file, which is then given up.
+    let last_two = &sealed[sealed.len() - 2..];
     let (held, there) = (held_open(folder), paths(folder, "").len());
     for _ in 0..TIMES {
-        let failed = store.merge_files(&sealed);
+        let failed = store.merge_files(last_two);
         assert!(matches!(failed, Err(Error::Corrupt { .. })), "{failed:?}");
         assert_eq!((held_open(folder), paths(folder, "").len()), (held, there));
     }
