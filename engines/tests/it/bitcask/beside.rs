@@ -23,7 +23,7 @@ const VARIABLE: &str = "KVDYNO_BITCASK_WRITER";
 /// Comes before the acknowledgements: what a test binary prints by itself does not.
 const MARKER: &[u8] = b"<acknowledged>";
 /// How often the writer is killed.
-const LIVES: u64 = 4;
+const LIVES: u64 = 8;
 /// How often each of two threads opens the store beside each of them.
 const OPENINGS: u64 = 12;
 
