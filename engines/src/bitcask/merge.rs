@@ -88,7 +88,6 @@ fn records_of<F: File>(segment: &Segment<F>, len: u64) -> Result<u64> {
     if let Some(hint) = segment.hint() {
         return Ok(hint.len() as u64);
     }
-    segment.file.advise(Access::Soon { offset: 0, len });
     let mut records = 0;
     scan(&segment.file, segment.id, End::Known(len), None, |piece| {
         records += u64::from(matches!(piece, Piece::Record(_)));
