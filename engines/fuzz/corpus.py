@@ -236,6 +236,65 @@ def keydirs():
     case(t, "layout-max", keydir(some, bits=2**32 - 1), no)
 
 
+# Bitcask data files: a preface and records in frames, where they may be damaged, and where a store is opened.
+
+
+def scans():
+    t = "bitcask_scan"
+    first, one, two = frame(preface()), frame(record()), frame(record(b"other", b"second value"))
+    header = u32(1) + u32(2000) + u32(0) + record(b"k", b"")
+    case(t, "whole", first + one + two)
+    case(t, "empty", b"")
+    case(t, "preface-only", first)
+    case(t, "zeros-behind", first + one + bytes(64))
+    case(t, "dirty-padding", first + one[:-1] + b"\x01" + two)
+    case(t, "unchecked-and-damaged", first + flip(frame(record(), checked=False), 20) + two)
+    case(t, "preface-damaged", flip(first, 13) + one + two, "2 records, gap at byte 0 of 40 bytes")
+    case(t, "preface-of-another-file", frame(preface(number=8)) + one, "1 records, gap at byte 0 of 40 bytes")
+    case(t, "without-a-preface", one + two, "1 records, gap at byte 0 of 24 bytes")
+    case(t, "bad-crc", first + flip(one, 0) + two, "1 records, gap at byte 40 of 24 bytes")
+    case(t, "two-gaps", first + flip(one, 14) + two + flip(one, 14) + two, "2 records, gap at byte 40 of 24 bytes, gap at byte 96 of 24 bytes")
+    case(t, "garbage-between", first + one + b"\x5a" * 16 + two, "2 records, gap at byte 64 of 16 bytes")
+    case(t, "zeros-between", first + one + bytes(16) + two, "2 records, gap at byte 64 of 16 bytes")
+    case(t, "not-a-record", first + frame(b"\x09 no record") + two, "1 records, gap at byte 40 of 24 bytes")
+    case(t, "not-compressed", first + frame(record(kind=0x41, value=u32(100) + b"nonsense")) + two, "1 records, gap at byte 40 of 32 bytes")
+    case(t, "length-max", first + frame(record(), length=2**31 - 1) + two, "1 records, gap at byte 40 of 24 bytes")
+    case(t, "watermark-ahead", first + frame(record(), watermark=48) + two, "1 records, gap at byte 40 of 24 bytes")
+    case(t, "frame-in-a-damaged-value", first + flip(frame(record(b"o", two)), 12) + one, "2 records, gap at byte 40 of 16 bytes")
+    case(t, "headers-of-long-frames", first + header * 300 + two, "1 records, gap at byte 40 of 4800 bytes")
+    case(t, "torn", first + one + two[:-9], "1 records, tail at byte 64 of 23 bytes")
+    case(t, "damaged-to-the-end", first + flip(one, 0) + flip(two, 0), "0 records, tail at byte 40 of 56 bytes")
+
+
+def openings():
+    t = "bitcask_open"
+    first, last = frame(preface()), frame(record(b"b", b"two"))
+    part, gone = frame(record(b"a", b"one", kind=0x21)), frame(record(b"a", b"", kind=0x22))
+    case(t, "whole", first + part + gone + last + frame(record()))
+    case(t, "empty", b"")
+    case(t, "preface-only", first)
+    case(t, "zeros-behind", first + part + last + bytes(64))
+    case(t, "key-twice-in-a-batch", first + part + part + last)
+    case(t, "deleted-in-the-end", first + last + part + frame(record(b"b", b"", kind=2)))
+    case(t, "deletes-what-is-not-there", first + frame(record(b"c", b"", kind=2)))
+    case(t, "expired", first + frame(record(kind=0x81, middle=u64(0))) + last)
+    case(t, "not-compressed", first + frame(record(kind=0x41, value=u32(100) + b"nonsense")))
+    case(t, "unchecked", first + frame(record(), checked=False) + last)
+    case(t, "without-its-end", first + part + gone, "0 keys, 40 bytes torn")
+    case(t, "end-torn", first + last + part + last[:-8], "1 keys, 40 bytes torn")
+    case(t, "torn-in-the-middle", first + part + flip(gone, 13) + last, "0 keys, 59 bytes torn")
+    case(t, "whole-behind-a-tear", first + flip(last, 0) + part + last, "0 keys, 67 bytes torn")
+    case(t, "not-a-record-unchecked", first + last + frame(b"\x09 no record", checked=False), "1 keys, 23 bytes torn")
+    case(t, "preface-torn", flip(first, 13) + last, "0 keys, 59 bytes torn")
+    case(t, "synced-without-its-end", first + part + frame(record(kind=0x21), watermark=64), "a batch begins here that had been synced, but its end is missing")
+    case(t, "synced-and-damaged", first + flip(last, 14) + frame(record(), watermark=64), "is corrupt at byte 40")
+    case(t, "synced-without-a-preface", flip(first, 13) + frame(record(), watermark=40), "is corrupt at byte 0")
+    case(t, "not-a-record", first + frame(b"\x09 no record"), "a record is expected here")
+    case(t, "preface-of-another-file", frame(preface(number=8)) + last, "the preface is that of file 8")
+    case(t, "preface-of-a-future-version", frame(preface(version=3)) + last, "the format's version is 3")
+    case(t, "without-a-preface", last + last, "the first frame is not a preface")
+
+
 # Compressed values: length, then an LZ4 block.
 
 
@@ -463,7 +522,7 @@ def filters():
 
 if __name__ == "__main__":
     shutil.rmtree(ROOT, ignore_errors=True)
-    for write in [frames, records, hints, bitcask_manifests, keydirs, compressed, metas, lsm_manifests, logs, blocks, tables, filters]:
+    for write in [frames, records, hints, bitcask_manifests, keydirs, scans, openings, compressed, metas, lsm_manifests, logs, blocks, tables, filters]:
         write()
     (ROOT / "EXPECTED").write_text("".join(line + "\n" for line in EXPECTED))
     print(f"{len(EXPECTED)} inputs")

@@ -1,8 +1,9 @@
 //! One function for each decoder of what lies in files: for fuzzing, and for tests over the inputs that are kept in `fuzz/corpus`.
 //!
 //! A function takes any bytes. It must come back soon, without a panic and without setting aside more memory than a valid input of that length may need. What
-//! it accepts, it encodes again and compares. As a checksum stops nearly all that a fuzzer makes up, it looks at the bytes a second time with
-//! their checksums put right.
+//! it accepts, it encodes again and compares: with the bytes, or where one content can be written in several ways (compressed values, the keydir, edits of a manifest, blocks), with
+//! what was decoded, after decoding it once more. Tables and filters, which are made of what other targets encode, are read alone. As a checksum stops nearly all that a fuzzer makes up,
+//! it looks at the bytes a second time with their checksums put right.
 
 use std::path::Path;
 

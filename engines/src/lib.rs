@@ -11,6 +11,22 @@
 //! | [`log`] | checksummed frames, torn tails, group commit: what the append-only files have in common |
 //! | `conformance` | the checks that every engine passes, for tests (feature `conformance`) |
 //!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # std::env::set_current_dir(&folder)?;
+//! use kvdyno_engines::bitcask::{Bitcask, Options};
+//! use kvdyno_engines::storage::Disk;
+//!
+//! let store = Bitcask::open(Disk, "sessions", Options::default())?;
+//! store.put(b"alice", b"42")?;
+//! let mut value = Vec::new();
+//! assert!(store.get(b"alice", &mut value)? && value == b"42");
+//! store.close()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! The crate knows no workload and no measurement, and depends on no other engine.
 
 #[cfg(feature = "bitcask")]

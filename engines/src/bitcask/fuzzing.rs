@@ -1,11 +1,11 @@
 //! See [`crate::fuzzing`].
 
 use super::compression::{compressed, decompressed};
-use super::entry::Layout;
+use super::entry::{Entry, Layout};
 use super::fingerprint::Hasher;
 use super::hint::{Hint, HintKey, Summary};
 use super::keydir::SHARDS;
-use super::keydir_file;
+use super::keydir_file::{self, Image, Written};
 use super::manifest::{Manifest, ManifestFile};
 use super::options::VALUE_BYTES_MAX;
 use super::record::{self, Preface, Record};
@@ -13,15 +13,17 @@ use super::segment::FileId;
 use crate::fuzzing::{ID, Outcome, Target, file, with_checksum};
 use crate::log::frame;
 
-pub(crate) const TARGETS: [Target; 5] = [
+pub(crate) const TARGETS: [Target; 7] = [
     Target { name: "bitcask_record", decode: record },
     Target { name: "bitcask_hint", decode: hint },
     Target { name: "bitcask_manifest", decode: manifest },
     Target { name: "bitcask_keydir", decode: keydir },
+    Target { name: "bitcask_scan", decode: super::fuzzing_data::scan_through },
+    Target { name: "bitcask_open", decode: super::fuzzing_data::open },
     Target { name: "compressed_value", decode: compressed_value },
 ];
 
-const HASHER: Hasher = Hasher { seed: 3, mask: u64::MAX };
+pub(super) const HASHER: Hasher = Hasher { seed: 3, mask: u64::MAX };
 /// What hints in the corpus belong to.
 const HINT_KEY: HintKey = HintKey { id: FileId(ID), data_bytes: 0x1000, hasher: HASHER };
 
@@ -117,7 +119,40 @@ fn keydir_in(bytes: &[u8]) -> Outcome {
             assert!(len.is_some_and(|len| offset < len), "an entry points behind its file");
         }
     }
+    let again = keydir_file::decode(&encoded(&written), &manifest, HASHER, layout);
+    let Some(again) = again else {
+        panic!("what was accepted is refused once it is written again")
+    };
+    assert_eq!(again.usages, written.usages);
+    for shard in 0..SHARDS {
+        assert_eq!(entries(&again, shard), entries(&written, shard));
+    }
     Ok(())
+}
+
+/// The same keydir in another file: the order in a table is that in which its entries came, and empty shards need not be left out.
+fn encoded(written: &Written) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let image = Image {
+        keydir: &written.keydir,
+        usages: written.usages.clone(),
+        numbers: (0..).take(written.usages.len()).collect(),
+        layout: Layout::new(0x2000),
+        hasher: HASHER,
+        manifest_checksum: closed().checksum(),
+    };
+    let encoded = image.encode(|piece| {
+        bytes.extend_from_slice(piece);
+        Ok(())
+    });
+    assert!(encoded.is_ok(), "nothing can fail");
+    bytes
+}
+
+fn entries(written: &Written, shard: usize) -> Vec<u64> {
+    let mut entries: Vec<_> = written.keydir.table(shard).iter().map(Entry::to_bits).collect();
+    entries.sort_unstable();
+    entries
 }
 
 fn compressed_value(bytes: &[u8]) -> Outcome {

@@ -37,6 +37,7 @@ use super::fingerprint::Hasher;
 use super::keydir::{Keydir, SHARDS};
 use super::manifest::Manifest;
 use super::record::PREFACE_FRAME_BYTES;
+use super::segment::Usage;
 use super::tag_table::TagTable;
 use crate::storage::{Appender, File, Storage};
 use crate::{Error, Result};
@@ -84,53 +85,79 @@ fn fill<S: Storage>(
     manifest: &Manifest,
     listed: &[Listed<S::File>],
 ) -> Result<u64> {
-    let mut appender = files.storage.create(path, None)?;
-    let mut crc = crc32fast::Hasher::new();
-    let mut append = |bytes: &[u8]| {
-        crc.update(bytes);
-        appender.append(&[bytes])
-    };
-    let mut bytes = MAGIC.to_vec();
-    bytes.extend_from_slice(&VERSION.to_le_bytes());
-    bytes.extend_from_slice(&manifest.checksum().to_le_bytes());
-    bytes.extend_from_slice(&hasher.mask.to_le_bytes());
-    bytes.extend_from_slice(&files.layout.offset_bits().to_le_bytes());
-    bytes.extend_from_slice(&(listed.len() as u32).to_le_bytes());
-    for Listed { segment, .. } in listed {
-        let usage = &segment.usage;
-        for number in
-            [usage.live_records(), usage.live_bytes(), usage.tombstone_bytes(), usage.gone_by_ms()]
-        {
-            bytes.extend_from_slice(&number.to_le_bytes());
-        }
-    }
     let slots = listed.iter().map(|file| file.segment.slot).max().map_or(0, |slot| slot + 1);
     let mut numbers = vec![0; slots as usize];
     for (number, file) in listed.iter().enumerate() {
         numbers[file.segment.slot as usize] = number as Slot;
     }
-    for shard in 0..SHARDS {
-        if bytes.len() >= CHUNK_BYTES {
-            append(&bytes)?;
-            bytes.clear();
-        }
-        let table = keydir.table(shard);
-        if table.len() == 0 {
-            continue;
-        }
-        bytes.extend_from_slice(&(shard as u32).to_le_bytes());
-        bytes.extend_from_slice(&(table.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(&(table.lines() as u32).to_le_bytes());
-        for entry in table.iter() {
-            let (slot, offset) = files.layout.place(entry);
-            let entry = files.layout.moved(entry, numbers[slot as usize], offset);
-            bytes.extend_from_slice(&entry.to_bits().to_le_bytes());
-        }
-    }
-    append(&bytes)?;
-    appender.append(&[&crc.finalize().to_le_bytes()])?;
+    let usages = listed.iter().map(|file| WrittenUsage::of(&file.segment.usage)).collect();
+    let (layout, manifest_checksum) = (files.layout, manifest.checksum());
+    let image = Image { keydir, usages, numbers, layout, hasher, manifest_checksum };
+    let mut appender = files.storage.create(path, None)?;
+    image.encode(|bytes| appender.append(&[bytes]).map(|_| ()))?;
     let bytes = appender.len();
     appender.finish().map(|_| bytes)
+}
+
+/// A keydir, and what there is to be written beside it.
+pub(super) struct Image<'a> {
+    pub(super) keydir: &'a Keydir,
+    /// In the manifest's order.
+    pub(super) usages: Vec<WrittenUsage>,
+    /// By slot: a data file's number in the manifest's order.
+    pub(super) numbers: Vec<Slot>,
+    pub(super) layout: Layout,
+    pub(super) hasher: Hasher,
+    pub(super) manifest_checksum: u32,
+}
+
+impl Image<'_> {
+    /// Calls `append` with the bytes of the file, a piece at a time, and ends with its first error.
+    pub(super) fn encode(&self, mut append: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let mut crc = crc32fast::Hasher::new();
+        let mut covered = |bytes: &[u8]| {
+            crc.update(bytes);
+            append(bytes)
+        };
+        let mut bytes = self.head();
+        for shard in 0..SHARDS {
+            if bytes.len() >= CHUNK_BYTES {
+                covered(&bytes)?;
+                bytes.clear();
+            }
+            let table = self.keydir.table(shard);
+            if table.len() == 0 {
+                continue;
+            }
+            bytes.extend_from_slice(&(shard as u32).to_le_bytes());
+            bytes.extend_from_slice(&(table.len() as u32).to_le_bytes());
+            bytes.extend_from_slice(&(table.lines() as u32).to_le_bytes());
+            for entry in table.iter() {
+                let (slot, offset) = self.layout.place(entry);
+                let entry = self.layout.moved(entry, self.numbers[slot as usize], offset);
+                bytes.extend_from_slice(&entry.to_bits().to_le_bytes());
+            }
+        }
+        covered(&bytes)?;
+        append(&crc.finalize().to_le_bytes())
+    }
+
+    /// What comes before the shards.
+    fn head(&self) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&self.manifest_checksum.to_le_bytes());
+        bytes.extend_from_slice(&self.hasher.mask.to_le_bytes());
+        bytes.extend_from_slice(&self.layout.offset_bits().to_le_bytes());
+        bytes.extend_from_slice(&(self.usages.len() as u32).to_le_bytes());
+        for usage in &self.usages {
+            let WrittenUsage { live_records, live_bytes, tombstone_bytes, gone_by_ms } = *usage;
+            for number in [live_records, live_bytes, tombstone_bytes, gone_by_ms] {
+                bytes.extend_from_slice(&number.to_le_bytes());
+            }
+        }
+        bytes
+    }
 }
 
 /// What was written down.
@@ -147,6 +174,17 @@ pub(crate) struct WrittenUsage {
     pub(crate) live_bytes: u64,
     pub(crate) tombstone_bytes: u64,
     pub(crate) gone_by_ms: u64,
+}
+
+impl WrittenUsage {
+    fn of(usage: &Usage) -> Self {
+        Self {
+            live_records: usage.live_records(),
+            live_bytes: usage.live_bytes(),
+            tombstone_bytes: usage.tombstone_bytes(),
+            gone_by_ms: usage.gone_by_ms(),
+        }
+    }
 }
 
 /// Reads the keydir back; None if it is damaged, or not that of this manifest.
@@ -250,4 +288,78 @@ fn shard<'a>(
         table.insert(if written == layout { entry } else { layout.moved(entry, number, offset) });
     }
     Some((table, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bitcask::manifest::ManifestFile;
+    use crate::bitcask::segment::{FileId, NEVER};
+
+    const HASHER: Hasher = Hasher { seed: 3, mask: u64::MAX };
+
+    fn manifest() -> Manifest {
+        let file = |id, len| ManifestFile { id: FileId(id), sealed: Some(len) };
+        Manifest { next_id: FileId(3), seed: 3, files: vec![file(1, 0x1000), file(2, 0x2000)] }
+    }
+
+    /// Hashes of three keys: two in shard 3 with one tag, one in the last shard.
+    const HASHES: [u64; 3] = [3 << 54 | 5, 3 << 54 | 0x7f00_0005, 1023 << 54 | 0x00ab_cdef];
+
+    fn usages() -> Vec<WrittenUsage> {
+        vec![
+            WrittenUsage { live_records: 1, live_bytes: 24, tombstone_bytes: 16, gone_by_ms: 0x77 },
+            WrittenUsage { live_records: 2, live_bytes: 48, tombstone_bytes: 0, gone_by_ms: NEVER },
+        ]
+    }
+
+    /// The file, of a keydir whose slots are not in the manifest's order.
+    fn bytes() -> Vec<u8> {
+        let (keydir, layout) = (Keydir::new(), Layout::new(0x2000));
+        for (hash, (slot, offset)) in HASHES.into_iter().zip([(1, 40), (0, 0x1ff8), (0, 48)]) {
+            keydir.insert(hash, layout.entry(hash, slot, offset));
+        }
+        let manifest_checksum = manifest().checksum();
+        let (usages, numbers) = (usages(), vec![1, 0]);
+        let image =
+            Image { keydir: &keydir, usages, numbers, layout, hasher: HASHER, manifest_checksum };
+        let mut bytes = Vec::new();
+        image.encode(|piece| Ok(bytes.extend_from_slice(piece))).unwrap();
+        bytes
+    }
+
+    /// Both checksums were computed by zlib.
+    #[test]
+    fn the_layout_is_the_documented_one() {
+        let golden = b"kvdynoBK\x01\0\0\0\xf6\x76\x83\x0c\xff\xff\xff\xff\xff\xff\xff\xff\x0a\0\0\0\x02\0\0\0\
+            \x01\0\0\0\0\0\0\0\x18\0\0\0\0\0\0\0\x10\0\0\0\0\0\0\0\x77\0\0\0\0\0\0\0\
+            \x02\0\0\0\0\0\0\0\x30\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\
+            \x03\0\0\0\x02\0\0\0\x01\0\0\0\x05\0\0\0\0\x05\0\0\xff\x07\0\0\0\x05\0\0\
+            \xff\x03\0\0\x01\0\0\0\x01\0\0\0\x06\x04\0\0\0\xef\xcd\xab\
+            \xae\xca\x85\x41";
+        assert_eq!(bytes(), golden);
+        let layout = Layout::new(0x2000);
+        let written = decode(golden, &manifest(), HASHER, layout).unwrap();
+        assert_eq!(written.usages, usages());
+        assert_eq!(written.keydir.len(), 3);
+        for (hash, (number, offset)) in HASHES.into_iter().zip([(0, 40), (1, 0x1ff8), (1, 48)]) {
+            assert!(written.keydir.contains(hash, layout.entry(hash, number, offset)));
+        }
+        assert_eq!(identify(golden), Some((manifest().checksum(), u64::MAX)));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_truncation_is_noticed() {
+        let bytes = bytes();
+        let is_refused =
+            |bytes: &[u8]| decode(bytes, &manifest(), HASHER, Layout::new(0x2000)).is_none();
+        for bit in 0..bytes.len() * 8 {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(is_refused(&damaged), "bit {bit}");
+        }
+        for len in 0..bytes.len() {
+            assert!(is_refused(&bytes[..len]), "{len} bytes");
+        }
+    }
 }

@@ -27,6 +27,7 @@ use super::hint::{Hint, HintEntry, HintKey, Summary};
 use super::merge_policy::{FileUsage, choose, group_len};
 use super::record::{self, PREFACE_FRAME_BYTES, Preface, Record};
 use super::report::MergeReport;
+use super::scan::{End, Piece, scan};
 use super::segment::{Ended, FileId, FileKind, Segment};
 use super::store::{Store, Writer};
 use super::view;
@@ -80,6 +81,19 @@ struct Move {
 fn is_dead<F>(segment: &Segment<F>, from_oldest: bool) -> bool {
     let usage = &segment.usage;
     usage.live_records() == 0 && (from_oldest || usage.tombstone_bytes() == 0)
+}
+
+/// How many records there are in a sealed file that goes unread. Without a hint it is read all the same, from end to end; what is damaged in it is passed over, and not counted.
+fn records_of<F: File>(segment: &Segment<F>, len: u64) -> Result<u64> {
+    if let Some(hint) = segment.hint() {
+        return Ok(hint.len() as u64);
+    }
+    let mut records = 0;
+    scan(&segment.file, segment.id, End::Known(len), None, |piece| {
+        records += u64::from(matches!(piece, Piece::Record(_)));
+        Ok(())
+    })?;
+    Ok(records)
 }
 
 impl<S: Storage> Store<S> {
@@ -279,7 +293,7 @@ impl<S: Storage> Store<S> {
         let now_ms = self.view.clock.now_ms();
         for ((segment, len), dead) in inputs.iter().zip(self.dead(inputs, from_oldest)) {
             if dead {
-                report.records_reclaimed += segment.hint().map_or(0, |hint| hint.len() as u64);
+                report.records_reclaimed += records_of(segment, *len)?;
                 continue;
             }
             let mut offset = PREFACE_FRAME_BYTES;

@@ -3,13 +3,15 @@
 //! Values lie in data files that are only ever appended to; an index in memory, the keydir, knows where the newest record of each key lies. A get is
 //! one look into the keydir and one read; a put is one append. What has been overwritten or deleted is dropped when files are merged.
 //!
-//! ```no_run
+//! ```
 //! use std::time::Duration;
 //!
 //! use kvdyno_engines::bitcask::{Bitcask, BitcaskReader, Options};
 //! use kvdyno_engines::storage::Disk;
 //!
-//! # fn main() -> kvdyno_engines::Result<()> {
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # std::env::set_current_dir(&folder)?;
 //! let store = Bitcask::open(Disk, "sessions", Options::default())?;
 //! store.put(b"user-7", b"logged in")?;
 //! store.put_expiring(b"token-7", b"f3a9", Duration::from_mins(30))?;
@@ -54,13 +56,14 @@
 //!
 //! | | class `buffered`, `os` | class `sync` | tests (`engines/tests/it`) |
 //! |---|---|---|---|
-//! | the process dies | no acknowledged write is lost | the same | `killed` |
+//! | the process dies | no acknowledged write is lost | the same | `killed`, `bitcask::beside` |
 //! | power is lost | writes since the last [`Bitcask::sync`] may be lost, the newest first; what is left is a state that the store was in once | no acknowledged write is lost | `crash`, `exhaustive` |
 //! | a batch is under way | all of it is there, or nothing | the same | `bitcask::batches`, `exhaustive` |
 //! | a write is torn | it is dropped, and counted in [`Recovery`] | the same | `crash`, `damage` |
 //! | synced bytes change | a typed error that names file and offset; never a wrong value, never dropped in silence (of a file that was still being written, as far as a later record says that they were synced) | the same | `damage`, `bitcask::damage` |
 //! | the device is full | writes fail and say so, reads go on, and writes work again once there is room | the same | `full` |
 //! | a sync fails | the store takes no more writes; it is never tried again. A store that is opened after that, with or without a restart of the machine, is as after a loss of power | the same; nothing is acknowledged any more | `faults` |
+//! | a store is read, checkpointed or backed up while it is written and merged | what is found is a state that the store was in, with all that was acknowledged before | the same | `bitcask::beside`, `bitcask::backups` |
 //! | a value expires, a key is deleted | an older value never comes back, in no order of merges, crashes and openings | the same | `bitcask::expiry`, `bitcask::basho` |
 //!
 //! That bytes were synced is said by the records that are written after the sync. What lies behind the last of them in the file that was being written when the process ended cannot be told from a torn write if it is
@@ -86,6 +89,8 @@ mod findings;
 mod fingerprint;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+#[cfg(feature = "fuzzing")]
+mod fuzzing_data;
 mod hint;
 mod index;
 mod iter;

@@ -94,9 +94,33 @@ impl<S: Storage> BitcaskReader<S> {
         Iter::over(Moment::of(&self.view))
     }
 
-    /// Visits all keys and values, in no order, until `visit` breaks.
+    /// All keys, in no order. Reads and verifies every record.
+    ///
+    /// # Errors
+    /// As [`BitcaskReader::fold`].
+    pub fn keys(&self) -> Result<Vec<Vec<u8>>> {
+        let mut keys = Vec::with_capacity(self.len());
+        self.fold_keys(|key| {
+            keys.push(key.to_vec());
+            ControlFlow::Continue(())
+        })?;
+        Ok(keys)
+    }
+
+    /// Visits all keys and values, in no order and without copying them, until `visit` breaks. Costs what [`Iter`] costs.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] at the first record that is damaged.
     pub fn fold(&self, visit: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>) -> Result<()> {
         self.iter().visit_rest(visit)
+    }
+
+    /// As [`BitcaskReader::fold`], for keys alone. Values are read nevertheless: a checksum covers key and value.
+    ///
+    /// # Errors
+    /// As [`BitcaskReader::fold`].
+    pub fn fold_keys(&self, mut visit: impl FnMut(&[u8]) -> ControlFlow<()>) -> Result<()> {
+        self.fold(|key, _| visit(key))
     }
 
     /// What was found when the store was opened.

@@ -41,7 +41,8 @@ pub struct MergeReport {
     pub files_after: u64,
     /// Records that were carried over, tombstones among them.
     pub records_kept: u64,
-    /// Stale values and tombstones that were dropped.
+    /// Stale values and tombstones that were dropped: with [`MergeReport::records_kept`], all records of the merged files. Of a damaged file that nothing was needed of, and that has no
+    /// hint, those count that can be read.
     pub records_reclaimed: u64,
     /// Bytes that were written.
     pub bytes_written: u64,

@@ -157,15 +157,18 @@ pub fn read<F: File>(file: &F, log_id: u32, offset: u64) -> Result<Frame<F::Byte
 mod tests {
     use super::*;
 
+    /// The checksums were computed by zlib.
     #[test]
     fn the_layout_is_the_documented_one() {
-        let header = header(7, 4096, true, &[b"he", b"llo"]);
-        assert_eq!(header[4..12], [5, 0, 0, 0, 0, 2, 0, 0]);
-        let mut hasher = crc32fast::Hasher::new_with_initial(7);
-        hasher.update(&[5, 0, 0, 0, 0, 2, 0, 0]);
-        hasher.update(b"hello");
-        assert_eq!(header[..4], hasher.finalize().to_le_bytes());
-        assert_eq!(Header::decode(&header).watermark, 4096);
+        let golden = *b"\x2f\xa5\x3f\xdd\x05\0\0\0\0\x02\0\0";
+        assert_eq!(header(7, 4096, true, &[b"he", b"llo"]), golden);
+        let decoded = Header::decode(&golden);
+        let expected =
+            Header { crc: 0xdd3f_a52f, payload_bytes: 5, checked: true, watermark: 4096 };
+        assert_eq!(decoded, expected);
+        assert_eq!(verify(7, &decoded, &[&golden[..], b"hello"].concat()), Ok(()));
+        let unchecked = *b"\x86\x68\xe1\x96\x05\0\0\x80\0\0\0\0";
+        assert_eq!(header(7, 0, false, &[b"hello"]), unchecked);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Bitcask: what is particular to it. What all engines have in common is in `conformance` and `crash`.
 
+mod backups;
 mod basho;
 mod batches;
+mod beside;
 mod crashes;
 mod damage;
 mod expiry;
@@ -10,6 +12,7 @@ mod iterating;
 mod keydir_file;
 mod merge_policy;
 mod merging;
+mod numbered;
 mod options;
 mod ordered;
 mod reading;

@@ -60,14 +60,28 @@ fn crashes_leave_no_files_and_no_room_behind<E: Subject>() {
     assert!(last.0 <= first.0 + 6 && last.1 <= first.1 * 2, "{first:?} became {last:?}");
 }
 
-/// Descriptors of this process that lead into a folder, and mappings of files in it.
-fn held_open(folder: &Path) -> usize {
+/// Descriptors of this process that lead into a folder, and mappings of files in it: where they lead. At the end it says `(deleted)` of a file that was removed.
+fn opened(folder: &Path) -> Vec<String> {
     let links = fs::read_dir("/proc/self/fd")
         .unwrap()
         .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
-    let descriptors = links.filter(|target| target.starts_with(folder)).count();
+    let descriptors = links.filter(|target| target.starts_with(folder));
+    let mut opened: Vec<_> =
+        descriptors.map(|target| target.to_string_lossy().into_owned()).collect();
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    descriptors + maps.lines().filter(|line| line.contains(&*folder.to_string_lossy())).count()
+    let inside = maps.lines().filter(|line| line.contains(&*folder.to_string_lossy()));
+    opened.extend(inside.map(str::to_owned));
+    opened
+}
+
+/// How many there are.
+pub(crate) fn held_open(folder: &Path) -> usize {
+    opened(folder).len()
+}
+
+/// How many there are of files that were removed.
+pub(crate) fn held_open_of_removed(folder: &Path) -> usize {
+    opened(folder).iter().filter(|target| target.ends_with("(deleted)")).count()
 }
 
 fn used(folder: &Path) -> (usize, u64) {

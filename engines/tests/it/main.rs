@@ -20,6 +20,8 @@ mod killed;
 mod leaks;
 #[cfg(feature = "lsm")]
 mod lsm;
+#[cfg(feature = "bitcask")]
+mod readme;
 mod replay;
 mod simulated;
 mod sloppy;

@@ -152,6 +152,35 @@ fn a_failed_sync_drops_what_it_should_have_stored() {
 }
 
 #[test]
+fn what_is_written_again_after_a_failed_sync_is_stored_by_the_next() {
+    let disk = half_synced();
+    let file = disk.open(&path("log")).unwrap();
+    disk.fail_at(disk.operations(), Fault::Io, Repeat::Once);
+    assert!(file.sync().is_err());
+    file.rewrite(700, 500).unwrap();
+    let before = disk.survivor(Crash::SyncedOnly).read_all(&path("log")).unwrap();
+    assert!(before[600..].iter().all(|byte| *byte == 0), "it is stored before it is synced");
+    file.sync().unwrap();
+    let stored = disk.survivor(Crash::SyncedOnly).read_all(&path("log")).unwrap();
+    assert!(stored[700..1200].iter().all(|byte| *byte == b'b'));
+    assert_eq!((stored[699], stored[1200]), (0, 0), "what was not written again is still lost");
+}
+
+#[test]
+fn a_link_is_lost_with_its_unsynced_name_and_shares_what_is_stored() {
+    let disk = half_synced();
+    disk.link(&path("log"), &path("second")).unwrap();
+    assert!(!disk.survivor(Crash::SyncedOnly).files().contains_key(&path("second")));
+    assert!(disk.survivor(Crash::Everything).files().contains_key(&path("second")));
+    disk.sync_dir(Path::new(DIR)).unwrap();
+    disk.open(&path("second")).unwrap().sync().unwrap();
+    let survivor = disk.survivor(Crash::SyncedOnly);
+    let stored = survivor.read_all(&path("log")).unwrap();
+    assert_eq!(stored[1599], b'b', "synced by its other name");
+    assert_eq!(survivor.read_all(&path("second")).unwrap(), stored);
+}
+
+#[test]
 fn faults_come_once_or_for_good() {
     let disk = disk();
     let mut log = log(&disk, "log");

@@ -35,6 +35,10 @@ on_both_disks!(
     a_rename_replaces,
     a_removed_file_stays_readable,
     truncation_cuts,
+    a_link_is_a_second_name_of_one_file,
+    a_link_does_not_replace,
+    a_copy_stays_as_it_was,
+    what_is_written_again_is_what_was_there,
     folders_are_listed_by_name,
     what_is_missing_is_not_found,
     a_lock_has_one_holder,
@@ -176,6 +180,80 @@ fn truncation_cuts<S: Storage>(storage: &S, dir: &Path) {
     assert_eq!(read(storage, &dir.join("file")), b"12");
     storage.truncate(&dir.join("file"), 0).unwrap();
     assert_eq!(read(storage, &dir.join("file")), b"");
+}
+
+fn a_link_is_a_second_name_of_one_file<S: Storage>(storage: &S, dir: &Path) {
+    let (first, second) = (dir.join("file"), dir.join("other/second"));
+    write(storage, &first, b"12345");
+    storage.create_dir(&dir.join("other")).unwrap();
+    storage.link(&first, &second).unwrap();
+    storage.sync_dir(&dir.join("other")).unwrap();
+    assert_eq!(read(storage, &second), b"12345");
+    storage.truncate(&first, 3).unwrap();
+    assert_eq!(read(storage, &second), b"123", "it is a copy");
+    let opened = storage.open(&second).unwrap();
+    assert_eq!(opened.path(), second);
+    storage.remove(&first).unwrap();
+    assert_eq!(kind(storage.open(&first).map(drop)), ErrorKind::NotFound);
+    assert_eq!(read(storage, &second), b"123", "the file goes with its last name");
+    write(storage, &first, b"another");
+    assert_eq!((read(storage, &first), read(storage, &second)), (b"another".into(), b"123".into()));
+    storage.remove(&second).unwrap();
+    assert_eq!(&*opened.read(0, 3).unwrap(), b"123");
+    assert!(storage.list(&dir.join("other")).unwrap().is_empty());
+}
+
+fn a_link_does_not_replace<S: Storage>(storage: &S, dir: &Path) {
+    let [one, other, missing] = ["one", "other", "missing"].map(|name| dir.join(name));
+    write(storage, &one, b"one");
+    write(storage, &other, b"other");
+    assert_eq!(kind(storage.link(&one, &other)), ErrorKind::AlreadyExists);
+    assert_eq!(kind(storage.link(&one, &one)), ErrorKind::AlreadyExists);
+    assert_eq!(kind(storage.link(&missing, &dir.join("new"))), ErrorKind::NotFound);
+    assert_eq!(kind(storage.link(&one, &missing.join("new"))), ErrorKind::NotFound);
+    assert_eq!((read(storage, &one), read(storage, &other)), (b"one".into(), b"other".into()));
+    assert_eq!(storage.list(dir).unwrap().len(), 2);
+}
+
+/// Also one that is longer than what is copied at a time, and has zeros in the middle.
+fn a_copy_stays_as_it_was<S: Storage>(storage: &S, dir: &Path) {
+    let path = dir.join("log");
+    let mut log = storage.create(&path, Some(300_001)).unwrap();
+    log.append(&[b"one"]).unwrap();
+    let copy = storage.open_copy(&path).unwrap();
+    assert_eq!((copy.len(), copy.path()), (300_001, &*path), "room that was set aside included");
+    let (zeros, sevens) = (vec![0; 200_000], vec![7; 99_995]);
+    log.append(&[b"two", &zeros, &sevens]).unwrap();
+    let later = storage.open_copy(&path).unwrap();
+    let mut first = b"one".to_vec();
+    first.resize(300_001, 0);
+    let second = [b"onetwo", &zeros[..], &sevens].concat();
+    let holds = |file: &S::File, bytes: &[u8]| *file.read(0, 300_001).unwrap() == *bytes;
+    assert!(holds(&copy, &first) && holds(&later, &second));
+    drop(log);
+    storage.truncate(&path, 1).unwrap();
+    storage.remove(&path).unwrap();
+    assert!(holds(&copy, &first) && holds(&later, &second), "a copy goes with its file");
+    assert!(matches!(copy.read(300_000, 2).map(drop), Err(Error::Corrupt { .. })));
+    write(storage, &path, b"");
+    let empty = storage.open_copy(&path).unwrap();
+    assert!(empty.is_empty() && empty.read(0, 0).unwrap().is_empty());
+    assert_eq!(kind(storage.open_copy(&dir.join("missing")).map(drop)), ErrorKind::NotFound);
+}
+
+/// Also of a file that is longer than what is written at a time.
+fn what_is_written_again_is_what_was_there<S: Storage>(storage: &S, dir: &Path) {
+    let path = dir.join("file");
+    let bytes: Vec<u8> = (0..2_500_000_u32).map(|at| (at % 251) as u8).collect();
+    write(storage, &path, &bytes);
+    let file = storage.open(&path).unwrap();
+    for (offset, len) in [(0, 2_500_000), (7, 1), (1_048_575, 1_048_578), (2_499_999, 1), (5, 0)] {
+        file.rewrite(offset, len).unwrap();
+        file.sync().unwrap();
+        assert!(*file.read(0, bytes.len()).unwrap() == bytes, "{len} bytes at {offset}");
+    }
+    assert_eq!(file.len(), 2_500_000);
+    assert!(read(storage, &path) == bytes);
 }
 
 fn folders_are_listed_by_name<S: Storage>(storage: &S, dir: &Path) {

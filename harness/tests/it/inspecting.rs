@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kvdyno_engines::bitcask::{Bitcask, Options};
+use kvdyno_engines::bitcask::{Bitcask, MergePolicy, Options};
 use kvdyno_engines::storage::Disk;
 use serde_json::Value;
 
@@ -74,6 +74,99 @@ fn a_store_is_shown_and_left_as_it_is() {
     assert_eq!((&data["expiring_values"], &data["compressed_values"]), (&1.into(), &1.into()));
     assert_eq!(json["damage"], Value::Array(Vec::new()));
     assert_eq!(content(&dir.path().join("store")), before);
+}
+
+/// Bytes that a record takes: header of the frame, kind and length of the key, key, value, and what fills the frame up to a multiple of eight.
+fn record_bytes(key_bytes: u64, value_bytes: u64) -> u64 {
+    (12 + 3 + key_bytes + value_bytes).next_multiple_of(8)
+}
+
+/// In one data file; each figure follows from what was written.
+#[test]
+fn live_and_dead_bytes_are_shown_as_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Bitcask::open(Disk, dir.path().join("store"), Options::default()).unwrap();
+    let key = |i: u64| format!("key-{i:02}").into_bytes();
+    let value = |i: u64, times: u64| vec![b'v'; (i * times) as usize];
+    for i in 0..60 {
+        store.put(&key(i), &value(i, 3)).unwrap();
+    }
+    // Twenty are written again, ten of these and ten others deleted.
+    (0..20).for_each(|i| store.put(&key(i), &value(i, 7)).unwrap());
+    (10..30).for_each(|i| assert!(store.delete(&key(i)).unwrap()));
+    store.close().unwrap();
+    let first = |i: u64| record_bytes(6, 3 * i);
+    let again = |i: u64| record_bytes(6, 7 * i);
+    let live: u64 = (0..10).map(again).chain((30..60).map(first)).sum();
+    let dead: u64 = (0..30).map(first).chain((10..20).map(again)).sum();
+    let (tombstones, preface) = (20 * record_bytes(6, 0), 40);
+    let used = preface + live + dead + tombstones;
+    for look in [&["inspect", "store"][..], &["inspect", "store", "--verify"]] {
+        let json = printed(dir.path(), &[look, &["--json"]].concat(), 0);
+        let json: Value = serde_json::from_str(&json).unwrap();
+        let data = &json["files"][0]["data"];
+        for (name, figure) in [
+            ("records", 100),
+            ("values", 80),
+            ("tombstones", 20),
+            ("live_records", 40),
+            ("live_bytes", live),
+            ("dead_bytes", dead),
+            ("tombstone_bytes", tombstones),
+            ("used_bytes", used),
+            ("torn_bytes", 0),
+        ] {
+            assert_eq!(data[name], figure, "{name} by {look:?}");
+        }
+        assert_eq!((&json["files"][0]["bytes"], &json["keys"]), (&used.into(), &40.into()));
+        let text = printed(dir.path(), look, 0);
+        let sums = format!("{used} bytes: {live} live, {dead} dead, {tombstones} of tombstones");
+        assert!(text.contains(&format!("40 keys; 1 data file, 1 with hints; {sums}")), "{text}");
+        let row = text.lines().find(|line| line.contains("sealed")).unwrap();
+        let percent = (dead as f64 / (live + dead + tombstones) as f64 * 100.0).round();
+        let cells: Vec<_> = row.split_whitespace().collect();
+        let shown = [used, 100, 20, 40, live, dead].map(|figure| figure.to_string());
+        assert_eq!(cells[2..8], shown, "{row}");
+        assert_eq!(cells[8..10], [percent.to_string(), "%".to_owned()], "{row}");
+    }
+}
+
+/// In several data files, before and after a merge: the bytes of all files are accounted for.
+#[test]
+fn live_and_dead_bytes_add_up_over_files_and_merges() {
+    let dir = tempfile::tempdir().unwrap();
+    let merge = MergePolicy { automatic: false, ..MergePolicy::default() };
+    let options = Options { segment_bytes: 4096, merge, ..Options::default() };
+    let store = Bitcask::open(Disk, dir.path().join("store"), options.clone()).unwrap();
+    for round in 1..=3 {
+        for i in 0..100 {
+            store.put(format!("key-{i:02}").as_bytes(), &[round; 50]).unwrap();
+        }
+    }
+    store.close().unwrap();
+    let sums = || {
+        let json = printed(dir.path(), &["inspect", "store", "--verify", "--json"], 0);
+        let json: Value = serde_json::from_str(&json).unwrap();
+        let files = json["files"].as_array().unwrap().clone();
+        let data: Vec<_> = files.into_iter().filter(|file| file["data"].is_object()).collect();
+        let sum = |name: &str| -> u64 {
+            data.iter().map(|file| file["data"][name].as_u64().unwrap()).sum()
+        };
+        for file in &data {
+            assert_eq!(file["bytes"], file["data"]["used_bytes"], "{file}");
+        }
+        (data.len() as u64, sum("used_bytes"), sum("live_bytes"), sum("dead_bytes"))
+    };
+    let one = record_bytes(6, 50);
+    let (files, used, live, dead) = sums();
+    assert!(files > 3);
+    assert_eq!((live, dead, used), (100 * one, 200 * one, files * 40 + 300 * one));
+    let store = Bitcask::open(Disk, dir.path().join("store"), options).unwrap();
+    let report = store.merge().unwrap();
+    assert_eq!((report.records_reclaimed, report.records_kept % 100), (200, 0), "{report:?}");
+    store.close().unwrap();
+    let (files, used, live, dead) = sums();
+    assert_eq!((live, dead, used), (100 * one, 0, files * 40 + 100 * one));
 }
 
 #[test]

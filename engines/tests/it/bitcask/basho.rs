@@ -1,18 +1,20 @@
 //! What went wrong in Basho's Bitcask, one test for each, by the numbers of its reports.
 //!
-//! Descriptors (#61, #113, #249, #227) are counted in [`crate::leaks`], folders that are not synced in [`crate::teeth`].
+//! Folders that are not synced are in [`crate::teeth`].
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use kvdyno_engines::Error;
-use kvdyno_engines::bitcask::{Bitcask, Options};
+use kvdyno_engines::bitcask::{Bitcask, BitcaskReader, FileState, Options};
 use kvdyno_engines::storage::simulated::Crash;
-use kvdyno_engines::storage::{SimulatedDisk, Storage};
+use kvdyno_engines::storage::{Disk, SimulatedDisk, Storage};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 
 use super::{DIR, Map, churn, colliding, contents, files, get, open, small, unmerged};
+use crate::leaks::{held_open, held_open_of_removed};
 use crate::replay::case;
 
 /// #82, #102, #128, #148, #156: a key that was deleted comes back after some order of merges, crashes and openings.
@@ -225,4 +227,177 @@ fn what_is_written_after_a_torn_tail_is_found() {
         }
         assert_eq!(open(&torn, &unmerged()).len(), 4);
     }
+}
+
+/// How often something is done that might leave a descriptor behind.
+const TIMES: usize = 20;
+
+/// A closed store on the real disk, of several data files.
+fn closed_on_disk() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let store = on_disk(folder.path()).unwrap();
+    for i in 0..200_u32 {
+        store.put(&i.to_be_bytes(), &[7; 100]).unwrap();
+    }
+    store.close().unwrap();
+    assert!(paths(folder.path(), "data").len() > 3);
+    assert_eq!(held_open(folder.path()), 0);
+    folder
+}
+
+fn on_disk(folder: &Path) -> kvdyno_engines::Result<Bitcask> {
+    Bitcask::open(Disk, folder, unmerged())
+}
+
+fn paths(folder: &Path, end: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<_> = entries.filter(|path| path.to_string_lossy().ends_with(end)).collect();
+    paths.sort();
+    paths
+}
+
+fn damage(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+fn remove(folder: &Path, end: &str) {
+    for path in paths(folder, end) {
+        fs::remove_file(path).unwrap();
+    }
+}
+
+/// #61: each opening leaves descriptors behind, though nothing goes wrong.
+#[test]
+fn openings_and_readers_give_their_descriptors_back() {
+    let folder = closed_on_disk();
+    let folder = folder.path();
+    for life in 0..TIMES {
+        let store = on_disk(folder).unwrap();
+        assert_eq!(contents(&store).len(), 200);
+        let held = held_open(folder);
+        let mut reader = BitcaskReader::open(&Disk, folder, unmerged()).unwrap();
+        assert!(held_open(folder) > held, "what is held open is not counted");
+        reader.refresh().unwrap();
+        assert_eq!(reader.keys().unwrap().len(), 200);
+        drop(reader);
+        assert_eq!(held_open(folder), held, "a reader leaves something open");
+        if life % 2 == 0 {
+            store.close().unwrap();
+        } else {
+            drop(store);
+        }
+        assert_eq!(held_open(folder), 0, "a store leaves something open");
+    }
+}
+
+/// #249: an opening that fails keeps what it has opened until then.
+#[test]
+fn openings_that_fail_give_their_descriptors_back() {
+    let without_aids = |folder: &Path| {
+        remove(folder, "hint");
+        remove(folder, "KEYDIR");
+    };
+    let break_it: [(&str, &dyn Fn(&Path)); 5] = [
+        ("damaged data", &|folder| {
+            without_aids(folder);
+            damage(paths(folder, "data").last().unwrap());
+        }),
+        ("a missing data file", &|folder| {
+            fs::remove_file(paths(folder, "data").last().unwrap()).unwrap();
+        }),
+        ("a data file that was cut off", &|folder| {
+            fs::write(paths(folder, "data").last().unwrap(), b"short").unwrap();
+        }),
+        ("a damaged manifest", &|folder| damage(&folder.join("MANIFEST"))),
+        ("no manifest", &|folder| remove(folder, "MANIFEST")),
+    ];
+    for (what, break_it) in break_it {
+        let folder = closed_on_disk();
+        let folder = folder.path();
+        break_it(folder);
+        for _ in 0..TIMES {
+            assert!(on_disk(folder).is_err(), "a store with {what} is opened");
+            assert_eq!(held_open(folder), 0, "{what}");
+        }
+        assert!(BitcaskReader::open(&Disk, folder, unmerged()).is_err());
+        assert_eq!(held_open(folder), 0, "{what}, for a reader");
+    }
+    let folder = closed_on_disk();
+    let store = on_disk(folder.path()).unwrap();
+    let held = held_open(folder.path());
+    for _ in 0..3 {
+        assert!(matches!(on_disk(folder.path()), Err(Error::Locked { .. })));
+        assert_eq!(held_open(folder.path()), held, "a store that is locked");
+    }
+    drop(store);
+    assert_eq!(held_open(folder.path()), 0);
+}
+
+/// #227: a hint that is looked at and found wanting stays open.
+#[test]
+fn hints_that_are_rejected_give_their_descriptors_back() {
+    let folder = closed_on_disk();
+    let folder = folder.path();
+    remove(folder, "KEYDIR");
+    let hints = paths(folder, "hint");
+    let store = on_disk(folder).unwrap();
+    assert_eq!(store.recovery().hints_used, hints.len() as u64);
+    let with_hints = held_open(folder);
+    drop(store);
+    hints.iter().for_each(|hint| damage(hint));
+    for _ in 0..TIMES {
+        let store = on_disk(folder).unwrap();
+        assert_eq!(store.recovery().hints_rejected, hints.len() as u64);
+        assert_eq!(held_open(folder), with_hints - hints.len(), "rejected hints are held open");
+        drop(store);
+        assert_eq!(held_open(folder), 0);
+    }
+    // They are written anew, and the damaged ones not held on to.
+    let store = on_disk(folder).unwrap();
+    store.settle().unwrap();
+    assert_eq!(held_open(folder), with_hints);
+    store.close().unwrap();
+    assert_eq!(held_open(folder), 0);
+}
+
+/// #113: a merge keeps the files open that it has removed, or, if it fails, those that it has begun.
+#[test]
+fn merges_give_their_descriptors_back_whether_they_fail_or_not() {
+    let folder = closed_on_disk();
+    let folder = folder.path();
+    let store = on_disk(folder).unwrap();
+    for round in 0..TIMES {
+        for i in (0..200_u32).step_by(1 + round % 2) {
+            store.put(&i.to_be_bytes(), &[round as u8; 100]).unwrap();
+        }
+        let iteration = store.iter();
+        let report = store.merge().unwrap();
+        assert!(report.files_before > 3, "{report:?}");
+        assert!(held_open_of_removed(folder) > 0, "what an iteration needs is not counted");
+        drop(iteration);
+        assert_eq!(held_open_of_removed(folder), 0, "after merge {round}");
+    }
+    drop(store);
+    assert_eq!(held_open(folder), 0);
+
+    let folder = closed_on_disk();
+    let folder = folder.path();
+    damage(paths(folder, "data").last().unwrap());
+    let store = on_disk(folder).unwrap();
+    let files = store.files();
+    let sealed = files.iter().filter(|file| file.state == FileState::Sealed);
+    let sealed: Vec<_> = sealed.map(|file| file.id).collect();
+    // What is whole is copied to a new file, which is then given up.
+    let last_two = &sealed[sealed.len() - 2..];
+    let (held, there) = (held_open(folder), paths(folder, "").len());
+    for _ in 0..TIMES {
+        let failed = store.merge_files(last_two);
+        assert!(matches!(failed, Err(Error::Corrupt { .. })), "{failed:?}");
+        assert_eq!((held_open(folder), paths(folder, "").len()), (held, there));
+    }
+    drop(store);
+    assert_eq!(held_open(folder), 0);
 }

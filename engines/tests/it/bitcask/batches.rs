@@ -45,6 +45,28 @@ fn with_batch(options: &Options) -> (SimulatedDisk, Map, Map) {
     (disk, before, after)
 }
 
+/// Preface, a value, a tombstone, and the value that ends the batch, each in its frame. The checksums, which start from the file's number, were computed by zlib.
+#[test]
+fn a_batch_is_stored_as_is_documented() {
+    let golden =
+        b"\x5c\xf3\x30\x9f\x1b\0\0\0\0\0\0\0\x03kvdynoBC\x02\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
+        \xb8\x2a\x54\x9a\x07\0\0\0\0\0\0\0\x21\0\0aone\0\0\0\0\0\
+        \xbe\xd6\xf1\x4a\x04\0\0\0\0\0\0\0\x22\0\0b\
+        \x7c\xf8\x03\x36\x09\0\0\0\0\0\0\0\x01\0\0cthree\0\0\0";
+    let disk = SimulatedDisk::new();
+    let store = open(&disk, &unmerged());
+    store.write(&batch([put(b"a", b"one"), delete(b"b"), put(b"c", b"three")])).unwrap();
+    drop(store);
+    let data = files(&disk, "data").remove(0);
+    let bytes = disk.read_all(&data).unwrap();
+    assert_eq!(bytes[..golden.len()].escape_ascii().to_string(), golden.escape_ascii().to_string());
+    assert!(bytes[golden.len()..].iter().all(|byte| *byte == 0), "room that was set aside");
+    disk.write_all(&data, golden);
+    let expected = [(b"a", &b"one"[..]), (b"c", b"three")];
+    let expected = expected.map(|(key, value)| (key.to_vec(), value.to_vec())).into();
+    assert_eq!(contents(&open(&disk, &unmerged())), expected);
+}
+
 /// Where the frames of a data file begin, and where the last one ends.
 fn frames(bytes: &[u8]) -> Vec<usize> {
     let mut starts = vec![0];

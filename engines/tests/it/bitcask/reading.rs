@@ -1,5 +1,6 @@
 //! Readers beside a writer, and stores made from stores.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kvdyno_engines::bitcask::{Bitcask, BitcaskReader, Options};
@@ -18,13 +19,24 @@ fn seen(reader: &BitcaskReader<SimulatedDisk>) -> Map {
     reader
         .fold(|key, value| {
             map.insert(key.to_vec(), value.to_vec());
-            std::ops::ControlFlow::Continue(())
+            ControlFlow::Continue(())
         })
         .unwrap();
     let mut value = Vec::new();
     for (key, expected) in &map {
         assert!(reader.get(key, &mut value).unwrap() && value == *expected);
     }
+    let mut keys = reader.keys().unwrap();
+    keys.sort();
+    assert!(keys.iter().eq(map.keys()), "{keys:?}");
+    let mut visited = 0;
+    let visit = |key: &[u8]| {
+        assert!(map.contains_key(key));
+        visited += 1;
+        if visited < 3 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    };
+    reader.fold_keys(visit).unwrap();
+    assert_eq!(visited, map.len().min(3));
     map
 }
 
