@@ -324,7 +324,11 @@ mod tests {
         let image =
             Image { keydir: &keydir, usages, numbers, layout, hasher: HASHER, manifest_checksum };
         let mut bytes = Vec::new();
-        image.encode(|piece| Ok(bytes.extend_from_slice(piece))).unwrap();
+        let gather = |piece: &[u8]| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        };
+        image.encode(gather).unwrap();
         bytes
     }
 

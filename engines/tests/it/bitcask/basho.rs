@@ -293,6 +293,9 @@ fn openings_and_readers_give_their_descriptors_back() {
     }
 }
 
+/// What is done to the folder of a store.
+type Harm<'a> = &'a dyn Fn(&Path);
+
 /// #249: an opening that fails keeps what it has opened until then.
 #[test]
 fn openings_that_fail_give_their_descriptors_back() {
@@ -300,7 +303,7 @@ fn openings_that_fail_give_their_descriptors_back() {
         remove(folder, "hint");
         remove(folder, "KEYDIR");
     };
-    let break_it: [(&str, &dyn Fn(&Path)); 5] = [
+    let break_it: [(&str, Harm<'_>); 5] = [
         ("damaged data", &|folder| {
             without_aids(folder);
             damage(paths(folder, "data").last().unwrap());
@@ -347,7 +350,9 @@ fn hints_that_are_rejected_give_their_descriptors_back() {
     assert_eq!(store.recovery().hints_used, hints.len() as u64);
     let with_hints = held_open(folder);
     drop(store);
-    hints.iter().for_each(|hint| damage(hint));
+    for hint in &hints {
+        damage(hint);
+    }
     for _ in 0..TIMES {
         let store = on_disk(folder).unwrap();
         assert_eq!(store.recovery().hints_rejected, hints.len() as u64);
