@@ -16,7 +16,7 @@ use super::{Map, contents, get};
 
 const WRITERS: usize = 2;
 /// Each makes a checkpoint and a backup.
-const ROUNDS: usize = 8;
+const ROUNDS: usize = 6;
 
 /// What the writers have come to.
 #[derive(Default)]

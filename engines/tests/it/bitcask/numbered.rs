@@ -6,7 +6,7 @@ use kvdyno_engines::{WriteBatch, WriteOperation};
 use super::Map;
 
 /// A batch changes a key of each of these two sets, which have so many keys, and are gone through in turn. The first is so large that what is needed lies in many data files.
-const KEYS: [u64; 2] = [2_003, 31];
+const KEYS: [u64; 2] = [499, 31];
 /// Of so many changes of a set, one is a deletion.
 const DELETIONS: [u64; 2] = [11, 7];
 
