@@ -5,7 +5,7 @@
 //!
 //! | check | asks |
 //! |---|---|
-//! | `model` | random operations, maintenance, closing and reopening give what a `BTreeMap` gives; a failure is shrunk before it is told |
+//! | `model` | random operations, maintenance, closing and reopening give what a `BTreeMap` gives, and so does the number of keys where [`Metrics::keydir_entries`](crate::Metrics::keydir_entries) tells it; a failure is shrunk before it is told |
 //! | `limits` | keys and values up to the declared limits are taken, one byte more and empty keys are refused by the right error, and change nothing |
 //! | `operations` | what is not supported says so, and does not panic |
 //! | `expiry` | what was put with a time to live is there before and gone soon after it, in every kind of read, and later writes to the key lift it |

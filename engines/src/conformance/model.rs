@@ -177,7 +177,12 @@ impl History<'_, '_> {
                 self.compare_entries(&found, &[], direction, usize::MAX)?;
             }
         }
-        Ok(())
+        match engine.metrics().keydir_entries {
+            Some(entries) => ensure(entries == self.map.len() as u64, || {
+                format!("the metrics tell {entries} keys where there are {}", self.map.len())
+            }),
+            None => Ok(()),
+        }
     }
 
     fn compare_get(&self, session: &mut dyn Session, key: &[u8]) -> Outcome {

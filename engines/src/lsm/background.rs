@@ -35,8 +35,12 @@ pub(crate) fn start<S: Storage>(
 /// Repeats a step whenever something has changed, until the store is closed or poisoned.
 fn work<S: Storage>(core: &Core<S>, step: Step<S>) {
     let mut blocked = false;
-    while !core.stop.load(Ordering::Acquire) {
+    loop {
+        // Before it is asked whether to stop: who stops the store notifies afterwards, and that must not count as seen.
         let seen = core.signals.changes();
+        if core.stop.load(Ordering::Acquire) {
+            return;
+        }
         match step(core) {
             Ok(worked) => {
                 if std::mem::take(&mut blocked) {

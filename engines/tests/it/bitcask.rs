@@ -18,6 +18,7 @@ mod ordered;
 mod reading;
 mod salvage;
 mod status;
+pub(crate) mod variants;
 mod verify;
 mod waiting;
 

@@ -9,18 +9,22 @@ use crate::subjects::{Subject, for_each_engine};
 
 const STEP_BYTES: u64 = 4 << 10;
 const STEPS: u64 = 200;
-const CLASS: Durability = Durability::Os;
+/// Class `buffered` takes the path of class `os`.
+const CLASSES: [Durability; 2] = [Durability::Os, Durability::Sync];
 
 for_each_engine!(a_full_device_refuses_writes_and_nothing_else, deleting_makes_room,);
 
 fn a_full_device_refuses_writes_and_nothing_else<E: Subject>() {
-    let mut steps = 0;
-    for step in 0..STEPS {
-        let disk = SimulatedDisk::new();
-        let context = || format!("room {} bytes; files: {:?}", step * STEP_BYTES, disk.files());
-        steps += u64::from(case(step, context, || fill::<E>(&disk, step * STEP_BYTES)).is_some());
+    for class in CLASSES {
+        let mut steps = 0;
+        for step in 0..STEPS {
+            let (disk, room) = (SimulatedDisk::new(), step * STEP_BYTES);
+            let context = || format!("class {class}, room {room}; files: {:?}", disk.files());
+            let check = || fill::<E>(&disk, class, room);
+            steps += u64::from(case(format!("{class}:{step}"), context, check).is_some());
+        }
+        assert_count("sizes of a device", steps, STEPS);
     }
-    assert_count("sizes of a device", steps, STEPS);
 }
 
 fn key(number: u32) -> Vec<u8> {
@@ -49,10 +53,10 @@ fn put_until_full(engine: &dyn Engine, map: &mut Map) -> (u32, Error) {
     }
 }
 
-fn fill<E: Subject>(disk: &SimulatedDisk, bytes: u64) {
+fn fill<E: Subject>(disk: &SimulatedDisk, class: Durability, bytes: u64) {
     let mut map = Map::new();
     disk.limit_to(bytes);
-    match E::simulated(disk.clone(), CLASS) {
+    match E::simulated(disk.clone(), class) {
         Err(error) => assert!(error.is_disk_full(), "the store does not open: {error}"),
         Ok(engine) => {
             let (count, error) = put_until_full(&*engine, &mut map);
@@ -83,16 +87,20 @@ fn fill<E: Subject>(disk: &SimulatedDisk, bytes: u64) {
         }
     }
     disk.limit_to(u64::MAX);
-    let engine = E::simulated(disk.clone(), CLASS).expect("it opens once there is room");
+    let engine = E::simulated(disk.clone(), class).expect("it opens once there is room");
     assert!(read(&*engine, map.len() as u32 + 1).unwrap() == map, "reopening changes something");
 }
 
 /// A device is full; room is lent, in which most keys are deleted and files are merged. Then there is room without it.
 fn deleting_makes_room<E: Subject>() {
+    CLASSES.into_iter().for_each(make_room::<E>);
+}
+
+fn make_room<E: Subject>(class: Durability) {
     let disk = SimulatedDisk::new();
     let limit = 50 * STEP_BYTES;
     disk.limit_to(limit);
-    let engine = E::simulated_eager(disk.clone(), CLASS).unwrap();
+    let engine = E::simulated_eager(disk.clone(), class).unwrap();
     let mut map = Map::new();
     let (count, _) = put_until_full(&*engine, &mut map);
     disk.limit_to(2 * limit);

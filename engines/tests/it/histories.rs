@@ -2,11 +2,12 @@
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use kvdyno_engines::conformance::{self, Plan};
 use kvdyno_engines::storage::{Disk, SimulatedDisk};
-use kvdyno_engines::{Durability, Engine};
+use kvdyno_engines::{Direction, Durability, Engine, OperationKind};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -54,6 +55,8 @@ enum Operation {
     Get(u64),
     Put(u64, Vec<u8>),
     Delete(u64),
+    /// From this key on, in this direction.
+    Scan(u64, Direction),
     Sync,
     Settle,
     Close,
@@ -77,7 +80,9 @@ fn operation(random: &mut StdRng, keys: u64) -> Operation {
             Operation::Put(number, value)
         }
         500..650 => Operation::Delete(number),
-        650..990 => Operation::Get(number),
+        650..980 => Operation::Get(number),
+        980..985 => Operation::Scan(number, Direction::Forward),
+        985..990 => Operation::Scan(number, Direction::Reverse),
         990..993 => Operation::Sync,
         993..996 => Operation::Settle,
         996..998 => Operation::Close,
@@ -115,6 +120,9 @@ fn answer(open: &dyn Fn() -> Box<dyn Engine>, operations: usize) -> u64 {
                 engine.session().unwrap().delete(&key(number)).unwrap();
                 map.remove(&key(number)[..]);
             }
+            Operation::Scan(number, direction) => {
+                scan_and_compare(&*engine, &map, &key(number), direction);
+            }
             Operation::Sync => engine.sync().unwrap(),
             Operation::Settle => engine.settle().unwrap(),
             Operation::Close => {
@@ -128,6 +136,37 @@ fn answer(open: &dyn Fn() -> Box<dyn Engine>, operations: usize) -> u64 {
         }
     }
     digest.finish()
+}
+
+/// A scan of some keys from `start` on, where the engine has scans.
+fn scan_and_compare(engine: &dyn Engine, map: &Map, start: &[u8], direction: Direction) {
+    let kind = match direction {
+        Direction::Forward => OperationKind::ScanForward,
+        Direction::Reverse => OperationKind::ScanReverse,
+    };
+    if !engine.capabilities().supports(kind) {
+        return;
+    }
+    let expected: Vec<(Vec<u8>, Vec<u8>)> = match direction {
+        Direction::Forward => own(map.range(start.to_vec()..).take(SCANNED)),
+        Direction::Reverse => own(map.range(..=start.to_vec()).rev().take(SCANNED)),
+    };
+    let mut scanned = Vec::new();
+    let mut session = engine.session().unwrap();
+    session
+        .scan(start, direction, SCANNED, &mut |key, value| {
+            scanned.push((key.to_vec(), value.to_vec()));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert!(scanned == expected, "a scan from {} shows something else", start.escape_ascii());
+}
+
+/// Keys that a scan of a trace visits at most.
+const SCANNED: usize = 50;
+
+fn own<'a>(entries: impl Iterator<Item = (&'a Vec<u8>, &'a Vec<u8>)>) -> Vec<(Vec<u8>, Vec<u8>)> {
+    entries.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 #[cfg(all(feature = "bitcask", feature = "lsm"))]
@@ -171,6 +210,9 @@ fn agree(seed: u64, operations: usize) {
         let rare = at % 50 == 0;
         for (which, engine) in engines.iter_mut().enumerate() {
             match &operation {
+                Operation::Scan(number, direction) if rare => {
+                    scan_and_compare(&**engine, &map, &key(*number), *direction);
+                }
                 Operation::Get(number) => {
                     let found = engine.session().unwrap().get(&key(*number), &mut value).unwrap();
                     let expected = map.get(&key(*number)[..]);

@@ -14,7 +14,8 @@ use std::ops::ControlFlow;
 use kvdyno_engines::storage::SimulatedDisk;
 use kvdyno_engines::storage::simulated::Crash;
 use kvdyno_engines::{
-    Direction, Durability, Engine, Error, OperationKind, Result, WriteBatch, WriteOperation,
+    Direction, Durability, Engine, Error, OperationKind, Result, Session, WriteBatch,
+    WriteOperation,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -129,7 +130,8 @@ impl History {
     }
 }
 
-fn change(map: &mut Map, write: &Write) {
+/// Does to a map what a write does to a store.
+pub(crate) fn change(map: &mut Map, write: &[(Vec<u8>, Option<Vec<u8>>)]) {
     for (key, value) in write {
         match value {
             Some(value) => drop(map.insert(key.clone(), value.clone())),
@@ -285,7 +287,7 @@ fn read(engine: &dyn Engine) -> Map {
     contents(engine).expect("a recovered store can be read")
 }
 
-/// Everything in a store, read by gets, and by scans where there are any.
+/// Everything in a store, read by gets; scans, where there are any, show the same, in order and each key once, and so does the number of keys in a hash index.
 pub(crate) fn contents(engine: &dyn Engine) -> Result<Map> {
     contents_of(engine, KEYS.iter().copied().chain([&b"new"[..]]))
 }
@@ -308,15 +310,30 @@ pub(crate) fn contents_of<'a>(
         (OperationKind::ScanReverse, Direction::Reverse),
     ] {
         if engine.capabilities().supports(kind) {
-            let mut scanned = Map::new();
-            session.scan(b"", direction, usize::MAX, &mut |key, value| {
-                scanned.insert(key.to_vec(), value.to_vec());
-                ControlFlow::Continue(())
-            })?;
-            assert!(scanned == map, "scan: {}\ngets: {}", brief(&scanned), brief(&map));
+            let mut scanned = scan(&mut *session, direction)?;
+            if direction == Direction::Reverse {
+                scanned.reverse();
+            }
+            let scanned = || scanned.iter().map(|(key, value)| (key, value));
+            assert!(scanned().eq(&map), "scan: {}\ngets: {}", list(scanned()), brief(&map));
         }
     }
+    // An index that counts its keys counts those: none twice, and none that no key leads to.
+    if let Some(entries) = engine.metrics().keydir_entries {
+        assert_eq!(entries, map.len() as u64, "keys are counted that are not there, or not all");
+    }
     Ok(map)
+}
+
+/// Keys and values in the order in which a scan visits them, each as often as it does.
+fn scan(session: &mut dyn Session, direction: Direction) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut scanned = Vec::new();
+    let visited = session.scan(b"", direction, usize::MAX, &mut |key, value| {
+        scanned.push((key.to_vec(), value.to_vec()));
+        ControlFlow::Continue(())
+    })?;
+    assert_eq!(visited, scanned.len(), "a scan says that it has visited another number of keys");
+    Ok(scanned)
 }
 
 pub(crate) const KEYS: [&[u8]; 6] =
@@ -373,7 +390,7 @@ impl Possible {
             if outcome.is_err() {
                 self.maps.insert(map.clone());
             }
-            change(&mut map, &write.to_vec());
+            change(&mut map, write);
             self.maps.insert(map);
         }
         self.refused += usize::from(outcome.is_err());
@@ -398,9 +415,13 @@ pub(crate) fn is_due(error: &Error) -> bool {
 
 /// A map for messages: values by their version.
 pub(crate) fn brief(map: &Map) -> String {
+    list(map.iter())
+}
+
+fn list<'a>(entries: impl Iterator<Item = (&'a Vec<u8>, &'a Vec<u8>)>) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
     let entry = |(key, value): (&Vec<u8>, &Vec<u8>)| {
         format!("{}={}:{}", key.escape_ascii(), text(value), value.len())
     };
-    map.iter().map(entry).collect::<Vec<_>>().join(" ")
+    entries.map(entry).collect::<Vec<_>>().join(" ")
 }

@@ -34,16 +34,16 @@ for_each_engine!(
 );
 
 fn a_killed_process_loses_nothing_in_class_os<E: Subject>() {
-    assert_count("kills", kill::<E>(Durability::Os, 50), 50);
+    assert_count("kills", kill::<E>(Durability::Os, 100), 100);
 }
 
 fn a_killed_process_loses_nothing_in_class_sync<E: Subject>() {
-    assert_count("kills", kill::<E>(Durability::Sync, 50), 50);
+    assert_count("kills", kill::<E>(Durability::Sync, 100), 100);
 }
 
 fn a_killed_process_loses_nothing_long<E: Subject>() {
-    let kills = kill::<E>(Durability::Os, 1_300) + kill::<E>(Durability::Sync, 1_300);
-    assert_count("kills", kills, 2_600);
+    let kills = kill::<E>(Durability::Os, 2_500) + kill::<E>(Durability::Sync, 2_500);
+    assert_count("kills", kills, 5_000);
 }
 
 fn key(number: u64) -> Vec<u8> {

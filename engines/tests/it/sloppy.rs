@@ -2,6 +2,7 @@
 //!
 //! Whatever the tests ask of an engine, they must find each of these bugs: see [`crate::teeth`].
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,8 +29,6 @@ pub(crate) enum Bug {
     SkipsFolderSyncAfterCreate,
     /// The folder is not synced after a file was renamed.
     SkipsFolderSyncAfterRename,
-    /// The folder's sync with this number, counted from each opening, is left out.
-    SkipsFolderSync(u64),
     /// A file is renamed before it is synced.
     RenamesBeforeSync,
     /// Files are removed before the manifest that does without them takes its name.
@@ -60,13 +59,17 @@ pub(crate) enum Bug {
     SkipsRewrite,
     /// Nobody verifies the checksums of frames: what is read comes with one that fits.
     SkipsFrameChecksums,
-    /// Nobody verifies the checksums of files that have one for all that is in them.
-    SkipsFileChecksums,
+    /// Nobody verifies the checksum of the manifest.
+    SkipsManifestChecksum,
+    /// Nobody verifies the checksums of hints.
+    SkipsHintChecksums,
+    /// Nobody verifies the checksum of an index that was written down.
+    SkipsKeydirChecksum,
 }
 
 impl Bug {
-    /// All but those with a number, and [`Bug::SkipsRewrite`], which shows only after a sync has failed.
-    pub(crate) const ALL: [Self; 21] = [
+    /// All but [`Bug::SkipsRewrite`], which shows only after a sync has failed.
+    pub(crate) const ALL: [Self; 23] = [
         Self::SkipsLogSync,
         Self::SkipsOutputSync,
         Self::SkipsManifestSync,
@@ -87,10 +90,12 @@ impl Bug {
         Self::SharesTheLock,
         Self::RemovesNothing,
         Self::SkipsFrameChecksums,
-        Self::SkipsFileChecksums,
+        Self::SkipsManifestChecksum,
+        Self::SkipsHintChecksums,
+        Self::SkipsKeydirChecksum,
     ];
 
-    /// Whether only an engine that replaces its manifest as a whole can have it.
+    /// Whether only an engine can have it that replaces its manifest as a whole, and has such files with one checksum for all that is in them.
     pub(crate) fn needs_rename(self) -> bool {
         matches!(
             self,
@@ -98,10 +103,22 @@ impl Bug {
                 | Self::RenamesBeforeSync
                 | Self::RemovesBeforeRename
                 | Self::LosesReplacement
-                | Self::SkipsFileChecksums
-        )
+        ) || self.skips_checksum_of().is_some()
+    }
+
+    /// What is in the names of the files whose checksums, one for all that is in a file, are not verified.
+    fn skips_checksum_of(self) -> Option<&'static str> {
+        match self {
+            Self::SkipsManifestChecksum => Some("manifest"),
+            Self::SkipsHintChecksums => Some("hint"),
+            Self::SkipsKeydirChecksum => Some("keydir"),
+            _ => None,
+        }
     }
 }
+
+/// Syncs of folders, each told by the folder and by the files that had been created in it, or had got their names, since it was synced last.
+pub(crate) type FolderSyncs = Arc<Mutex<BTreeSet<String>>>;
 
 /// A simulated disk with a bug.
 #[derive(Clone)]
@@ -113,10 +130,13 @@ pub(crate) struct Sloppy {
 
 #[derive(Default)]
 struct State {
-    /// Syncs of the folder that were left out.
-    left_out: Arc<AtomicU64>,
+    /// Those that there were, or that were left out.
+    folder_syncs: FolderSyncs,
+    /// The one that is left out.
+    without: Option<String>,
+    /// What has been created and renamed since the last sync of a folder.
+    changes: Mutex<BTreeSet<String>>,
     syncs: AtomicU64,
-    folder_syncs: AtomicU64,
     /// What the next sync of the folder comes after.
     last_change: Mutex<Option<Change>>,
     /// A renaming that waits.
@@ -146,18 +166,32 @@ impl Sloppy {
         Self { disk, bug, state: Arc::default() }
     }
 
-    /// Counts the syncs of the folder that are left out in `left_out`.
-    pub(crate) fn counting(disk: SimulatedDisk, bug: Bug, left_out: &Arc<AtomicU64>) -> Self {
-        let state = State { left_out: Arc::clone(left_out), ..State::default() };
-        Self { disk, bug, state: Arc::new(state) }
+    /// A storage that notes the syncs of folders in `folder_syncs`; with no other bug than that it leaves one of them out, `without`, whenever it comes.
+    pub(crate) fn noting(
+        disk: SimulatedDisk,
+        folder_syncs: &FolderSyncs,
+        without: Option<&str>,
+    ) -> Self {
+        let (folder_syncs, without) = (Arc::clone(folder_syncs), without.map(str::to_owned));
+        let state = State { folder_syncs, without, ..State::default() };
+        Self { disk, bug: Bug::None, state: Arc::new(state) }
     }
 
     fn file(&self, file: <SimulatedDisk as Storage>::File, role: Role) -> SloppyFile {
         SloppyFile { storage: self.clone(), file, role, tail: Arc::default() }
     }
 
-    fn note(&self, change: Change) {
+    fn note(&self, change: Change, path: &Path) {
         *self.state.last_change.lock() = Some(change);
+        let verb = match change {
+            Change::Create => "create",
+            Change::Rename => "rename",
+            Change::Remove => return,
+        };
+        // A temporary name is nobody's loss.
+        if !is(path, ".tmp") {
+            self.state.changes.lock().insert(format!("{verb} {}", kind(path)));
+        }
     }
 
     /// Does what was put off.
@@ -169,9 +203,22 @@ impl Sloppy {
     }
 }
 
+/// A file's name, or its extension alone where the name is a number.
+fn kind(path: &Path) -> String {
+    let has_number = path
+        .file_stem()
+        .is_some_and(|stem| stem.to_string_lossy().bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let kind = if has_number { path.extension() } else { path.file_name() };
+    kind.unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn is(path: &Path, kind: &str) -> bool {
+    path.to_string_lossy().to_lowercase().contains(kind)
+}
+
 fn role(path: &Path, capacity: Option<u64>) -> Role {
     match capacity {
-        _ if path.to_string_lossy().to_lowercase().contains("manifest") => Role::Manifest,
+        _ if is(path, "manifest") => Role::Manifest,
         Some(_) => Role::Log,
         None => Role::Output,
     }
@@ -194,7 +241,7 @@ impl Storage for Sloppy {
     fn create(&self, path: &Path, capacity: Option<u64>) -> Result<SloppyAppender> {
         self.catch_up()?;
         let appender = self.disk.create(path, capacity)?;
-        self.note(Change::Create);
+        self.note(Change::Create, path);
         *self.state.newest.lock() = Some(path.to_owned());
         let role = role(path, capacity);
         let file = capacity.map(|_| self.file(appender.file(), role));
@@ -231,7 +278,7 @@ impl Storage for Sloppy {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        self.note(Change::Rename);
+        self.note(Change::Rename, to);
         match self.bug {
             Bug::RemovesBeforeRename => {
                 *self.state.renaming.lock() = Some((from.to_owned(), to.to_owned()));
@@ -248,7 +295,7 @@ impl Storage for Sloppy {
     }
 
     fn remove(&self, path: &Path) -> Result<()> {
-        self.note(Change::Remove);
+        self.note(Change::Remove, path);
         if self.bug == Bug::RemovesNothing && self.disk.files().contains_key(path) {
             return Ok(());
         }
@@ -257,15 +304,18 @@ impl Storage for Sloppy {
     }
 
     fn sync_dir(&self, dir: &Path) -> Result<()> {
-        let number = self.state.folder_syncs.fetch_add(1, Ordering::Relaxed);
         let last = self.state.last_change.lock().take();
+        let changes = std::mem::take(&mut *self.state.changes.lock());
+        let changes: Vec<_> = changes.iter().map(String::as_str).collect();
+        let sync = format!("{}: {}", dir.display(), changes.join(", "));
+        let is_left_out = self.state.without.as_ref() == Some(&sync);
+        self.state.folder_syncs.lock().insert(sync);
+        if is_left_out {
+            return Ok(());
+        }
         match self.bug {
             Bug::SkipsFolderSyncAfterCreate if last == Some(Change::Create) => Ok(()),
             Bug::SkipsFolderSyncAfterRename if last == Some(Change::Rename) => Ok(()),
-            Bug::SkipsFolderSync(skipped) if number == skipped => {
-                self.state.left_out.fetch_add(1, Ordering::Relaxed);
-                Ok(())
-            }
             Bug::IgnoresFailedFolderSync => {
                 let outcome = self.disk.sync_dir(dir);
                 if self.disk.is_off() { outcome } else { Ok(()) }
@@ -323,12 +373,13 @@ impl File for SloppyFile {
 
     fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
         let mut bytes = self.read_as_stored(offset, len)?;
-        match self.storage.bug {
-            Bug::SkipsFrameChecksums => self.mend_frame(offset, &mut bytes),
-            Bug::SkipsFileChecksums if offset == 0 && len as u64 == self.file.len() => {
-                mend_file(&mut bytes);
-            }
-            _ => {}
+        let bug = self.storage.bug;
+        if bug == Bug::SkipsFrameChecksums {
+            self.mend_frame(offset, &mut bytes);
+        }
+        let is_whole = offset == 0 && len as u64 == self.file.len();
+        if is_whole && bug.skips_checksum_of().is_some_and(|kind| is(self.path(), kind)) {
+            mend_file(&mut bytes);
         }
         Ok(bytes)
     }

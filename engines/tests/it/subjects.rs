@@ -8,6 +8,9 @@ use kvdyno_engines::{Capabilities, Durability, Engine, Metrics, Result, Session}
 /// Where the stores of simulated disks lie.
 pub(crate) const DIR: &str = "/store";
 
+/// Longer than the values of the suites about crashes: their files should fill.
+pub(crate) const COMPRESSED_ABOVE_BYTES: usize = 800;
+
 /// What [`Engine::settle`] does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Settling {
@@ -21,6 +24,9 @@ pub(crate) enum Settling {
 pub(crate) trait Subject {
     /// Whether the manifest is replaced by renaming a new one.
     const RENAMES: bool;
+
+    /// Syncs of folders that nobody misses if they are left out, as [`crate::sloppy`] tells them, and why.
+    const FOLDER_SYNCS_NOT_MISSED: &[(&str, &str)];
 
     /// Opens, or opens again, the store in `dir`.
     fn open<S: Storage>(
@@ -40,6 +46,15 @@ pub(crate) trait Subject {
         class: Durability,
     ) -> Result<Box<dyn Engine>>;
 
+    /// As [`Subject::open`], and settling merges everything; values longer than [`COMPRESSED_ABOVE_BYTES`] are compressed if the engine can do that.
+    fn open_compressing<S: Storage>(
+        storage: S,
+        dir: &Path,
+        class: Durability,
+    ) -> Result<Box<dyn Engine>> {
+        Self::open(storage, dir, class, Settling::Everything)
+    }
+
     /// Opens the store on a simulated disk.
     fn simulated(disk: SimulatedDisk, class: Durability) -> Result<Box<dyn Engine>> {
         Self::open(disk, Path::new(DIR), class, Settling::Due)
@@ -48,6 +63,11 @@ pub(crate) trait Subject {
     /// As [`Subject::simulated`]; settling merges everything.
     fn simulated_eager(disk: SimulatedDisk, class: Durability) -> Result<Box<dyn Engine>> {
         Self::open(disk, Path::new(DIR), class, Settling::Everything)
+    }
+
+    /// As [`Subject::open_compressing`], on a simulated disk.
+    fn simulated_compressing(disk: SimulatedDisk, class: Durability) -> Result<Box<dyn Engine>> {
+        Self::open_compressing(disk, Path::new(DIR), class)
     }
 }
 
@@ -121,10 +141,11 @@ pub(crate) use of_lsm::Lsm;
 
 #[cfg(feature = "bitcask")]
 mod of_bitcask {
-    use kvdyno_engines::bitcask::{self, Background, MergePolicy, Options, SEGMENT_BYTES_MIN};
+    use kvdyno_engines::bitcask::{self, Background, Options, SEGMENT_BYTES_MIN};
 
     use super::{
-        DIR, Durability, Engine, Path, Result, Settling, SimulatedDisk, Storage, Subject, boxed,
+        COMPRESSED_ABOVE_BYTES, DIR, Durability, Engine, Path, Result, Settling, SimulatedDisk,
+        Storage, Subject, boxed,
     };
 
     /// Bitcask, with data files of 4 KiB.
@@ -134,6 +155,8 @@ mod of_bitcask {
         Options {
             segment_bytes: SEGMENT_BYTES_MIN,
             background: Background::Inline,
+            // So that the suites see what the index holds besides what gets find.
+            ordered_scans: true,
             ..Options::default()
         }
     }
@@ -150,6 +173,14 @@ mod of_bitcask {
 
     impl Subject for Bitcask {
         const RENAMES: bool = true;
+        const FOLDER_SYNCS_NOT_MISSED: &[(&str, &str)] = &[
+            ("/: ", "the simulated disk keeps a new folder's name without it"),
+            ("/store: ", "makes nothing durable but removals: what comes back is removed again"),
+            (
+                "/store: create hint, rename MANIFEST",
+                "says that a full file is sealed: else it is read as one that was being written, and hints are aids",
+            ),
+        ];
 
         fn open<S: Storage>(
             storage: S,
@@ -160,27 +191,22 @@ mod of_bitcask {
             open(storage, dir, Options { durability, ..small() }, settling)
         }
 
+        fn open_compressing<S: Storage>(
+            storage: S,
+            dir: &Path,
+            durability: Durability,
+        ) -> Result<Box<dyn Engine>> {
+            let compress_above_bytes = Some(COMPRESSED_ABOVE_BYTES);
+            let options = Options { durability, compress_above_bytes, ..small() };
+            open(storage, dir, options, Settling::Everything)
+        }
+
         fn open_variant<S: Storage>(
             storage: S,
             dir: &Path,
             variant: usize,
         ) -> Result<Box<dyn Engine>> {
-            let merge = MergePolicy {
-                automatic: variant % 3 != 1,
-                fragmentation_trigger: [0.6, 0.1, 0.95][variant % 3],
-                fragmentation_included: [0.4, 0.0, 0.9][variant / 2 % 3],
-                small_file_bytes: [10 << 20, 0][variant / 3 % 2],
-                tombstones_trigger: [0.3, 1.0][variant / 5 % 2],
-                ..MergePolicy::default()
-            };
-            let options = Options {
-                durability: Durability::ALL[variant / 2 % 3],
-                segment_bytes: SEGMENT_BYTES_MIN << (variant % 5),
-                merge,
-                hash_mask: [u64::MAX, 0xff, u64::MAX, 7][variant % 4],
-                ..small()
-            };
-            let settling = [Settling::Due, Settling::Everything][variant / 4 % 2];
+            let (options, settling) = crate::bitcask::variants::variant(variant);
             open(storage, dir, options, settling)
         }
 
@@ -237,6 +263,8 @@ mod of_lsm {
 
     impl Subject for Lsm {
         const RENAMES: bool = false;
+        const FOLDER_SYNCS_NOT_MISSED: &[(&str, &str)] =
+            &[("/store: ", "makes nothing durable but removals: what comes back is removed again")];
 
         fn open<S: Storage>(
             storage: S,

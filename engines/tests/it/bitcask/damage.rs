@@ -1,12 +1,49 @@
 //! Bitcask with files that are damaged: what is told apart by its own rules. What all engines are asked is in [`crate::damage`].
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use kvdyno_engines::Error;
-use kvdyno_engines::bitcask::{Bitcask, Options};
+use kvdyno_engines::bitcask::{Bitcask, DataFigures, Options, StoredRecord, records, verify};
 use kvdyno_engines::storage::{SimulatedDisk, Storage};
 
-use super::{DIR, Map, churn, colliding, contents, files, open, unmerged};
+use super::{DIR, Map, churn, colliding, contents, files, open, small, unmerged};
+use crate::damage::fixture::{Aids, Fixture};
+use crate::history::Open;
+use crate::subjects::{self, Subject};
+
+/// What the suite over all engines damages: records of every kind, found in each of the three ways in which an opening can find out what is there.
+#[test]
+fn the_stores_that_are_damaged_hold_everything_and_are_opened_in_every_way() {
+    let open: Open<'_> = &subjects::Bitcask::simulated_compressing;
+    let mut ways = Vec::new();
+    for fixture in Fixture::all(open, 9) {
+        let disk = fixture.disk();
+        let report = verify(&disk, DIR).unwrap();
+        assert!(report.damage.is_empty());
+        let files: Vec<_> = report.files.iter().filter_map(|file| file.data).collect();
+        let sum = |figure: fn(&DataFigures) -> u64| files.iter().map(figure).sum::<u64>();
+        assert!(files.len() >= 2 && sum(|data| data.expiring_values) >= 2);
+        assert!(sum(|data| data.compressed_values.unwrap_or(0)) >= 2);
+        assert!(sum(|data| data.tombstones) >= 2 && sum(|data| data.live_records) >= 10);
+        let mut in_batches = 0;
+        let count = |record: &StoredRecord<'_>| {
+            in_batches += u64::from(record.continues);
+            ControlFlow::Continue(())
+        };
+        records(&disk, DIR, None, count).unwrap();
+        assert!(in_batches >= 2);
+        let store = super::open(&disk, &small());
+        let (recovery, files) = (store.recovery(), files.len() as u64);
+        match fixture.aids {
+            Aids::All => assert!(recovery.keydir_used),
+            Aids::NoKeydir => assert!(!recovery.keydir_used && recovery.hints_used == files),
+            Aids::None => assert!(!recovery.keydir_used && recovery.hints_used == 0),
+        }
+        ways.push((fixture.class, fixture.aids));
+    }
+    assert_eq!(ways.len(), 6, "{ways:?}");
+}
 
 /// A process is killed, and of the file that it was writing the first `kept` bytes are there: what is recovered is a prefix.
 #[test]

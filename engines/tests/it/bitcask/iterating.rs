@@ -134,7 +134,7 @@ fn a_fold_that_begins_during_a_merge_loses_and_doubles_nothing() {
 /// Random steps; now and then an iteration begins, advances, or is dropped. Each shows the map as it was when it began.
 #[test]
 fn iterations_are_as_the_map_was_when_they_began() {
-    for seed in 0..24 {
+    for seed in 0..300 {
         let options = [small(), colliding(), unmerged()][seed as usize % 3].clone();
         let (disk, mut map) = (SimulatedDisk::new(), Map::new());
         let store = open(&disk, &options);
