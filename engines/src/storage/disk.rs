@@ -315,7 +315,11 @@ impl File for DiskFile {
         let open = self.0.descriptor.lock().open.clone();
         let synced = match open {
             Some(file) => file.sync_data(),
-            None => fs::File::open(&self.0.path).and_then(|file| file.sync_data()),
+            None => match fs::File::open(&self.0.path) {
+                // Its name is gone, and nothing of it can survive, however it is synced: the store has removed it meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                opened => opened.and_then(|file| file.sync_data()),
+            },
         };
         synced.map_err(Error::io("sync", &self.0.path))?;
         let mut descriptor = self.0.descriptor.lock();
@@ -532,6 +536,8 @@ mod tests {
         assert_eq!(descriptors(), 0);
         file.sync().unwrap();
         assert_eq!((descriptors(), file.read(0, 5).unwrap()), (0, &b"bytes"[..]));
+        Disk.remove(&path).unwrap();
+        file.sync().unwrap();
     }
 
     #[test]
