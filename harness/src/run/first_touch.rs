@@ -1,11 +1,8 @@
-//! Touches memory before cells do.
+//! Touches the memory that a run will use, before the first cell does.
 //!
 //! On a virtual machine whose host backs memory only when it is first touched, the first touch of a page costs ten times what every later one does. Whichever engine
 //! ran first would pay it for all. So as much memory as the run may use, for stores in the page cache and for engines, is allocated, written to page by page, and given back;
 //! then a part of it once more, which tells what cells will pay.
-//!
-//! Some hosts take memory back within seconds of its being given back (free page reporting). There the cell that comes after one whose store was removed would pay for it, by chance. So
-//! each cell that writes finds as much memory touched as its store may take.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -19,22 +16,10 @@ const AGAIN_BYTES: u64 = 64 << 20;
 /// Share of the memory that is free which may be touched: the rest is for what others need meanwhile.
 const SHARE_OF_AVAILABLE: f64 = 0.8;
 
-/// Touches so many bytes for one cell, or as many as the machine has to give.
-pub(crate) fn touch_again(wanted_bytes: u64) {
-    if let Some(bytes) = at_most_available(wanted_bytes) {
-        touch_once(bytes);
-    }
-}
-
-/// None if the machine does not tell how much is available.
-fn at_most_available(wanted_bytes: u64) -> Option<u64> {
-    let available = procfs::Meminfo::current().ok()?.mem_available?;
-    Some(wanted_bytes.min((available as f64 * SHARE_OF_AVAILABLE) as u64))
-}
-
-/// Touches so many bytes for a run, or as many as the machine has to give. None if the machine does not tell how much that is.
+/// Touches so many bytes, or as many as the machine has to give. None if the machine does not tell how much that is.
 pub(crate) fn touch(wanted_bytes: u64) -> Option<FirstTouch> {
-    let bytes = at_most_available(wanted_bytes)?;
+    let available = procfs::Meminfo::current().ok()?.mem_available?;
+    let bytes = wanted_bytes.min((available as f64 * SHARE_OF_AVAILABLE) as u64);
     let first_ns_per_page = touch_once(bytes);
     let again_ns_per_page = touch_once(bytes.min(AGAIN_BYTES));
     Some(FirstTouch { bytes, first_ns_per_page, again_ns_per_page })

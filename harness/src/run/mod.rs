@@ -13,7 +13,7 @@
 //! - [`output`]: the result file, written after each cell.
 //! - [`record`], [`resume`]: what a run needs to go on after it was cut off, and whether it may.
 //! - [`describe`]: the result file before the first cell.
-//! - [`memory_group`], [`first_touch`]: a cell's memory limited; memory touched before cells.
+//! - [`memory_group`], [`first_touch`]: a cell's memory limited; memory touched before the first cell.
 //! - [`environment`], [`interrupt`]: the machine, Ctrl-C; [`progress`], [`estimate`]: the bar, the time left.
 
 pub(crate) mod cell_key;

@@ -58,13 +58,11 @@ pub(crate) fn bytes_needed(plan: &Plan<'_>) -> u64 {
 }
 
 fn store_bytes(set: &DataSet) -> u64 {
-    let data = set.workloads.iter().map(data_bytes);
+    let data = set
+        .workloads
+        .iter()
+        .map(|spec| (spec.value_bytes_max() + spec.key_bytes_max()).saturating_mul(spec.records));
     data.max().unwrap_or(0).saturating_mul(STORE_FACTOR).saturating_add(SET_ASIDE_BYTES)
-}
-
-/// Bytes of a workload's records, at most.
-pub(crate) fn data_bytes(spec: &kvdyno_workloads::WorkloadSpec) -> u64 {
-    (spec.value_bytes_max() + spec.key_bytes_max()).saturating_mul(spec.records)
 }
 
 /// Whether a workload needs a store of its own.

@@ -38,19 +38,15 @@ use wording::not_supported;
 use super::cell_key::{CellKey, NOOP};
 use super::child_process::ChildProcess;
 use super::data_set::DataSet;
-use super::first_touch;
 use super::interrupt::Interrupt;
 use super::output::Output;
 use super::plan::{Plan, Point};
 use super::progress::Progress;
-use super::room::{data_bytes, writes};
+use super::room::writes;
 use super::stores::Stores;
 use crate::cell::job::{Job, Outcome, Task};
 use crate::failure::Result;
 use crate::registry::{Registry, ResolvedEngine};
-
-/// A store takes so many times its data in the page cache, by a rule of thumb.
-const TOUCHED_FACTOR: u64 = 2;
 
 /// A loaded store, from which the cells of a trial start; in a chain, the store itself.
 struct Template {
@@ -276,10 +272,6 @@ impl Schedule<'_> {
         }
         let label = self.label(&cell);
         self.progress.begin(&label);
-        if matches!(job.task, Task::Load) || writes(&job.spec) {
-            let bytes = data_bytes(&job.spec).saturating_mul(TOUCHED_FACTOR);
-            first_touch::touch_again(bytes.min(job.memory_limit_bytes.unwrap_or(u64::MAX)));
-        }
         let child = ChildProcess::start(job)?;
         let outcome = child.wait(&self.interrupt, self.plan.cell_timeout, |message| {
             self.progress.update(&label, message);
