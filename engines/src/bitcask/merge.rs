@@ -117,7 +117,8 @@ impl<S: Storage> Store<S> {
     fn remove_dead(&self) -> Result<MergeReport> {
         let mut report = MergeReport::default();
         let files = self.sealed();
-        let dead = self.dead(&files, false);
+        // Once for all, as writers go on meanwhile.
+        let dead: Vec<_> = files.iter().map(|(segment, _)| is_dead(segment, false)).collect();
         let mut next = 0;
         for run in dead.chunk_by(bool::eq) {
             let first = next;

@@ -93,12 +93,9 @@ impl<S: Storage> Store<S> {
         let missing = std::mem::take(&mut *self.hintless.lock());
         for Listed { segment, sealed } in self.view.files.listed().iter() {
             let is_missing = || missing.iter().any(|(missing, _)| missing.id == segment.id);
-            let Some(len) = sealed.filter(|_| segment.has_damaged_hint() || is_missing()) else {
-                continue;
-            };
-            if segment.damaged.load(Ordering::Relaxed) {
-                continue;
-            }
+            let is_due = (segment.has_damaged_hint() || is_missing())
+                && !segment.damaged.load(Ordering::Relaxed);
+            let Some(len) = sealed.filter(|_| is_due) else { continue };
             match write_hint(&self.view.files, self.view.hasher, segment, len) {
                 Err(error @ Error::Corrupt { .. }) => {
                     // The rest of the store is none the worse for it.

@@ -167,9 +167,7 @@ fn a_sweep_rises_until_the_engine_is_saturated() {
     let limit = Limit::Duration(Duration::from_millis(200));
     let measurement = measured(u64::MAX, limit, Pacing::Sweep { arrivals: Arrivals::Poisson });
     let rates: Vec<f64> = measurement.rates.iter().map(|p| p.offered_ops_per_s).collect();
-    // On a machine that is busy with other things, the first rate may be too much.
-    let ended_at_once = measurement.rates.first().is_some_and(|point| !point.reached);
-    assert!(rates.is_sorted() && (rates.len() > 1 || ended_at_once), "{rates:?}");
+    assert!(rates.len() > 1 && rates.is_sorted(), "{rates:?}");
     assert!(measurement.rates.iter().rev().skip(1).all(|point| point.reached));
 }
 
