@@ -112,12 +112,7 @@ impl<S: Storage> Bitcask<S> {
 
     /// All keys as they are at this moment, in no order. Reads and verifies every record.
     pub fn keys(&self) -> Result<Vec<Vec<u8>>> {
-        let mut keys = Vec::with_capacity(self.len());
-        self.fold_keys(|key| {
-            keys.push(key.to_vec());
-            ControlFlow::Continue(())
-        })?;
-        Ok(keys)
+        self.iter().keys_left(self.len())
     }
 
     /// Visits all keys and values as they are at this moment, in no order and without copying them, until `visit` breaks. `visit` may use the

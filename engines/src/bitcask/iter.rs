@@ -158,6 +158,16 @@ impl<'a, S: Storage> Iter<'a, S> {
         Ok(())
     }
 
+    /// All keys that are left, of which there are about so many.
+    pub(crate) fn keys_left(self, about: usize) -> Result<Vec<Vec<u8>>> {
+        let mut keys = Vec::with_capacity(about);
+        self.visit_rest(|key, _| {
+            keys.push(key.to_vec());
+            ControlFlow::Continue(())
+        })?;
+        Ok(keys)
+    }
+
     /// Calls `visit` with the next key and value where they lie, without a copy; None at the end.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ use super::entry::Entry;
 use super::files::Listed;
 use super::fingerprint::Fingerprint;
 use super::hint::{Hint, HintEntry, HintKey, Summary};
-use super::merge_policy::{FileUsage, choose, group_len};
+use super::merge_policy::{Choice, FileUsage, choose, group_len};
 use super::record::{self, PREFACE_FRAME_BYTES, Preface, Record};
 use super::report::MergeReport;
 use super::scan::{End, Piece, scan};
@@ -219,16 +219,22 @@ impl<S: Storage> Store<S> {
         }
     }
 
+    /// The sealed files, and what is to be merged of them.
+    pub(crate) fn due(&self, now_ms: u64) -> (Vec<Ended<S::File>>, Choice) {
+        let files = self.sealed();
+        let usages: Vec<_> =
+            files.iter().map(|(segment, len)| FileUsage::of(segment, *len, now_ms)).collect();
+        let choice = choose(&self.options.merge, self.options.segment_bytes, &usages);
+        (files, choice)
+    }
+
     /// Merges what is due at this moment; false if nothing is, or may be.
     fn merge_once(&self) -> Result<bool> {
         let now_ms = self.view.clock.now_ms();
         if !self.options.merge.is_open(now_ms) {
             return Ok(false);
         }
-        let files = self.sealed();
-        let usages: Vec<_> =
-            files.iter().map(|(segment, len)| FileUsage::of(segment, *len, now_ms)).collect();
-        let runs = choose(&self.options.merge, self.options.segment_bytes, &usages).runs;
+        let (files, Choice { runs, .. }) = self.due(now_ms);
         if runs.is_empty() || self.stopping.load(Ordering::Relaxed) {
             return Ok(false);
         }

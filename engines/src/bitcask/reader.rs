@@ -99,12 +99,7 @@ impl<S: Storage> BitcaskReader<S> {
     /// # Errors
     /// As [`BitcaskReader::fold`].
     pub fn keys(&self) -> Result<Vec<Vec<u8>>> {
-        let mut keys = Vec::with_capacity(self.len());
-        self.fold_keys(|key| {
-            keys.push(key.to_vec());
-            ControlFlow::Continue(())
-        })?;
-        Ok(keys)
+        self.iter().keys_left(self.len())
     }
 
     /// Visits all keys and values, in no order and without copying them, until `visit` breaks. Costs what [`Iter`] costs.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::files::Listed;
-use super::merge_policy::{Cause, FileUsage, choose};
+use super::merge_policy::{Cause, FileUsage};
 use super::record::PREFACE_FRAME_BYTES;
 use super::segment::{FileId, NEVER};
 use super::store::Store;
@@ -199,11 +199,8 @@ impl<S: Storage> Store<S> {
 
     fn merge_state(&self) -> MergeState {
         let now_ms = self.view.clock.now_ms();
-        let files = self.sealed();
-        let usages: Vec<_> =
-            files.iter().map(|(segment, len)| FileUsage::of(segment, *len, now_ms)).collect();
+        let (files, choice) = self.due(now_ms);
         let policy = &self.options.merge;
-        let choice = choose(policy, self.options.segment_bytes, &usages);
         let Some(cause) = choice.cause else { return MergeState::NotDue };
         let id = |at: usize| files[at].0.id;
         let reason = match cause {

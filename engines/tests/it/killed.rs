@@ -5,7 +5,6 @@
 
 use std::io::{Read, Write as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use kvdyno_engines::storage::Disk;
@@ -13,14 +12,13 @@ use kvdyno_engines::{Durability, Engine, Error, OperationKind, WriteBatch, Write
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::child;
 use crate::history::Map;
 use crate::replay::{assert_count, case};
 use crate::subjects::{Subject, for_each_engine};
 
 /// Tells the child its class, folder, and first write.
 const VARIABLE: &str = "KVDYNO_WRITER";
-/// Comes before the acknowledgements: what a test binary prints by itself does not.
-const MARKER: &[u8] = b"<acknowledged>";
 /// Keys that are written in turn.
 const KEYS: u64 = 97;
 
@@ -71,8 +69,7 @@ fn the_writer<E: Subject>() {
     let first: u64 = orders.next().unwrap().parse().unwrap();
     let store = E::open_threaded(Disk, Path::new(orders.next().unwrap()), class).unwrap();
     let mut session = store.session().unwrap();
-    let mut out = std::io::stdout().lock();
-    out.write_all(MARKER).unwrap();
+    let mut out = child::begin();
     let batches = store.capabilities().supports(OperationKind::Write);
     for number in (first..).step_by(2) {
         let both = [change(number), change(number + 1)];
@@ -111,23 +108,8 @@ fn kill<E: Subject>(class: Durability, kills: u64) -> u64 {
 
 /// How many writes the child had acknowledged when it was killed.
 fn write_until_killed(folder: &Path, class: Durability, first: u64, wait: Duration) -> u64 {
-    let this = std::thread::current().name().unwrap().to_owned();
-    let writer = format!("{}::the_writer", this.rsplit_once("::").unwrap().0);
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--ignored", "--nocapture", "--test-threads=1", &writer])
-        .env(VARIABLE, format!("{class} {first} {}", folder.display()))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut pipe = child.stdout.take().unwrap();
-    let mut said = Vec::new();
-    // From the moment at which the store is open.
-    while !said.ends_with(MARKER) {
-        let mut byte = [0];
-        pipe.read_exact(&mut byte).expect("the writer begins");
-        said.push(byte[0]);
-    }
+    let orders = format!("{class} {first} {}", folder.display());
+    let (mut child, mut pipe) = child::start(VARIABLE, &orders);
     let reader = std::thread::spawn(move || {
         let mut said = Vec::new();
         pipe.read_to_end(&mut said).unwrap();

@@ -6,6 +6,7 @@
 
 #[cfg(feature = "bitcask")]
 mod bitcask;
+mod child;
 mod conformance;
 mod crash;
 mod damage;

@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::{Read, Write as _};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -17,11 +17,10 @@ use kvdyno_engines::storage::Disk;
 
 use super::numbered::{batch, batches_of};
 use super::{Map, contents};
+use crate::child;
 
 /// Tells the child its first batch and its folder.
 const VARIABLE: &str = "KVDYNO_BITCASK_WRITER";
-/// Comes before the acknowledgements: what a test binary prints by itself does not.
-const MARKER: &[u8] = b"<acknowledged>";
 /// How often the writer is killed.
 const LIVES: u64 = 6;
 /// How often each of two threads opens the store beside each of them.
@@ -39,8 +38,7 @@ fn the_writer() {
     let (first, dir) = orders.split_once(' ').unwrap();
     let first: u64 = first.parse().unwrap();
     let store = Bitcask::open(Disk, dir, options()).unwrap();
-    let mut out = std::io::stdout().lock();
-    out.write_all(MARKER).unwrap();
+    let mut out = child::begin();
     for number in first.. {
         store.write(&batch(0, number)).unwrap();
         // So that readers meet frames that know what was synced.
@@ -63,22 +61,8 @@ struct Writer {
 impl Writer {
     /// Starts one that goes on behind batch `written`, and waits until it has the store open.
     fn start(dir: &Path, written: u64) -> Self {
-        let this = thread::current().name().unwrap().to_owned();
-        let writer = format!("{}::the_writer", this.rsplit_once("::").unwrap().0);
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "--ignored", "--nocapture", "--test-threads=1", &writer])
-            .env(VARIABLE, format!("{} {}", written + 1, dir.display()))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut pipe = child.stdout.take().unwrap();
-        let mut said = Vec::new();
-        while !said.ends_with(MARKER) {
-            let mut byte = [0];
-            pipe.read_exact(&mut byte).expect("the writer begins");
-            said.push(byte[0]);
-        }
+        let orders = format!("{} {}", written + 1, dir.display());
+        let (child, mut pipe) = child::start(VARIABLE, &orders);
         let acknowledged = Arc::new(AtomicU64::new(written));
         let told = Arc::clone(&acknowledged);
         let listener = thread::spawn(move || {
