@@ -2,7 +2,7 @@
 //! (`cargo bench --bench lsm -- --test`).
 //!
 //! `load` opens an empty store for each sample; all others share a store that was loaded in random order and has settled. Figures are times
-//! per operation, of a scan of 50 records per scan.
+//! per operation; of a scan of 50 records per scan, of a multi-get of 10 keys per multi-get.
 
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on has failed")]
 
@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use kvdyno_engines::lsm::{Lsm, Options};
+use kvdyno_engines::lsm::{KeyRange, Lsm, Options};
 use kvdyno_engines::storage::Disk;
 use kvdyno_engines::{Direction, Engine, Session};
 use rand::{RngExt, SeedableRng};
@@ -82,6 +82,16 @@ fn benches(criterion: &mut Criterion) {
             assert!(!session.get(&key, &mut value).unwrap());
         });
     });
+    let mut keys = [[0; 24]; 10];
+    group.bench_function("multi_get_10", |bencher| {
+        bencher.iter(|| {
+            for key in &mut keys {
+                set_key(key, random.random_range(0..records));
+            }
+            let slices = keys.each_ref().map(<[u8; 24]>::as_slice);
+            session.multi_get(&slices, &mut |_, value| assert!(value.is_some())).unwrap();
+        });
+    });
     for (name, direction) in
         [("scan_50", Direction::Forward), ("scan_50_reverse", Direction::Reverse)]
     {
@@ -93,6 +103,26 @@ fn benches(criterion: &mut Criterion) {
                     ControlFlow::Continue(())
                 };
                 session.scan(&key, direction, 50, &mut visit).unwrap()
+            });
+        });
+    }
+    for (name, forward) in [("iter_50", true), ("iter_50_reverse", false)] {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                set_key(&mut key, random.random_range(0..records));
+                let range: KeyRange =
+                    if forward { (&key[..]..).into() } else { (..=&key[..]).into() };
+                let mut iter = store.iter(range);
+                let visit = |key: &[u8], value: &[u8]| {
+                    black_box((key, value));
+                };
+                for _ in 0..50 {
+                    let visited =
+                        if forward { iter.next_with(visit) } else { iter.next_back_with(visit) };
+                    if visited.transpose().unwrap().is_none() {
+                        break;
+                    }
+                }
             });
         });
     }

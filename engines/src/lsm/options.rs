@@ -1,6 +1,6 @@
 //! What a store can be told when it is opened.
 
-use crate::{Capabilities, Durability, Error, Result};
+use crate::{Capabilities, Durability, Error, OperationKind, Result};
 
 /// Longest key in bytes.
 pub const KEY_BYTES_MAX: usize = 64 << 10;
@@ -109,5 +109,6 @@ impl Options {
 
 /// What the engine can do, however it is opened.
 pub fn capabilities() -> Capabilities {
-    Capabilities::ordered_store(&[], &Durability::ALL, KEY_BYTES_MAX, VALUE_BYTES_MAX)
+    let more = [OperationKind::MultiGet];
+    Capabilities::ordered_store(&more, &Durability::ALL, KEY_BYTES_MAX, VALUE_BYTES_MAX)
 }

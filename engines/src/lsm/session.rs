@@ -46,7 +46,7 @@ use crate::{Capabilities, Direction, Engine, Level, Metrics, Result, Session, Vi
 /// # }
 /// ```
 pub struct Lsm<S: Storage = Disk> {
-    core: Arc<Core<S>>,
+    pub(crate) core: Arc<Core<S>>,
     threads: Vec<JoinHandle<()>>,
     capabilities: Capabilities,
     recovery: Recovery,
@@ -108,7 +108,8 @@ impl<S: Storage> Lsm<S> {
         limit: usize,
         visit: &mut Visit<'_>,
     ) -> Result<usize> {
-        scan(&self.core.tree.load(), start, direction, limit, visit)
+        let tree = self.core.tree.load();
+        scan(&tree, tree.active.view(), start, direction, limit, visit)
     }
 
     /// Makes everything acknowledged so far survive power loss.
@@ -150,6 +151,7 @@ impl<S: Storage> Lsm<S> {
             ("memtable_log_bytes", logs),
             ("memtable_keys", keys),
             ("memtables_waiting", tree.waiting.len() as u64),
+            ("snapshots_alive", stats.snapshots_alive.load(Ordering::Relaxed)),
         ];
         Metrics {
             bytes_written: Some(stats.bytes_written()),
@@ -194,7 +196,8 @@ impl<S: Storage> Engine for Lsm<S> {
     }
 
     fn session(&self) -> Result<Box<dyn Session + '_>> {
-        Ok(Box::new(LsmSession { core: &self.core, stats: self.core.stats.begin_session() }))
+        let stats = self.core.stats.begin_session();
+        Ok(Box::new(LsmSession { core: &self.core, stats, value: Vec::new() }))
     }
 
     fn sync(&self) -> Result<()> {
@@ -218,6 +221,8 @@ impl<S: Storage> Engine for Lsm<S> {
 struct LsmSession<'e, S: Storage> {
     core: &'e Core<S>,
     stats: Arc<ReadStats>,
+    /// The value that a multi-get shows.
+    value: Vec<u8>,
 }
 
 impl<S: Storage> Drop for LsmSession<'_, S> {
@@ -229,6 +234,15 @@ impl<S: Storage> Drop for LsmSession<'_, S> {
 impl<S: Storage> Session for LsmSession<'_, S> {
     fn get(&mut self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
         self.core.tree.load().get(key, value, &self.stats)
+    }
+
+    fn multi_get(
+        &mut self,
+        keys: &[&[u8]],
+        visit: &mut dyn FnMut(usize, Option<&[u8]>),
+    ) -> Result<()> {
+        let (tree, keys) = (self.core.tree.load(), keys.iter().copied());
+        tree.multi_get(tree.active.view(), keys, &mut self.value, &self.stats, visit)
     }
 
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
@@ -250,6 +264,7 @@ impl<S: Storage> Session for LsmSession<'_, S> {
         limit: usize,
         visit: &mut Visit<'_>,
     ) -> Result<usize> {
-        scan(&self.core.tree.load(), start, direction, limit, visit)
+        let tree = self.core.tree.load();
+        scan(&tree, tree.active.view(), start, direction, limit, visit)
     }
 }

@@ -51,6 +51,8 @@ pub(crate) struct Stats {
     pub(crate) compaction_bytes: AtomicU64,
     pub(crate) manifest_bytes: AtomicU64,
     pub(crate) fsyncs: AtomicU64,
+    /// Snapshots that are alive, those of iterators among them.
+    pub(crate) snapshots_alive: AtomicU64,
     stall_count: AtomicU64,
     stall_nanoseconds: AtomicU64,
     events: Mutex<VecDeque<Event>>,

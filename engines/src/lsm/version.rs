@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::files::FileNumber;
-use super::memtable::{Lookup, Memtable};
+use super::memtable::{Lookup, Memtable, View};
 use super::stats::ReadStats;
 use super::table::{Table, TableMeta, filter};
 use crate::Result;
@@ -115,14 +115,43 @@ impl<S: Storage> Tree<S> {
     /// Reads the newest value of `key` into `value`, replacing what is there, and tells whether there is one.
     #[inline]
     pub(crate) fn get(&self, key: &[u8], value: &mut Vec<u8>, stats: &ReadStats) -> Result<bool> {
+        self.get_at(self.active.view(), key, value, stats)
+    }
+
+    /// The same, where what is seen of the active memtable is `active`.
+    #[inline]
+    pub(crate) fn get_at(
+        &self,
+        active: View<'_, S::File>,
+        key: &[u8],
+        value: &mut Vec<u8>,
+        stats: &ReadStats,
+    ) -> Result<bool> {
         value.clear();
         let hash = filter::hash(key);
-        for memtable in std::iter::once(&self.active).chain(&self.waiting) {
-            match memtable.view().get(key, hash, value)? {
+        let waiting = self.waiting.iter().map(|memtable| memtable.view());
+        for view in std::iter::once(active).chain(waiting) {
+            match view.get(key, hash, value)? {
                 Lookup::Absent => {}
                 found => return Ok(found == Lookup::Found),
             }
         }
         Ok(self.version.get(key, hash, value, stats)? == Lookup::Found)
+    }
+
+    /// Calls `visit` with the index and the value of each key, all at one moment. Values are read into `value`.
+    pub(crate) fn multi_get<'k>(
+        &self,
+        active: View<'_, S::File>,
+        keys: impl IntoIterator<Item = &'k [u8]>,
+        value: &mut Vec<u8>,
+        stats: &ReadStats,
+        visit: &mut dyn FnMut(usize, Option<&[u8]>),
+    ) -> Result<()> {
+        for (index, key) in keys.into_iter().enumerate() {
+            let found = self.get_at(active, key, value, stats)?;
+            visit(index, found.then_some(&value[..]));
+        }
+        Ok(())
     }
 }

@@ -42,6 +42,7 @@ struct Counting;
 thread_local! {
     static ALLOCATED: Cell<usize> = const { Cell::new(0) };
     static PEAK: Cell<usize> = const { Cell::new(0) };
+    static CALLS: Cell<usize> = const { Cell::new(0) };
 }
 
 fn count(bytes: usize) {
@@ -49,6 +50,7 @@ fn count(bytes: usize) {
     let _ = ALLOCATED.try_with(|allocated| {
         allocated.set(allocated.get().wrapping_add(bytes));
         let _ = PEAK.try_with(|peak| peak.set(peak.get().max(allocated.get())));
+        let _ = CALLS.try_with(|calls| calls.set(calls.get() + 1));
     });
 }
 
@@ -85,6 +87,14 @@ fn peak_bytes(work: impl FnOnce()) -> usize {
     PEAK.set(before);
     work();
     PEAK.get() - before
+}
+
+/// How often this thread allocates while `work` runs.
+#[cfg(feature = "lsm")]
+pub(crate) fn allocations(work: impl FnOnce()) -> usize {
+    let before = CALLS.get();
+    work();
+    CALLS.get() - before
 }
 
 const HOSTILE: [u32; 5] = [u32::MAX, 0x7fff_ffff, 0x1000_0000, 0x0010_0000, 0];

@@ -1,5 +1,10 @@
 //! The LSM tree: what is particular to it. What all engines have in common is in `conformance` and `crash`.
 
+mod approximate;
+mod isolation;
+mod iterating;
+mod reading;
+
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};

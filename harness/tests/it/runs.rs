@@ -77,6 +77,29 @@ fn all_engines_run_all_workloads_and_tell_what_they_cannot_do() {
 }
 
 #[test]
+fn multi_gets_run_where_an_engine_has_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut arguments = vec!["run", "multi-get", "--engine", "bitcask,lsm", "--quiet"];
+    arguments.extend(["--out", "out"]);
+    arguments.extend(SMALL);
+    expect_status(dir.path(), &arguments, 0);
+    let cells = result_in(&dir.path().join("out")).cells;
+    for cell in cells.into_iter().filter(|cell| cell.phase == Phase::Run) {
+        let expected = match &cell.engine[..] {
+            "bitcask" => CellStatus::Unsupported,
+            _ => CellStatus::Ok,
+        };
+        assert_eq!(cell.status, expected, "{}: {:?}", cell.engine, cell.error);
+        if cell.engine == "lsm" {
+            let figures = cell.measurement.unwrap();
+            let many = figures.operations.iter().find(|figures| figures.kind == "multi_get");
+            assert!(many.unwrap().operations > 2_000);
+            assert_eq!(figures.check.records_missing + figures.check.records_wrong, 0);
+        }
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_operations_and_another_seed_others() {
     let dir = tempfile::tempdir().unwrap();
     let digests = |out: &str, threads: &str, seed: &str| {
@@ -234,6 +257,8 @@ fn list_shows_what_there_is() {
     let printed = String::from_utf8(workloads).unwrap();
     let expiring = printed.split("session-expiry").nth(1).unwrap().lines().nth(1).unwrap();
     assert!(expiring.contains("not supported by ") && expiring.contains("lmdb (no "), "{expiring}");
+    let many = printed.split("\n  multi-get").nth(1).unwrap().lines().nth(1).unwrap();
+    assert!(many.contains("bitcask (no ") && !many.contains("lsm"), "{many}");
     let plain = printed.split("ycsb-a ").nth(1).unwrap().lines().nth(1).unwrap();
     assert!(!plain.contains("not supported"), "{plain}");
 }

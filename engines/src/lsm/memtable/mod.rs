@@ -125,6 +125,12 @@ impl<F: File> Memtable<F> {
         View { memtable: self, visible: self.visible.load(Ordering::Acquire) }
     }
 
+    /// The memtable as it was when its log had `log_bytes`, which is a length that it has had.
+    #[inline]
+    pub(crate) fn view_up_to(&self, log_bytes: u64) -> View<'_, F> {
+        View { memtable: self, visible: log_bytes as u32 }
+    }
+
     /// Length of the log, as far as it can be seen.
     pub(crate) fn log_bytes(&self) -> u64 {
         self.visible.load(Ordering::Acquire).into()
@@ -143,6 +149,11 @@ impl<F: File> Memtable<F> {
     /// Distinct keys, deleted ones among them.
     pub(crate) fn entries(&self) -> u64 {
         self.entries.load(Ordering::Relaxed)
+    }
+
+    /// About which part of the keys, from 0 to 1, comes before `key`, or with `inclusive` up to it.
+    pub(crate) fn share_before(&self, key: &[u8], inclusive: bool) -> Result<f64> {
+        self.tree.share_before(key, inclusive)
     }
 
     /// Memory in use, without the log.

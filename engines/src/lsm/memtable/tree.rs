@@ -182,6 +182,37 @@ impl<F: File> Tree<F> {
         }
     }
 
+    /// About which part of the keys, from 0 to 1, comes before `key`, or with `inclusive` up to it: each node on the way down is taken to have its
+    /// keys spread evenly over its grandchildren. Costs a look at all children of each of these nodes.
+    pub(super) fn share_before(&self, key: &[u8], inclusive: bool) -> Result<f64> {
+        loop {
+            // Parts of all keys: what lies before the node, and what lies in it.
+            let (mut before, mut within) = (0.0, 1.0);
+            let mut height = 0;
+            let (_, leaf, version) = self.descend(|node| {
+                let at = self.child_index(node, key)?;
+                let node_height = node.height.load(Ordering::Relaxed);
+                if node_height >= height {
+                    // This is the root, perhaps not for the first time.
+                    (before, within) = (0.0, 1.0);
+                }
+                height = node_height;
+                let entries = |child| self.node(node.slot(child).link).map_or(0, Node::len);
+                let of = |children: std::ops::Range<usize>| children.map(entries).sum::<usize>();
+                let all = of(0..node.len()).max(1) as f64;
+                before += within * of(0..at.min(WIDTH)) as f64 / all;
+                within *= of(at.min(WIDTH)..(at + 1).min(WIDTH)) as f64 / all;
+                Ok(at)
+            })?;
+            let (found, len) = (self.search(leaf, 0, key), leaf.len());
+            if leaf.unchanged_since(version) {
+                let (at, exact) = found?;
+                let at = at + usize::from(exact && inclusive);
+                return Ok((before + within * at as f64 / len.max(1) as f64).min(1.0));
+            }
+        }
+    }
+
     /// The version that `slot` replaced.
     pub(super) fn older(&self, slot: Slot) -> Option<Slot> {
         self.older.get(slot.link).map(|bits| Slot::from_bits(bits.load(Ordering::Acquire)))

@@ -135,6 +135,24 @@ impl<S: Storage> Table<S> {
         Ok(if exact { at } else { at.saturating_sub(1) })
     }
 
+    /// Where the data block at position `at` of the index lies.
+    #[inline]
+    fn handle(&self, index: &[u8], at: usize) -> Result<Handle> {
+        let entry = self.index_layout.entry(index, at).ok();
+        let handle = entry.and_then(|entry| Handle::decode(entry.value));
+        handle.ok_or_else(|| self.malformed(self.index.offset))
+    }
+
+    /// Bytes of the data blocks in which keys from `lower` to `upper` can be, by the index alone.
+    pub(crate) fn bytes_between(&self, lower: Option<&[u8]>, upper: Option<&[u8]>) -> Result<u64> {
+        let (index, _) = self.index()?;
+        let first = lower.map_or(Ok(0), |key| self.block_of(&index, key))?;
+        let last = upper.map_or(Ok(self.blocks() - 1), |key| self.block_of(&index, key))?;
+        let (first, last) = (self.handle(&index, first)?, self.handle(&index, last)?);
+        let end = last.offset.saturating_add(u64::from(last.bytes) + TRAILER_BYTES as u64);
+        Ok(end.saturating_sub(first.offset))
+    }
+
     /// Reads the data block at position `at` of the index.
     #[inline]
     pub(super) fn block(
@@ -142,10 +160,7 @@ impl<S: Storage> Table<S> {
         index: &[u8],
         at: usize,
     ) -> Result<(<S::File as File>::Bytes<'_>, Layout, u64)> {
-        let handle = self.index_layout.entry(index, at).ok();
-        let Some(handle) = handle.and_then(|entry| Handle::decode(entry.value)) else {
-            return Err(self.malformed(self.index.offset));
-        };
+        let handle = self.handle(index, at)?;
         let (word, bit) = (&self.verified[at / 64], 1 << (at % 64));
         if word.load(Ordering::Relaxed) & bit == 0 {
             let bytes = self.file.read(handle.offset, handle.bytes as usize + TRAILER_BYTES)?;

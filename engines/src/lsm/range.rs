@@ -1,0 +1,226 @@
+//! Ranges of keys.
+
+use std::ops::{
+    Bound, Range, RangeBounds, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive,
+};
+
+use crate::Direction;
+
+/// A range of keys: what lies between two bounds, each of which is included, excluded or not there.
+///
+/// Made of Rust's own ranges, of a pair of [`Bound`]s, or of a prefix. A range whose lower bound lies above its upper one holds nothing; that is no error.
+///
+/// ```
+/// use kvdyno_engines::lsm::KeyRange;
+///
+/// assert!(KeyRange::from("b".."d").contains(b"c"));
+/// assert!(KeyRange::prefix("user/").contains(b"user/7"));
+/// assert!(KeyRange::from(..).contains(b"anything"));
+/// assert!(!KeyRange::from("d".."b").contains(b"c"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRange {
+    lower: Bound<Vec<u8>>,
+    upper: Bound<Vec<u8>>,
+}
+
+impl KeyRange {
+    /// All keys that begin with `prefix`, which may be empty: then these are all keys.
+    pub fn prefix(prefix: impl AsRef<[u8]>) -> Self {
+        let prefix = prefix.as_ref();
+        // The first key behind them: the prefix with its last byte counted up, where bytes that cannot be are left out.
+        let upper = match prefix.iter().rposition(|byte| *byte != 0xff) {
+            Some(at) => {
+                let mut upper = prefix[..=at].to_vec();
+                upper[at] += 1;
+                Bound::Excluded(upper)
+            }
+            None => Bound::Unbounded,
+        };
+        Self { lower: Bound::Included(prefix.to_vec()), upper }
+    }
+
+    /// Whether `key` lies in the range.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        !self.is_behind(key, Direction::Forward) && !self.is_behind(key, Direction::Reverse)
+    }
+
+    /// Where it begins.
+    pub fn lower(&self) -> Bound<&[u8]> {
+        self.lower.as_ref().map(Vec::as_slice)
+    }
+
+    /// Where it ends.
+    pub fn upper(&self) -> Bound<&[u8]> {
+        self.upper.as_ref().map(Vec::as_slice)
+    }
+
+    /// The bound at which a walk in `direction` begins.
+    pub(crate) fn near(&self, direction: Direction) -> Bound<&[u8]> {
+        match direction {
+            Direction::Forward => self.lower(),
+            Direction::Reverse => self.upper(),
+        }
+    }
+
+    /// The bound at which a walk in `direction` ends.
+    pub(crate) fn far(&self, direction: Direction) -> Bound<&[u8]> {
+        match direction {
+            Direction::Forward => self.upper(),
+            Direction::Reverse => self.lower(),
+        }
+    }
+
+    /// Whether a walk in `direction` that has come to `key` has left the range.
+    #[inline]
+    pub(crate) fn is_behind(&self, key: &[u8], direction: Direction) -> bool {
+        match (direction, self.far(direction)) {
+            (_, Bound::Unbounded) => false,
+            (Direction::Forward, Bound::Included(upper)) => key > upper,
+            (Direction::Forward, Bound::Excluded(upper)) => key >= upper,
+            (Direction::Reverse, Bound::Included(lower)) => key < lower,
+            (Direction::Reverse, Bound::Excluded(lower)) => key <= lower,
+        }
+    }
+
+    /// Where a walk in `direction` begins that is to begin at `key`: there, or at the bound if `key` lies before it.
+    pub(crate) fn start<'k>(&'k self, key: &'k [u8], direction: Direction) -> Bound<&'k [u8]> {
+        let opposite = match direction {
+            Direction::Forward => Direction::Reverse,
+            Direction::Reverse => Direction::Forward,
+        };
+        if self.is_behind(key, opposite) { self.near(direction) } else { Bound::Included(key) }
+    }
+
+    /// Whether it can be told from the bounds alone that no key lies between them.
+    pub(crate) fn is_empty(&self) -> bool {
+        match (self.lower(), self.upper()) {
+            (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+            (Bound::Included(lower), Bound::Included(upper)) => lower > upper,
+            (
+                Bound::Included(lower) | Bound::Excluded(lower),
+                Bound::Included(upper) | Bound::Excluded(upper),
+            ) => lower >= upper,
+        }
+    }
+
+    /// Whether keys from `least` to `greatest`, both included, may be in the range.
+    pub(crate) fn overlaps(&self, least: &[u8], greatest: &[u8]) -> bool {
+        !self.is_behind(least, Direction::Forward) && !self.is_behind(greatest, Direction::Reverse)
+    }
+}
+
+/// The key of a bound, if it has one.
+pub(crate) fn bound_key(bound: Bound<&[u8]>) -> Option<&[u8]> {
+    match bound {
+        Bound::Included(key) | Bound::Excluded(key) => Some(key),
+        Bound::Unbounded => None,
+    }
+}
+
+/// All keys.
+impl Default for KeyRange {
+    fn default() -> Self {
+        Self { lower: Bound::Unbounded, upper: Bound::Unbounded }
+    }
+}
+
+impl From<RangeFull> for KeyRange {
+    fn from(_: RangeFull) -> Self {
+        Self::default()
+    }
+}
+
+/// A conversion from each kind of range that has bounds.
+macro_rules! from_range {
+    ($($range:ty),*) => {$(
+        impl<K: AsRef<[u8]>> From<$range> for KeyRange {
+            fn from(range: $range) -> Self {
+                fn owned<K: AsRef<[u8]>>(bound: Bound<&K>) -> Bound<Vec<u8>> {
+                    bound.map(|key| key.as_ref().to_vec())
+                }
+                Self {
+                    lower: owned(RangeBounds::<K>::start_bound(&range)),
+                    upper: owned(RangeBounds::<K>::end_bound(&range)),
+                }
+            }
+        }
+    )*};
+}
+
+from_range!(
+    Range<K>,
+    RangeInclusive<K>,
+    RangeFrom<K>,
+    RangeTo<K>,
+    RangeToInclusive<K>,
+    (Bound<K>, Bound<K>)
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_ends_where_no_key_has_it_any_more() {
+        for (prefix, upper) in [
+            (&b"a"[..], Bound::Excluded(&b"b"[..])),
+            (b"a\xff", Bound::Excluded(b"b")),
+            (b"a\xffb", Bound::Excluded(b"a\xffc")),
+            (b"", Bound::Unbounded),
+            (b"\xff", Bound::Unbounded),
+            (b"\xff\xff", Bound::Unbounded),
+            (b"\xff\0", Bound::Excluded(b"\xff\x01")),
+        ] {
+            let range = KeyRange::prefix(prefix);
+            assert_eq!((range.lower(), range.upper()), (Bound::Included(prefix), upper));
+        }
+    }
+
+    #[test]
+    fn every_kind_of_range_has_its_bounds() {
+        let bounds = |range: KeyRange| {
+            let shown = |bound| match bound {
+                Bound::Included(key) => format!("[{}", String::from_utf8_lossy(key)),
+                Bound::Excluded(key) => format!("({}", String::from_utf8_lossy(key)),
+                Bound::Unbounded => "-".to_owned(),
+            };
+            format!("{} {}", shown(range.lower()), shown(range.upper()))
+        };
+        assert_eq!(bounds((..).into()), "- -");
+        assert_eq!(bounds(("a".."b").into()), "[a (b");
+        assert_eq!(bounds((b"a"..=b"b").into()), "[a [b");
+        assert_eq!(bounds((vec![b'a']..).into()), "[a -");
+        assert_eq!(bounds((..String::from("b")).into()), "- (b");
+        assert_eq!(bounds((..=[b'b']).into()), "- [b");
+        assert_eq!(bounds((Bound::Excluded("a"), Bound::Unbounded).into()), "(a -");
+    }
+
+    #[test]
+    fn ranges_that_hold_nothing_say_so() {
+        for empty in [("b".."a").into(), ("a".."a").into(), KeyRange::from("b"..="a")] {
+            assert!(empty.is_empty(), "{empty:?}");
+        }
+        for range in [("a"..="a").into(), KeyRange::prefix("a"), (.."a").into()] {
+            assert!(!range.is_empty(), "{range:?}");
+        }
+        assert!(KeyRange::from((Bound::Excluded("a"), Bound::Excluded("a"))).is_empty());
+        assert!(KeyRange::from((Bound::Excluded("a"), Bound::Included("a"))).is_empty());
+    }
+
+    #[test]
+    fn a_walk_that_is_to_begin_before_the_range_begins_at_its_bound() {
+        let range = KeyRange::from((Bound::Excluded("b"), Bound::Included("d")));
+        for (key, direction, start) in [
+            (&b"a"[..], Direction::Forward, Bound::Excluded(&b"b"[..])),
+            (b"b", Direction::Forward, Bound::Excluded(b"b")),
+            (b"c", Direction::Forward, Bound::Included(b"c")),
+            (b"e", Direction::Forward, Bound::Included(b"e")),
+            (b"e", Direction::Reverse, Bound::Included(b"d")),
+            (b"d", Direction::Reverse, Bound::Included(b"d")),
+            (b"a", Direction::Reverse, Bound::Included(b"a")),
+        ] {
+            assert_eq!(range.start(key, direction), start, "{key:?} {direction:?}");
+        }
+    }
+}

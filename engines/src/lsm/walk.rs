@@ -1,0 +1,101 @@
+//! A walk over a range of a tree, in one direction, that keeps the tree alive itself.
+//!
+//! A merge borrows from the tables and memtables that it walks over. An iterator that its caller may keep and hand on has to own both.
+
+#![allow(unsafe_code, reason = "a walk borrows from the tree that it owns a share of")]
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::merge::Merge;
+use super::range::{KeyRange, bound_key};
+use super::scan::cursors;
+use super::version::Tree;
+use crate::storage::Storage;
+use crate::{Direction, Result};
+
+/// A position in a range of a tree; see the module's header.
+pub(crate) struct Walk<S: Storage> {
+    /// Borrows from what `_tree` keeps, and so is dropped before it: fields are dropped in their order.
+    merge: Merge<'static, S>,
+    /// At an entry, that is, not at the end.
+    valid: bool,
+    direction: Direction,
+    _tree: Arc<Tree<S>>,
+}
+
+impl<S: Storage> Walk<S> {
+    /// At the first entry of `range` in `direction` that is not before `start`, of what could be seen when the log of the active memtable had
+    /// `active_log_bytes`.
+    pub(crate) fn seek(
+        tree: &Arc<Tree<S>>,
+        active_log_bytes: u64,
+        range: &KeyRange,
+        start: Bound<&[u8]>,
+        direction: Direction,
+    ) -> Result<Self> {
+        let kept = Arc::clone(tree);
+        // SAFETY: the tree lies where the `Arc` put it and does not move with it, nobody changes a tree once it is shared, and it lives at least as long as this walk, which
+        // keeps its share to its end and never lets go of it before the merge. The lifetime is not as long as it says, but nothing that has it gets out: what callers
+        // are given is borrowed from the walk.
+        let tree: &'static Tree<S> = unsafe { &*Arc::as_ptr(&kept) };
+        // No key is empty, so that nothing lies at or before the empty one. For cursors it stands for all keys.
+        let nothing = range.is_empty()
+            || (direction == Direction::Reverse
+                && matches!(start, Bound::Included([]) | Bound::Excluded([])));
+        let (start_key, far) = (bound_key(start), range.far(direction));
+        let cursors = if nothing {
+            Vec::new()
+        } else {
+            let active = tree.active.view_up_to(active_log_bytes);
+            let far = bound_key(far);
+            cursors(tree, active, start_key.unwrap_or_default(), far, direction)?
+        };
+        let mut merge = Merge::new(cursors, direction);
+        if let Bound::Excluded(excluded) = start
+            && merge.current().is_some_and(|(key, ..)| key == excluded)
+        {
+            merge.advance()?;
+        }
+        let mut walk = Self { merge, valid: false, direction, _tree: kept };
+        walk.settle(range)?;
+        Ok(walk)
+    }
+
+    /// The current entry; `None` at the end.
+    #[inline]
+    pub(crate) fn current(&self) -> Option<(&[u8], &[u8])> {
+        if !self.valid {
+            return None;
+        }
+        self.merge.current().map(|(key, _, value)| (key, value))
+    }
+
+    pub(crate) fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// Goes to the next entry of `range`, which is the one that the walk began with. After an error, it must not be used any more.
+    #[inline]
+    pub(crate) fn advance(&mut self, range: &KeyRange) -> Result<()> {
+        self.valid = false;
+        self.merge.advance()?;
+        self.settle(range)
+    }
+
+    /// Goes on to an entry that is not deleted, if this one is.
+    #[inline]
+    fn settle(&mut self, range: &KeyRange) -> Result<()> {
+        while let Some((key, deleted, _)) = self.merge.current() {
+            if range.is_behind(key, self.direction) {
+                return Ok(());
+            }
+            if !deleted {
+                self.valid = true;
+                return Ok(());
+            }
+            self.merge.advance()?;
+        }
+        Ok(())
+    }
+}
