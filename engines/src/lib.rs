@@ -29,6 +29,8 @@
 //!
 //! The crate knows no workload and no measurement, and depends on no other engine.
 
+#[cfg(any(feature = "bitcask", feature = "lsm"))]
+mod backup;
 #[cfg(feature = "bitcask")]
 pub mod bitcask;
 mod clock;

@@ -329,15 +329,15 @@ pub(crate) struct InspectArguments {
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
 
-    /// Read and check every byte; without it, hints stand for the data.
+    /// Read and check every byte; without it, hints stand for the data of a Bitcask, and the blocks of an LSM tree's tables are left out.
     #[arg(long)]
     pub(crate) verify: bool,
 
-    /// Print every record, live or not, oldest first: file, offset, kind, time of expiry, key and value.
+    /// Print every record, live or not, oldest first: file, offset, kind, time of expiry (Bitcask) or level and sequence number (LSM tree), key and value.
     #[arg(long, conflicts_with = "verify")]
     pub(crate) records: bool,
 
-    /// With --records: the number of the data file whose records are printed.
+    /// With --records: the number of the data file, table or log whose records are printed.
     #[arg(long, value_name = "N", requires = "records")]
     pub(crate) file: Option<u32>,
 

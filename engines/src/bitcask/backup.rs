@@ -8,22 +8,11 @@ use std::path::Path;
 
 use super::files::Listed;
 use super::manifest::Manifest;
-use super::report::BackupReport;
 use super::segment::FileKind;
 use super::store::Store;
-use crate::storage::{Access, Appender, File, Storage};
+use crate::backup::{self, BackupReport, How};
+use crate::storage::{File, Storage};
 use crate::{Error, Result};
-
-/// Bytes that are copied at a time.
-const COPY_BYTES: u64 = 1 << 20;
-
-/// How files get into the new store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum How {
-    /// As second names of the same files.
-    Link,
-    Copy,
-}
 
 impl<S: Storage> Store<S> {
     /// Makes a second store in `to`.
@@ -31,10 +20,7 @@ impl<S: Storage> Store<S> {
         let _no_merge = self.merging.lock();
         self.rotate_and_seal()?;
         let files = &self.view.files;
-        files.storage.create_dir(to)?;
-        if let Some(entry) = files.storage.list(to)?.first() {
-            return Err(Error::NotEmpty { path: to.to_owned(), entry: entry.name.clone() });
-        }
+        backup::claim(&files.storage, to)?;
         let manifest = {
             let structure = files.structure();
             let sealed = |file: &&Listed<S::File>| file.sealed.is_some();
@@ -76,14 +62,8 @@ impl<S: Storage> Store<S> {
     fn copy(&self, from: &Path, to: &Path, len: Option<u64>) -> Result<()> {
         let files = &self.view.files;
         let source = files.storage.open(from)?;
-        let len = len.unwrap_or(source.len()).min(source.len());
-        let mut copy = files.storage.create(to, None)?;
-        while copy.len() < len {
-            let (offset, bytes) = (copy.len(), COPY_BYTES.min(len - copy.len()));
-            source.advise(Access::Soon { offset, len: 2 * COPY_BYTES });
-            copy.append(&[&source.read(offset, bytes as usize)?])?;
-        }
-        let copy = copy.finish()?;
+        let len = len.unwrap_or(source.len());
+        let copy = backup::copy(&files.storage, &source, to, len)?;
         files.counters.sync(|| copy.sync())
     }
 }

@@ -7,15 +7,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::background::Workers;
-use super::backup::How;
 use super::findings::VerifyReport;
 use super::iter::{Iter, Moment};
 use super::options::{Background, Options};
 use super::recovery;
-use super::report::{BackupReport, MergeReport, Recovery};
+use super::report::{MergeReport, Recovery};
 use super::status::{FileInfo, Status, Sums};
 use super::store::Store;
 use super::verify::verify;
+use crate::backup::{BackupReport, How};
 use crate::storage::{Disk, Storage};
 use crate::{
     BytesWritten, Capabilities, Direction, Engine, Metrics, Result, Session, Visit, WriteBatch,

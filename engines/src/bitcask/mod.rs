@@ -123,6 +123,7 @@ mod tag_table;
 mod verify;
 mod view;
 
+pub use crate::backup::BackupReport;
 pub use engine::Bitcask;
 pub use findings::{Damage, DataFigures, VerifiedFile, VerifyReport};
 pub use iter::Iter;
@@ -132,7 +133,7 @@ pub use options::{
 };
 pub use reader::BitcaskReader;
 pub use records::{StoredRecord, records};
-pub use report::{BackupReport, MergeReport, Recovery};
+pub use report::{MergeReport, Recovery};
 pub use salvage::{Dropped, SalvageReport, salvage};
 pub use status::{FileInfo, FileState, MergeState, Status};
 pub use survey::FileRole;

@@ -60,12 +60,3 @@ impl MergeReport {
         self.bytes_reclaimed += other.bytes_reclaimed;
     }
 }
-
-/// What a checkpoint or a backup holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct BackupReport {
-    /// Data files.
-    pub files: u64,
-    /// Their bytes.
-    pub bytes: u64,
-}

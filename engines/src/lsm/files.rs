@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 /// The number of a log, a table or a manifest.
 pub(crate) type FileNumber = u32;
 
+/// No store gets to a greater number in the life of a device: one that is found is damage. A process that begins below it can count on without looking.
+pub(crate) const FILE_NUMBER_MAX: FileNumber = 1 << 31;
+
 /// A file of a store, known by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StoreFile {

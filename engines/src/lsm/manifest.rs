@@ -24,11 +24,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::codec::Decoder;
-use super::files::{FileNumber, StoreFile};
+use super::files::{FILE_NUMBER_MAX, FileNumber, StoreFile};
 use super::stats::{Stats, count};
 use super::table::TableMeta;
 use super::version::{PerLevel, sort_level};
-use crate::log::{Expected, LogWriter, frame};
+use crate::log::{Expected, LogWriter, Tail, frame};
 use crate::storage::{File, Storage};
 use crate::{Error, Result, log};
 
@@ -36,6 +36,9 @@ const MAGIC: &[u8; 8] = b"kvdLSMmf";
 const VERSION: u32 = 1;
 /// Room that is set aside for a manifest, at least: for some thirty edits.
 const CAPACITY_MIN: u64 = 4 << 10;
+
+/// No store gets to a greater sequence number.
+const SEQUENCE_MAX: u64 = 1 << 62;
 
 const TAG_HEADER: u8 = 1;
 const TAG_NEXT_NUMBER: u8 = 2;
@@ -142,6 +145,11 @@ impl State {
 
     /// Applies an edit. `None` if it is impossible; the state is then half changed and of no use.
     pub(super) fn apply(&mut self, edit: &Edit) -> Option<()> {
+        let counts =
+            |(logs_from, sequence)| logs_from <= FILE_NUMBER_MAX && sequence <= SEQUENCE_MAX;
+        if edit.next_number.unwrap_or(0) > FILE_NUMBER_MAX || !edit.flushed.is_none_or(counts) {
+            return None;
+        }
         self.next_number = self.next_number.max(edit.next_number.unwrap_or(0));
         if let Some((logs_from, sequence)) = edit.flushed {
             self.logs_from = logs_from;
@@ -179,8 +187,14 @@ impl State {
 /// # Errors
 /// [`Error::Corrupt`] if it is damaged, [`Error::NotAStore`] if it is of another version.
 pub(crate) fn read<F: File>(file: &F, number: FileNumber) -> Result<State> {
-    let corrupt = |offset: u64, reason: &str| Error::corrupt(file.path(), offset, reason);
     let mut state = State::default();
+    read_into(file, number, &mut state)?;
+    Ok(state)
+}
+
+/// As [`read`], into a `state` that is empty; returns how far the manifest goes. If it is damaged behind its first edit, the state is what the edits before the damage say.
+pub(crate) fn read_into<F: File>(file: &F, number: FileNumber, state: &mut State) -> Result<Tail> {
+    let corrupt = |offset: u64, reason: &str| Error::corrupt(file.path(), offset, reason);
     let tail = log::replay(file, number, 0, Expected::Torn, |offset, payload| {
         let mut fields = Decoder::new(payload);
         if offset == 0 {
@@ -196,12 +210,17 @@ pub(crate) fn read<F: File>(file: &F, number: FileNumber) -> Result<State> {
             }
         }
         let edit = Edit::decode(fields).ok_or_else(|| corrupt(offset, "the edit is malformed"))?;
-        state.apply(&edit).ok_or_else(|| corrupt(offset, "the edit is impossible"))
+        if state.apply(&edit).is_none() {
+            // It may be half changed.
+            *state = State::default();
+            return Err(corrupt(offset, "the edit is impossible"));
+        }
+        Ok(())
     })?;
     if tail.len == 0 {
         return Err(corrupt(0, "the manifest's first frame is damaged"));
     }
-    Ok(state)
+    Ok(tail)
 }
 
 /// Writes the manifest.
@@ -358,5 +377,8 @@ mod tests {
         refuse(Edit { added: vec![(0, meta(1, "x", "y"))], ..Edit::default() });
         refuse(Edit { added: vec![(1, meta(2, "f", "g"))], ..Edit::default() });
         refuse(Edit { added: vec![(LEVELS, meta(2, "x", "y"))], ..Edit::default() });
+        refuse(Edit { next_number: Some(u32::MAX), ..Edit::default() });
+        refuse(Edit { flushed: Some((u32::MAX, 1)), ..Edit::default() });
+        refuse(Edit { flushed: Some((1, u64::MAX)), ..Edit::default() });
     }
 }

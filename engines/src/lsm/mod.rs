@@ -12,7 +12,10 @@
 //! | `merge`, `scan`, `walk` | many sorted sources as one |
 //! | `approximate` | how many bytes a range takes |
 //! | `compaction`, `background` | what is due, doing it, the threads that do it |
-//! | `recovery` | opening a store, after a clean close or a crash |
+//! | `recovery`, `replay` | opening a store, after a clean close or a crash |
+//! | [`LsmReader`] | reading beside another process, or where nothing may be changed |
+//! | `backup` | checkpoints and backups of an open store |
+//! | `survey`, `log_scan`, [`verify()`], [`records()`], [`salvage()`] | a store looked at from outside, damaged or not |
 //!
 //! # What it promises
 //!
@@ -23,8 +26,24 @@
 //!
 //! An append to the log is a copy into a shared mapping, as cheap as one into a buffer in memory, so `buffered` is served as `os`.
 //!
-//! A failed sync or append refuses all later writes until the store is
-//! opened anew; reads go on. On a full device writes that need room fail, reads go on, and writes work again once there is room.
+//! A failed sync or append refuses all later writes until the store is opened anew; reads go on, from copies of the logs that have been verified, as their pages may have left the cache unstored. A store that is opened after that, with or without a restart of the
+//! machine, is as after a loss of power: what is found in logs becomes tables before anything later counts as synced, which is what the first [`Lsm::sync`] after an unclean end waits for.
+//!
+//! On a full device writes that need room fail, reads go on, and writes work again once there is room.
+//!
+//! Synced bytes that change give a typed error that names file and offset, never a wrong value. Of a log that was still being written when the process ended, what lies behind the last write that says so
+//! cannot be told from a torn write, and is dropped as one; [`verify()`] says how much, and [`salvage()`] saves what is whole behind it, before the store is opened again.
+//!
+//! # Beside a running store
+//!
+//! | | lock | changes | while a writer has the store open |
+//! |---|---|---|---|
+//! | [`Lsm::open`] | takes it | yes | refused: [`crate::Error::Locked`] |
+//! | [`LsmReader::open`] | none | nothing | safe, in any number of processes: what was acknowledged before is seen, as one moment |
+//! | [`verify()`], [`inspect`], [`records()`] | none | nothing | safe; tables may go while they are looked for, so that under steady compaction [`Lsm::verify`] is the better one |
+//! | [`salvage()`] | none on the old store | a new folder | not to be done: the old store must rest |
+//!
+//! Tables and logs are read and written through mappings. If somebody else truncates one while it is open, or the device cannot read a page, the system ends the process (SIGBUS).
 //!
 //! # What readers see
 //!
@@ -48,33 +67,50 @@
 
 mod approximate;
 mod background;
+mod backup;
 mod codec;
 mod compaction;
 mod cursor;
 mod files;
+mod findings;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod iter;
+mod log_scan;
 mod manifest;
 mod memtable;
 mod merge;
 mod options;
 mod range;
+mod reader;
+mod records;
 mod recovery;
+mod replay;
+mod salvage;
 mod scan;
 mod session;
 mod snapshot;
 mod stats;
 mod store;
+mod survey;
 mod table;
+mod verify;
 mod version;
 mod wal;
 mod walk;
 
+pub use crate::backup::BackupReport;
 pub use cursor::Cursor;
+pub use findings::{
+    Damage, FileRole, LevelFigures, LogFigures, TableFigures, VerifiedFile, VerifyReport,
+};
 pub use iter::Iter;
 pub use options::{Background, KEY_BYTES_MAX, Options, VALUE_BYTES_MAX, capabilities};
 pub use range::KeyRange;
+pub use reader::LsmReader;
+pub use records::{Place, StoredRecord, records};
 pub use recovery::Recovery;
+pub use salvage::{SalvageReport, salvage};
 pub use session::Lsm;
 pub use snapshot::Snapshot;
+pub use verify::{inspect, verify};

@@ -7,30 +7,32 @@
 //! 4. The logs are judged, oldest first. If one was torn or was cut short, what it lacks was never known to be synced, and so were all logs after
 //!    it: logs are synced in their order. They are dropped, so that what is left is a prefix of what was written. But if any later log has
 //!    synced bytes, or the manifest or the successor says that the log was whole, this is corruption. So is a log that does not begin with the write
-//!    at which its predecessor ended: names of logs become durable in their order, too, so a crash does not take one from the middle.
+//!    at which its predecessor ended: names of logs become durable in their order, too, so a crash does not take one from the middle. It may do so after a sync of the folder that failed:
+//!    so the first log of a process says if nothing of the one before it was known to be synced, and is dropped with it, if nothing of itself was either.
 //! 5. A new manifest makes durable what was read: the old one may have been read from the memory of a machine whose process was killed, and not be on disk.
 //! 6. The old manifest, dropped logs, and files that nobody names are removed, durably, before a new log is begun, as that could not be told
 //!    from a successor of the dropped ones.
-//! 7. The memtables wait to be flushed, as if nothing had happened.
+//! 7. The memtables wait to be flushed, as if nothing had happened. Their logs are not yet vouched for: content and names may be in the cache alone, and would count as stored after a
+//!    sync that failed in the process before. So the first sync waits until they have become tables (`store.rs`), and a flush verifies what it has read.
 //!
 //! Each step leaves a store behind that opens to the same content, so an opening that crashes can be repeated.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::files::{FileNumber, StoreFile};
+use super::files::{FILE_NUMBER_MAX, FileNumber, StoreFile};
 use super::manifest::{self, Manifest, State};
-use super::memtable::{self, LOG_BYTES_MAX, Memtable};
+use super::memtable::Memtable;
 use super::options::Options;
+use super::replay::replay_log;
 use super::stats::Stats;
 use super::store::{Core, Parts, Writer, begin_log, create_log};
 use super::table::Table;
 use super::version::{PerLevel, Tree, Version};
-use super::wal::{self, LogHeader};
-use crate::log::{Expected, Tail, replay};
-use crate::storage::{File, Storage};
+use super::wal::LogHeader;
+use crate::log::Expected;
+use crate::storage::{DirEntry, File, Storage};
 use crate::{Error, Result};
 
 /// What opening a store found.
@@ -56,30 +58,69 @@ pub struct Recovery {
 
 /// The files of a store's folder.
 #[derive(Debug, Default)]
-struct Files {
-    manifests: Vec<FileNumber>,
-    logs: Vec<FileNumber>,
-    tables: Vec<FileNumber>,
+pub(crate) struct Files {
+    pub(crate) manifests: Vec<FileNumber>,
+    pub(crate) logs: Vec<FileNumber>,
+    pub(crate) tables: Vec<FileNumber>,
     /// Anything that is not ours, by an example.
     foreign: Option<String>,
 }
 
+/// Whether a store is opened to go on with it, or looked at while somebody else may be writing to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Write,
+    Read,
+}
+
+impl Mode {
+    /// Opens a manifest or a log: where another process may be writing to it, as a copy.
+    pub(crate) fn open<S: Storage>(self, storage: &S, path: &Path) -> Result<S::File> {
+        match self {
+            Self::Write => storage.open(path),
+            Self::Read => storage.open_copy(path),
+        }
+    }
+}
+
 impl Files {
     fn list<S: Storage>(storage: &S, dir: &Path) -> Result<Self> {
+        Ok(Self::among(&storage.list(dir)?))
+    }
+
+    /// Those among the entries of a folder.
+    pub(crate) fn among(entries: &[DirEntry]) -> Self {
         let mut files = Self::default();
-        for entry in storage.list(dir)? {
+        for entry in entries {
             match StoreFile::parse(&entry.name).filter(|_| entry.is_file) {
                 Some(StoreFile::Lock) => {}
                 Some(StoreFile::Manifest(number)) => files.manifests.push(number),
                 Some(StoreFile::Log(number)) => files.logs.push(number),
                 Some(StoreFile::Table(number)) => files.tables.push(number),
-                None => files.foreign = Some(entry.name),
+                None => files.foreign = Some(entry.name.clone()),
             }
         }
         for numbers in [&mut files.manifests, &mut files.logs, &mut files.tables] {
             numbers.sort_unstable();
         }
-        Ok(files)
+        files
+    }
+
+    /// Makes sure that there are numbers left for new files.
+    pub(crate) fn check(&self, dir: &Path) -> Result<()> {
+        let newest = [
+            self.manifests.last().map(|number| (*number, StoreFile::Manifest(*number))),
+            self.logs.last().map(|number| (*number, StoreFile::Log(*number))),
+            self.tables.last().map(|number| (*number, StoreFile::Table(*number))),
+        ];
+        for (number, file) in newest.into_iter().flatten() {
+            if number > FILE_NUMBER_MAX {
+                let reason =
+                    format!("no store gets as far as to number {number}: it is not of this one");
+                return Err(Error::corrupt(&file.path(dir), 0, reason));
+            }
+        }
+        Ok(())
     }
 
     /// The highest number in use.
@@ -108,11 +149,12 @@ pub(crate) fn open<S: Storage>(
     not_a_store(&Files::list(&storage, dir)?)?;
     let lock = storage.lock(&StoreFile::Lock.path(dir))?;
     let files = Files::list(&storage, dir)?;
-    let mut state = read_state(&storage, dir, &files)?;
+    files.check(dir)?;
+    let mut state = read_state(&storage, dir, &files, Mode::Write)?;
     let tables = open_tables(&storage, dir, &state, &files)?;
-    let (memtables, mut recovery) = recover_logs(&storage, dir, &state, &files)?;
+    let (memtables, mut recovery) = recover_logs(dir, &state, &files, |path| storage.open(path))?;
 
-    let mut next_number = state.next_number.max(files.highest().saturating_add(1)).max(1);
+    let mut next_number = state.next_number.max(files.highest() + 1);
     let mut take_number = || {
         next_number += 1;
         next_number - 1
@@ -130,6 +172,7 @@ pub(crate) fn open<S: Storage>(
         previous: memtables.last().map_or(0, |memtable| memtable.log),
         previous_bytes: memtables.last().map_or(0, Memtable::log_bytes),
         previous_synced: false,
+        previous_found: memtables.last().is_some_and(|memtable| memtable.synced_bytes() == 0),
     };
     let manifest =
         Manifest::create(storage.clone(), dir, Arc::clone(&stats), manifest_number, state)?;
@@ -162,10 +205,15 @@ pub(crate) fn open<S: Storage>(
 }
 
 /// The state that the newest whole manifest tells.
-fn read_state<S: Storage>(storage: &S, dir: &Path, files: &Files) -> Result<State> {
+pub(crate) fn read_state<S: Storage>(
+    storage: &S,
+    dir: &Path,
+    files: &Files,
+    mode: Mode,
+) -> Result<State> {
     let mut damage = None;
     for number in files.manifests.iter().rev() {
-        let file = storage.open(&StoreFile::Manifest(*number).path(dir))?;
+        let file = mode.open(storage, &StoreFile::Manifest(*number).path(dir))?;
         match manifest::read(&file, *number) {
             // The making of this manifest was not finished, if an older one is still there.
             Err(error @ Error::Corrupt { offset: 0, .. }) => damage = damage.or(Some(error)),
@@ -183,7 +231,7 @@ fn read_state<S: Storage>(storage: &S, dir: &Path, files: &Files) -> Result<Stat
     }
 }
 
-fn open_tables<S: Storage>(
+pub(crate) fn open_tables<S: Storage>(
     storage: &S,
     dir: &Path,
     state: &State,
@@ -206,22 +254,13 @@ fn open_tables<S: Storage>(
     Ok(levels)
 }
 
-/// A log that was replayed and not yet judged.
-struct Replayed<F> {
-    path: PathBuf,
-    /// `None` if it has no header that could be read.
-    header: Option<LogHeader>,
-    tail: Tail,
-    memtable: Memtable<F>,
-}
-
-/// Replays the logs that count, judges them, and returns the memtables of those that stay and are not empty, oldest first.
-fn recover_logs<S: Storage>(
-    storage: &S,
+/// Opens and replays the logs that count, judges them, and returns the memtables of those that stay and are not empty, oldest first.
+pub(crate) fn recover_logs<F: File>(
     dir: &Path,
     state: &State,
     files: &Files,
-) -> Result<(Vec<Memtable<S::File>>, Recovery)> {
+    open: impl Fn(&Path) -> Result<F>,
+) -> Result<(Vec<Memtable<F>>, Recovery)> {
     let mut recovery = Recovery { clean: files.manifests.is_empty(), ..Recovery::default() };
     let numbers: Vec<FileNumber> =
         files.logs.iter().copied().filter(|number| *number >= state.logs_from).collect();
@@ -231,7 +270,16 @@ fn recover_logs<S: Storage>(
     }
     let mut logs = Vec::new();
     for number in numbers {
-        logs.push(replay_log(storage, dir, number, &state.closed_logs)?);
+        let file = open(&StoreFile::Log(number).path(dir))?;
+        let closed = state.closed_logs.get(&number);
+        let log = replay_log(
+            &file,
+            number,
+            closed.map_or(Expected::Torn, |len| Expected::Exactly(*len)),
+        )?;
+        let known = closed.map_or(log.tail.watermark, |_| log.tail.len);
+        log.memtable.set_synced(known);
+        logs.push(log);
     }
     let mut sequence = state.sequence;
     let mut memtables = Vec::new();
@@ -243,18 +291,24 @@ fn recover_logs<S: Storage>(
         let known_whole = closed
             || synced_later
             || next.is_some_and(|next| next.previous_synced && next.previous == log.memtable.log);
+        let path = log.memtable.file().path();
         let Some(header) = log.header else {
             if known_whole || log.tail.watermark > 0 {
-                return Err(Error::corrupt(&log.path, 0, "the log's header is damaged"));
+                return Err(Error::corrupt(path, 0, "the log's header is damaged"));
             }
             break;
         };
         if header.sequence != sequence {
+            let is_there = logs[..at].iter().any(|before| before.memtable.log == header.previous);
+            let was_synced = known_whole || log.tail.watermark > 0;
+            if header.sequence > sequence && header.previous_found && !is_there && !was_synced {
+                break;
+            }
             let reason = format!(
                 "the log begins with write {}, but the one before it, or the manifest, ends before write {sequence}",
                 header.sequence
             );
-            return Err(Error::corrupt(&log.path, 0, reason));
+            return Err(Error::corrupt(path, 0, reason));
         }
         kept = at + 1;
         sequence = log.memtable.next_sequence();
@@ -266,7 +320,7 @@ fn recover_logs<S: Storage>(
         if !whole {
             if known_whole {
                 let reason = "this log ends too early: what follows it was synced";
-                return Err(Error::corrupt(&log.path, log.tail.len, reason));
+                return Err(Error::corrupt(path, log.tail.len, reason));
             }
             break;
         }
@@ -287,46 +341,6 @@ fn recover_logs<S: Storage>(
         }
     }
     Ok((memtables, recovery))
-}
-
-fn replay_log<S: Storage>(
-    storage: &S,
-    dir: &Path,
-    number: FileNumber,
-    closed: &BTreeMap<FileNumber, u64>,
-) -> Result<Replayed<S::File>> {
-    let path = StoreFile::Log(number).path(dir);
-    let file = storage.open(&path)?;
-    if file.len() > LOG_BYTES_MAX {
-        return Err(Error::corrupt(&path, LOG_BYTES_MAX, "no log is as long as this one"));
-    }
-    let expected = closed.get(&number).map_or(Expected::Torn, |len| Expected::Exactly(*len));
-    let header = match LogHeader::read(&file, number) {
-        Ok(header) => Some(header),
-        Err(Error::Corrupt { .. }) if expected == Expected::Torn => None,
-        Err(error) => return Err(error),
-    };
-    let sequence = header.map_or(0, |header| header.sequence);
-    let memtable = Memtable::new(number, sequence, file.clone(), file.len());
-    let corrupt = |offset: u64| {
-        let path = path.clone();
-        move |reason: &str| Error::corrupt(&path, offset, reason)
-    };
-    let tail = replay(&file, number, 0, expected, |offset, payload| {
-        if offset > 0 && header.is_some() {
-            let first = memtable::first_operation(offset);
-            wal::operations(payload, corrupt(offset), |at, operation| {
-                let key = operation.key();
-                memtable.insert(first + at as u32, &payload[at + key.start..at + key.end])
-            })?;
-            memtable.publish(crate::log::frame::frame_bytes(payload.len()) + offset);
-        }
-        Ok(())
-    })?;
-    if closed.contains_key(&number) {
-        memtable.set_synced(tail.len);
-    }
-    Ok(Replayed { path, header, tail, memtable })
 }
 
 /// Tables and logs that do not count.

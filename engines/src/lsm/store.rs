@@ -9,7 +9,7 @@
 //! Background work is driven by two locks, `flushing` and `compacting`, so that at most one of each is under way, whoever does it: the
 //! store's threads, a caller who waits for it in [`Core::settle`], or with [`Background::Inline`] the writer.
 //!
-//! Locks are taken in this order: `writer`, `flushing` or `compacting`, `manifest`, `tree_changes` or
+//! Locks are taken in this order: `writer`, `flushing` and `compacting`, `manifest`, `tree_changes` or
 //! `names_synced`. Readers take none.
 
 use std::path::{Path, PathBuf};
@@ -61,9 +61,13 @@ pub(crate) struct Core<S: Storage> {
     names_created: AtomicU64,
     /// So many of their names are durable. Held while they are made so.
     names_synced: Mutex<u64>,
-    flushing: Mutex<()>,
+    pub(crate) flushing: Mutex<()>,
     /// For each level the key at which its last compaction ended.
-    compacting: Mutex<PerLevel<Vec<u8>>>,
+    pub(crate) compacting: Mutex<PerLevel<Vec<u8>>>,
+    /// The first log of this process. Those before it were found at open.
+    first_log: FileNumber,
+    /// Logs were found that nobody vouches for: they may be in the cache alone, under names that are in the cache alone.
+    found: AtomicBool,
     /// How much writers are slowed down, from 0 to 100.
     pressure: AtomicU32,
     _lock: S::Lock,
@@ -143,6 +147,9 @@ pub(crate) struct Parts<S: Storage> {
 
 impl<S: Storage> Core<S> {
     pub(crate) fn new(parts: Parts<S>) -> Self {
+        let unsynced = |memtable: &Arc<Memtable<_>>| memtable.synced_bytes() < memtable.log_bytes();
+        let found = parts.tree.waiting.iter().any(unsynced);
+        let first_log = parts.writer.memtable.log;
         let core = Self {
             storage: parts.storage,
             dir: parts.dir,
@@ -161,6 +168,8 @@ impl<S: Storage> Core<S> {
             names_synced: Mutex::new(0),
             flushing: Mutex::new(()),
             compacting: Mutex::default(),
+            first_log,
+            found: AtomicBool::new(found),
             pressure: AtomicU32::new(0),
             _lock: parts.lock,
         };
@@ -175,6 +184,12 @@ impl<S: Storage> Core<S> {
 
     pub(crate) fn next_number(&self) -> FileNumber {
         self.next_number.load(Ordering::Relaxed)
+    }
+
+    /// The tree between two writes; with it the length of the active log, and the sequence number of the next write.
+    pub(crate) fn moment(&self) -> (Arc<Tree<S>>, u64, u64) {
+        let writer = self.writer.lock();
+        (self.tree.load_full(), writer.memtable.log_bytes(), writer.memtable.next_sequence())
     }
 
     /// Refuses all later writes.
@@ -280,6 +295,9 @@ impl<S: Storage> Core<S> {
     #[inline]
     fn admit(&self, writer: &mut Writer<S>, payload_bytes: usize) -> Result<()> {
         self.check_poison()?;
+        if self.options.durability == Durability::Sync {
+            self.store_found()?;
+        }
         let pressure = self.pressure.load(Ordering::Relaxed);
         if pressure > 0 {
             self.slow_down(writer, payload_bytes, pressure);
@@ -349,6 +367,7 @@ impl<S: Storage> Core<S> {
             previous: old.log,
             previous_bytes: writer.log.len(),
             previous_synced: old.synced_bytes() == writer.log.len(),
+            previous_found: false,
         };
         let log_bytes = self.options.memtable_bytes.max(memtable::log_bytes_for(payload_bytes));
         let appender = create_log(&self.storage, &self.dir, header.number, log_bytes);
@@ -378,6 +397,7 @@ impl<S: Storage> Core<S> {
 
     /// Makes everything that was acknowledged so far durable.
     pub(crate) fn sync(&self) -> Result<()> {
+        self.store_found()?;
         let ticket = self.writer.lock().memtable.next_sequence();
         // Recovered writes, and the names of logs, may need a sync even if no ticket has been given out since.
         if ticket == 0 {
@@ -386,11 +406,28 @@ impl<S: Storage> Core<S> {
         self.wait_durable(ticket)
     }
 
+    /// Makes durable what was found at open, by writing it to tables. To sync those logs would prove nothing: if a sync of the process before has failed, the next one answers with
+    /// success for pages, and for names, that are on no disk. Costs a flush for each log, or waits for them, once; on a full device it fails, and may be tried again.
+    #[inline]
+    fn store_found(&self) -> Result<()> {
+        if self.found.load(Ordering::Relaxed) { self.flush_found() } else { Ok(()) }
+    }
+
+    #[cold]
+    fn flush_found(&self) -> Result<()> {
+        let is_found = |memtable: &Arc<Memtable<_>>| memtable.log < self.first_log;
+        while self.tree.load().waiting.last().is_some_and(is_found) {
+            self.flush_oldest()?;
+        }
+        self.found.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
     fn wait_durable(&self, ticket: u64) -> Result<()> {
         self.fatal(self.commit.wait(ticket, || self.sync_logs()))
     }
 
-    /// Syncs all logs, older ones first, and returns how many writes since the beginning of the store are durable now.
+    /// Syncs all logs, older ones first, and returns how many writes since the beginning of the store are durable now. What was found at open must be stored already.
     fn sync_logs(&self) -> Result<u64> {
         let (tree, memtable, log_bytes, covered) = {
             let writer = self.writer.lock();
@@ -401,12 +438,26 @@ impl<S: Storage> Core<S> {
         let waiting = tree.waiting.iter().rev().map(|memtable| (memtable, memtable.log_bytes()));
         for (memtable, log_bytes) in waiting.chain([(&memtable, log_bytes)]) {
             if memtable.synced_bytes() < log_bytes {
-                memtable.file().sync()?;
+                memtable.file().sync().inspect_err(|error| self.distrust_logs(error))?;
                 memtable.set_synced(log_bytes);
                 count(&self.stats.fsyncs, 1);
             }
         }
         Ok(covered)
+    }
+
+    /// The sync of a log has failed: what its pages show from now on may not be what was written. Lets copies be read that have been verified.
+    #[cold]
+    fn distrust_logs(&self, error: &Error) {
+        self.poison(error);
+        // Who is writing comes to the end of it; nobody else begins.
+        drop(self.writer.lock());
+        let tree = self.tree.load();
+        for memtable in tree.waiting.iter().chain([&tree.active]) {
+            if memtable.synced_bytes() < memtable.log_bytes() {
+                memtable.distrust(&self.storage);
+            }
+        }
     }
 
     /// Notes that the name of a new file is not durable.
@@ -533,6 +584,7 @@ impl<S: Storage> Core<S> {
     /// Writes down, at the very end, that all logs are whole.
     pub(crate) fn close(&self) -> Result<()> {
         self.check_poison()?;
+        self.store_found()?;
         self.fatal(self.sync_logs().map(|_| ()))?;
         let tree = self.tree.load();
         let logs = tree.waiting.iter().chain([&tree.active]);

@@ -10,7 +10,7 @@
 //! 16      8     sequence number of the first write in this log
 //! 24      4     number of the log before this one; 0 if its writes are all in tables
 //! 28      8     length of the log before this one
-//! 36      1     1 if the log before this one was synced whole before this one began, else 0
+//! 36      1     1 if the log before this one was synced whole before this one began; 2 if it was found at open, and nothing of it was known to be synced; else 0
 //! ```
 //!
 //! Each further frame is one write, which takes effect as a whole or not at all: operations, one after the other.
@@ -70,6 +70,8 @@ pub(crate) struct LogHeader {
     pub(crate) previous_bytes: u64,
     /// The log before this one was synced whole before this one began.
     pub(crate) previous_synced: bool,
+    /// The log before this one was found at open, and nothing of it was known to be synced: not even its name need be durable.
+    pub(crate) previous_found: bool,
 }
 
 impl LogHeader {
@@ -81,7 +83,7 @@ impl LogHeader {
         out.extend_from_slice(&self.sequence.to_le_bytes());
         out.extend_from_slice(&self.previous.to_le_bytes());
         out.extend_from_slice(&self.previous_bytes.to_le_bytes());
-        out.push(u8::from(self.previous_synced));
+        out.push(u8::from(self.previous_synced) | u8::from(self.previous_found) << 1);
         out
     }
 
@@ -103,12 +105,21 @@ impl LogHeader {
             return Err(Error::NotAStore { path: file.path().to_owned(), reason });
         }
         let mut decode = || {
+            let (number, sequence) = (fields.u32()?, fields.u64()?);
+            let (previous, previous_bytes) = (fields.u32()?, fields.u64()?);
+            let (previous_synced, previous_found) = match fields.u8()? {
+                0 => (false, false),
+                1 => (true, false),
+                2 => (false, true),
+                _ => return None,
+            };
             Some(Self {
-                number: fields.u32()?,
-                sequence: fields.u64()?,
-                previous: fields.u32()?,
-                previous_bytes: fields.u64()?,
-                previous_synced: fields.u8()? != 0,
+                number,
+                sequence,
+                previous,
+                previous_bytes,
+                previous_synced,
+                previous_found,
             })
         };
         let header = decode().filter(|header| header.number == number);
@@ -223,6 +234,7 @@ mod tests {
             previous: 5,
             previous_bytes: 4096,
             previous_synced: true,
+            previous_found: false,
         };
         let golden =
             b"kvdLSMwl\x01\0\0\0\x07\0\0\0\x02\x01\0\0\0\0\0\0\x05\0\0\0\0\x10\0\0\0\0\0\0\x01";

@@ -150,7 +150,6 @@ fn a_failed_sync_of_bitcask_may_drop_pages() {
 /// As above.
 #[cfg(feature = "lsm")]
 #[test]
-#[ignore = "the LSM tree reads keys and values of its log without verifying them, and shows the zeros of dropped pages"]
 fn a_failed_sync_of_the_lsm_tree_may_drop_pages() {
     let models = &[SyncFailure::Dropped, SyncFailure::Reverted];
     let failed = syncs_that_fail(&crate::subjects::Lsm::simulated_eager, 0..12, models);
@@ -175,7 +174,6 @@ fn bitcask_lives_on_after_a_failed_sync_as_after_a_loss_of_power() {
 /// As above.
 #[cfg(feature = "lsm")]
 #[test]
-#[ignore = "a recovery of the LSM tree takes what it reads for stored once it has synced it, which a kernel that has dropped the pages answers with success"]
 fn the_lsm_tree_does_not_trust_the_cache_after_a_failed_sync() {
     a_store_opened_after_a_failed_sync_keeps_its_promises::<crate::subjects::Lsm>();
 }
@@ -208,7 +206,6 @@ fn a_store_opened_after_a_failed_sync_keeps_its_promises<E: Subject>() {
 /// As above.
 #[cfg(feature = "lsm")]
 #[test]
-#[ignore = "as above; and names of logs whose folder could not be synced are taken for stored"]
 fn the_lsm_tree_lives_on_after_a_failed_sync_as_after_a_loss_of_power() {
     let recovered = lives_after_failed_syncs(&crate::subjects::Lsm::simulated_eager, 0..3);
     assert_count("disks recovered after a failed sync and a loss of power", recovered, 3_000);

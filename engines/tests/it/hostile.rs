@@ -28,7 +28,6 @@ fn lengths_that_lie_cost_bitcask_no_memory() {
 
 #[cfg(feature = "lsm")]
 #[test]
-#[ignore = "the LSM tree's recovery adds to a file number of u32::MAX, under a valid checksum, and overflows"]
 fn lengths_that_lie_cost_the_lsm_tree_no_memory() {
     lengths_that_lie_cost_no_memory::<crate::subjects::Lsm>();
 }

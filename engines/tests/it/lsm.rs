@@ -1,8 +1,11 @@
 //! The LSM tree: what is particular to it. What all engines have in common is in `conformance` and `crash`.
 
 mod approximate;
+mod backups;
+mod beside;
 mod isolation;
 mod iterating;
+mod looking;
 mod reading;
 
 use std::collections::BTreeMap;

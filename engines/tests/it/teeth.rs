@@ -55,7 +55,7 @@ fn every_bug_of_the_storage_is_caught<E: Subject>() {
     assert!(bugs.len() >= 15);
 }
 
-/// The LSM tree does not write anything again yet.
+/// The LSM tree writes nothing again in its place: what it finds becomes tables.
 #[cfg(feature = "bitcask")]
 #[test]
 fn trust_in_what_may_be_in_the_cache_alone_is_caught() {

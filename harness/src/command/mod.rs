@@ -3,6 +3,8 @@
 pub(crate) mod check;
 pub(crate) mod compare;
 pub(crate) mod inspect;
+mod inspect_bitcask;
+mod inspect_lsm;
 pub(crate) mod list;
 pub(crate) mod merge;
 pub(crate) mod recover;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kvdyno_engines::bitcask::{Bitcask, MergePolicy, Options};
+use kvdyno_engines::lsm::{self, Lsm};
 use kvdyno_engines::storage::Disk;
 use serde_json::Value;
 
@@ -306,8 +307,6 @@ fn what_is_no_store_is_refused() {
     let dir = with_store();
     let at = |name: &str| dir.path().join(name);
     fs::create_dir(at("empty")).unwrap();
-    fs::create_dir(at("lsm")).unwrap();
-    fs::write(at("lsm/00000001.manifest"), "…").unwrap();
     fs::create_dir(at("thesis")).unwrap();
     fs::write(at("thesis/MANIFEST"), "years of work").unwrap();
     for (arguments, said) in [
@@ -315,7 +314,6 @@ fn what_is_no_store_is_refused() {
         (&["inspect", "store/MANIFEST"], "is a file"),
         (&["inspect", "empty"], "not the folder of a store"),
         (&["inspect", "thesis", "--verify"], "not the folder of a store"),
-        (&["inspect", "lsm"], "inspect of lsm stores is not there yet"),
         (&["inspect", "store", "--file", "1"], "--records"),
         (&["inspect", "store", "--salvage-to", "store"], "outside of store"),
         (&["inspect", "store", "--salvage-to", "empty/../store/inside"], "outside of store"),
@@ -326,4 +324,108 @@ fn what_is_no_store_is_refused() {
         assert!(errors.contains(said) && errors.lines().count() == 1, "{arguments:?}: {errors}");
     }
     assert_eq!(fs::read(at("thesis/MANIFEST")).unwrap(), b"years of work");
+}
+
+/// A folder with an LSM store in `store`: 40 keys in a table of level 1, one of them deleted in level 0, and three writes in a log.
+fn with_lsm_store() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let options = lsm::Options { memtable_bytes: 1 << 20, ..lsm::Options::default() };
+    let store = Lsm::open(Disk, dir.path().join("store"), options).unwrap();
+    for i in 0..40 {
+        store.put(format!("key-{i:02}").as_bytes(), b"some value").unwrap();
+    }
+    store.compact().unwrap();
+    store.delete(b"key-08").unwrap();
+    store.flush().unwrap();
+    store.put(b"key-07", &[b'x'; 300]).unwrap();
+    store.put(b"\x00binary\"", b"line\n").unwrap();
+    store.delete(b"key-09").unwrap();
+    store.close().unwrap();
+    dir
+}
+
+fn table_file(dir: &Path) -> PathBuf {
+    let entries = fs::read_dir(dir.join("store")).unwrap().map(|entry| entry.unwrap().path());
+    let mut tables: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|kind| kind == "table")).collect();
+    tables.sort();
+    tables.remove(0)
+}
+
+#[test]
+fn an_lsm_store_is_shown_and_left_as_it_is() {
+    let dir = with_lsm_store();
+    let before = content(&dir.path().join("store"));
+    let text = printed(dir.path(), &["inspect", "store"], 0);
+    for said in [
+        "LSM tree in store: 2 tables",
+        "41 entries, 1 of them deletions",
+        "\"key-39\"",
+        "closed log",
+        "--verify",
+    ] {
+        assert!(text.contains(said), "'{said}' is missing in:\n{text}");
+    }
+    let text = printed(dir.path(), &["inspect", "store", "--verify"], 0);
+    assert!(text.contains("Every byte was checked: no damage"), "{text}");
+    let json = printed(dir.path(), &["inspect", "store", "--verify", "--json"], 0);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["engine"], &json["every_byte"]), (&"lsm".into(), &true.into()));
+    assert_eq!(
+        (&json["levels"][0]["deletions"], &json["levels"][1]["entries"]),
+        (&1.into(), &40.into())
+    );
+    assert_eq!(json["files"][1]["table"]["key_min"], "key-00");
+    assert_eq!(json["damage"], Value::Array(Vec::new()));
+
+    let text = printed(dir.path(), &["inspect", "store", "--records"], 0);
+    assert_eq!(text.lines().count(), 44);
+    let line = |part: &str| text.lines().rfind(|line| line.contains(part)).unwrap();
+    assert!(line(r#""\x00binary\"" "line\n""#).contains("log 42 "), "{text}");
+    assert!(line("key-08").contains("level 0") && line("key-08").contains("deletion"), "{text}");
+    assert!(line("key-07").ends_with("… 300 bytes") && line("key-01").contains("level 1"));
+    let file = table_file(dir.path());
+    let number = file.file_stem().unwrap().to_str().unwrap().trim_start_matches('0').to_owned();
+    let lines =
+        printed(dir.path(), &["inspect", "store", "--records", "--file", &number, "--json"], 0);
+    let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!((&first["key"], &first["level"]), (&"key-00".into(), &1.into()));
+    expect_status(dir.path(), &["inspect", "store", "--records", "--file", "999"], 2);
+    assert_eq!(content(&dir.path().join("store")), before);
+}
+
+#[test]
+fn damage_of_an_lsm_store_is_shown_and_what_is_whole_is_saved() {
+    let dir = with_lsm_store();
+    let path = table_file(dir.path());
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[30] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let text = printed(dir.path(), &["inspect", "store", "--verify"], 4);
+    let told = format!("{name} byte 0: ");
+    assert!(text.lines().any(|line| line.contains(&told) && line.contains("checksum")), "{text}");
+    assert!(text.contains("--salvage-to"), "{text}");
+    let text = printed(dir.path(), &["inspect", "store", "--salvage-to", "saved"], 4);
+    assert!(text.contains("saved: 2 keys from 2 tables"), "{text}");
+    assert!(printed(dir.path(), &["inspect", "saved", "--verify"], 0).contains("no damage"));
+    expect_status(dir.path(), &["inspect", "store", "--salvage-to", "store/inside"], 2);
+}
+
+#[test]
+fn an_lsm_store_without_a_manifest_is_saved() {
+    let dir = with_lsm_store();
+    for (path, _) in content(&dir.path().join("store")) {
+        if path.extension().is_some_and(|kind| kind == "manifest") {
+            fs::write(path, "kvdLSMmf and nonsense").unwrap();
+        }
+    }
+    let text = printed(dir.path(), &["inspect", "store"], 4);
+    assert!(text.contains(".manifest byte 0") && text.contains("--salvage-to"), "{text}");
+    let json = printed(dir.path(), &["inspect", "store", "--salvage-to", "saved", "--json"], 4);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["records_kept"], 39);
+    assert!(json["manifest_lost"].is_string(), "{json}");
+    let store = Lsm::open(Disk, dir.path().join("saved"), lsm::Options::default()).unwrap();
+    assert!(!store.get(b"key-08", &mut Vec::new()).unwrap());
 }

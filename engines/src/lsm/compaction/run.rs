@@ -131,7 +131,8 @@ pub(crate) fn flush<S: Storage>(core: &Core<S>, memtable: &Arc<Memtable<S::File>
             output.add(key, if deleted { Kind::Delete } else { Kind::Put }, value)?;
             cursor.advance()?;
         }
-        Ok(())
+        // Pages of the log may have left the cache without having been stored.
+        memtable.verify()
     };
     if let Err(error) = write(&mut output) {
         return Err(output.abandon(error));

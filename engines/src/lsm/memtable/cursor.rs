@@ -5,7 +5,7 @@ use super::node::Slot;
 use super::tree::{LeafCopy, Position};
 use super::{Memtable, View};
 use crate::storage::File;
-use crate::{Direction, Result};
+use crate::{Direction, Error, Result};
 
 /// A position in a memtable.
 pub(crate) struct Cursor<'m, F: File> {
@@ -22,7 +22,7 @@ pub(crate) struct Cursor<'m, F: File> {
 impl<'m, F: File> Cursor<'m, F> {
     /// At the first key in `direction` that is not before `start`; an empty `start` is the first key of all.
     pub(crate) fn seek(view: View<'m, F>, start: &[u8], direction: Direction) -> Result<Self> {
-        let View { memtable, visible } = view;
+        let View { memtable, visible } = view.trusted()?;
         let mut leaf = LeafCopy::default();
         let position = match direction {
             _ if !start.is_empty() => Position::At(start),
@@ -108,6 +108,10 @@ impl<'m, F: File> Cursor<'m, F> {
         let file = self.memtable.tree.file();
         let operation = Operation::at(file, slot.offset)?;
         let bytes = file.read(slot.offset.into(), operation.bytes())?;
+        if self.memtable.is_suspect() {
+            let reason = "a sync of this log failed while it was being read: read again";
+            return Err(Error::corrupt(file.path(), slot.offset.into(), reason));
+        }
         self.current = Some((operation, bytes));
         Ok(true)
     }

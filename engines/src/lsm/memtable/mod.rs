@@ -8,16 +8,20 @@
 //! 2. A reader takes a [`View`]: the memtable up to a length of its log. Whatever is written later lies above it and is skipped, so a view
 //!    is one point in time, and no version needs a sequence number of its own.
 //! 3. When the segment is full, the memtable is frozen by having no writer any more.
+//! 4. After a failed sync of the log a copy of it is read, or nothing: `stand_in`.
 
 mod chunks;
 mod cursor;
 mod node;
+mod stand_in;
 mod tree;
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 pub(crate) use cursor::Cursor;
 use node::Slot;
+use stand_in::Lost;
 use tree::Tree;
 
 use super::files::FileNumber;
@@ -59,6 +63,10 @@ pub(crate) struct Memtable<F> {
     writes: AtomicU64,
     /// Length of the log up to which it is synced.
     synced: AtomicU64,
+    /// A sync of the log has failed.
+    suspect: AtomicBool,
+    /// What is read then.
+    stand_in: OnceLock<Result<Box<Memtable<F>>, Lost>>,
 }
 
 /// A memtable at one moment.
@@ -93,6 +101,8 @@ impl<F: File> Memtable<F> {
             entries: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             synced: AtomicU64::new(0),
+            suspect: AtomicBool::new(false),
+            stand_in: OnceLock::new(),
         }
     }
 
@@ -153,7 +163,7 @@ impl<F: File> Memtable<F> {
 
     /// About which part of the keys, from 0 to 1, comes before `key`, or with `inclusive` up to it.
     pub(crate) fn share_before(&self, key: &[u8], inclusive: bool) -> Result<f64> {
-        self.tree.share_before(key, inclusive)
+        self.trusted()?.tree.share_before(key, inclusive)
     }
 
     /// Memory in use, without the log.
@@ -191,6 +201,16 @@ impl<F: File> View<'_, F> {
     /// Reads the value of `key` into `value`, which is empty.
     #[inline]
     pub(crate) fn get(&self, key: &[u8], hash: u64, value: &mut Vec<u8>) -> Result<Lookup> {
+        let found = self.look_up(key, hash, value);
+        if self.memtable.is_suspect() {
+            value.clear();
+            return self.trusted()?.look_up(key, hash, value);
+        }
+        found
+    }
+
+    #[inline]
+    fn look_up(&self, key: &[u8], hash: u64, value: &mut Vec<u8>) -> Result<Lookup> {
         let memtable = self.memtable;
         let probe = filter::Probe::new(hash);
         let line = probe.line(memtable.filter.len() / LINE_WORDS) * LINE_WORDS;

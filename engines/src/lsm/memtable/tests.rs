@@ -21,6 +21,7 @@ fn memtable(bytes: u64) -> (tempfile::TempDir, Log, Memtable<DiskFile>) {
         previous: 0,
         previous_bytes: 0,
         previous_synced: false,
+        previous_found: false,
     };
     let (log, memtable) =
         begin_log(create_log(&Disk, dir.path(), 1, bytes).unwrap(), &header, bytes).unwrap();

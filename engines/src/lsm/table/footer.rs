@@ -19,6 +19,8 @@
 
 use super::super::codec::Decoder;
 use super::super::files::FileNumber;
+use crate::storage::File;
+use crate::{Error, Result};
 
 /// Bytes of a footer.
 pub(crate) const FOOTER_BYTES: usize = 64;
@@ -73,6 +75,29 @@ impl Footer {
         out[52..56].copy_from_slice(&crc.to_le_bytes());
         out[56..].copy_from_slice(MAGIC);
         out
+    }
+
+    /// Reads the footer of the table in `file`, which should have this number and length.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it is not whole, or that of another table.
+    pub(crate) fn read<F: File>(file: &F, number: FileNumber, file_bytes: u64) -> Result<Self> {
+        let corrupt = |offset, reason: &str| Error::corrupt(file.path(), offset, reason);
+        if file.len() != file_bytes {
+            let found = file.len();
+            let reason = format!("the table has {found} bytes, but the manifest says {file_bytes}");
+            return Err(corrupt(found.min(file_bytes), &reason));
+        }
+        let Some(at) = file_bytes.checked_sub(FOOTER_BYTES as u64) else {
+            return Err(corrupt(file_bytes, "the file is too short for a table"));
+        };
+        let bytes = file.read(at, FOOTER_BYTES)?;
+        let bytes = bytes.first_chunk().ok_or_else(|| corrupt(at, "no footer"))?;
+        let footer = Self::decode(bytes).map_err(|reason| corrupt(at, &reason))?;
+        if footer.number != number || footer.file_bytes != file_bytes {
+            return Err(corrupt(at, "this is the footer of another table"));
+        }
+        Ok(footer)
     }
 
     /// Takes a footer apart.

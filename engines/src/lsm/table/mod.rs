@@ -17,6 +17,7 @@ mod builder;
 mod cursor;
 pub(crate) mod filter;
 pub(crate) mod footer;
+pub(crate) mod look;
 mod meta;
 mod reader;
 

@@ -16,7 +16,7 @@ use super::super::stats::ReadStats;
 use super::super::wal::Kind;
 use super::block::{self, Layout, Malformed, TRAILER_BYTES};
 use super::filter::{self, LINE_BYTES};
-use super::footer::{FOOTER_BYTES, Footer, Handle};
+use super::footer::{Footer, Handle};
 use super::meta::TableMeta;
 use crate::storage::{File, Storage};
 use crate::{Error, Result};
@@ -48,23 +48,7 @@ impl<S: Storage> Table<S> {
     /// Opens the table in `file`, about which the manifest says `meta`.
     pub(crate) fn open(storage: S, file: S::File, meta: TableMeta) -> Result<Arc<Self>> {
         let corrupt = |offset, reason: &str| Error::corrupt(file.path(), offset, reason);
-        if file.len() != meta.file_bytes || meta.file_bytes < FOOTER_BYTES as u64 {
-            let reason = format!(
-                "the table has {} bytes, but the manifest says {}",
-                file.len(),
-                meta.file_bytes
-            );
-            return Err(corrupt(file.len().min(meta.file_bytes), &reason));
-        }
-        let footer_at = meta.file_bytes - FOOTER_BYTES as u64;
-        let footer = {
-            let bytes = file.read(footer_at, FOOTER_BYTES)?;
-            let bytes = bytes.first_chunk().ok_or_else(|| corrupt(footer_at, "no footer"))?;
-            Footer::decode(bytes).map_err(|reason| corrupt(footer_at, &reason))?
-        };
-        if footer.number != meta.number || footer.file_bytes != meta.file_bytes {
-            return Err(corrupt(footer_at, "this is the footer of another table"));
-        }
+        let footer = Footer::read(&file, meta.number, meta.file_bytes)?;
         for part in [footer.filter, footer.index, footer.properties] {
             let bytes = file.read(part.offset, part.bytes as usize + TRAILER_BYTES)?;
             block::verify(file.path(), meta.number, part.offset, &bytes)?;
@@ -98,6 +82,11 @@ impl<S: Storage> Table<S> {
             verified: (0..words).map(|_| AtomicU64::new(0)).collect(),
             obsolete: AtomicBool::new(false),
         }))
+    }
+
+    /// The table's file.
+    pub(crate) fn file(&self) -> &S::File {
+        &self.file
     }
 
     /// Lets the file go once the last user of the table does.

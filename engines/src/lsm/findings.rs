@@ -1,0 +1,184 @@
+//! What looking a store through from outside has found.
+
+use std::path::PathBuf;
+
+use super::version::LEVELS;
+
+/// What is in a store's folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// The files of the folder, by their names; behind them files that are missing, with no bytes.
+    pub files: Vec<VerifiedFile>,
+    /// What is not as it was written, in no order that matters; empty if all is well.
+    pub damage: Vec<Damage>,
+    /// Every byte was read; else the data blocks of tables were left out.
+    pub every_byte: bool,
+}
+
+impl VerifyReport {
+    /// Whether opening the store loses nothing but what a crash may take from any store: nothing is damaged, and no whole writes lie behind a torn spot.
+    pub fn is_complete(&self) -> bool {
+        self.damage.is_empty() && self.torn_off().next().is_none()
+    }
+
+    /// Logs of which the next open drops whole writes, since they lie behind a torn spot.
+    pub fn torn_off(&self) -> impl Iterator<Item = &LogFigures> {
+        let logs = self.files.iter().filter_map(|file| file.log.as_ref());
+        logs.filter(|log| log.writes_behind_tear > 0)
+    }
+
+    /// The tables of the store, as far as they can be read.
+    pub fn tables(&self) -> impl Iterator<Item = &TableFigures> {
+        self.files.iter().filter_map(|file| file.table.as_ref())
+    }
+
+    /// What is in each level of the tree, level 0 first, without the empty ones at the end.
+    pub fn levels(&self) -> Vec<LevelFigures> {
+        let mut levels = vec![LevelFigures::default(); LEVELS];
+        for table in self.tables() {
+            let Some(level) = table.level.and_then(|level| levels.get_mut(level)) else { continue };
+            level.tables += 1;
+            level.bytes += table.file_bytes;
+            level.entries += table.entries;
+            level.deletions += table.deletions;
+            level.filter_bytes += table.filter_bytes;
+        }
+        let used = levels.iter().rposition(|level| level.tables > 0).map_or(0, |last| last + 1);
+        levels.truncate(used);
+        levels
+    }
+}
+
+/// What is in one level of the tree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LevelFigures {
+    /// Tables.
+    pub tables: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Keys of all tables, deletions among them.
+    pub entries: u64,
+    /// Keys that are said to be deleted.
+    pub deletions: u64,
+    /// Bytes of filters.
+    pub filter_bytes: u64,
+}
+
+/// What a file in a store's folder is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FileRole {
+    /// The list of tables and logs.
+    Manifest,
+    /// A sorted table.
+    Table,
+    /// The write-ahead log of a memtable.
+    Log,
+    /// Keeps a second process out.
+    Lock,
+    /// One of ours that the manifest does not name, or an older manifest: left by a crash, and removed when the store is next opened; or of a store that is open, and just being made or done with.
+    Orphan,
+    /// None of ours.
+    Foreign,
+    /// The manifest names the file, but it is not there.
+    Missing,
+}
+
+impl FileRole {
+    /// Its name in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Manifest => "manifest",
+            Self::Table => "table",
+            Self::Log => "log",
+            Self::Lock => "lock",
+            Self::Orphan => "orphan",
+            Self::Foreign => "foreign",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+/// A file in a store's folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedFile {
+    /// Its name in the folder.
+    pub name: String,
+    /// What it is.
+    pub role: FileRole,
+    /// Its length in bytes, room that was set aside included.
+    pub bytes: u64,
+    /// Bytes at the end of a manifest or log that a recovery gives up: not whole, and not known to have been synced.
+    pub torn_bytes: u64,
+    /// What is in it, if it is a table of the store that can be read.
+    pub table: Option<TableFigures>,
+    /// What is in it, if it is a log of the store that can be read.
+    pub log: Option<LogFigures>,
+}
+
+/// What is in a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TableFigures {
+    /// Its number.
+    pub number: u32,
+    /// Its level by the manifest; None without one.
+    pub level: Option<usize>,
+    /// Its length in bytes.
+    pub file_bytes: u64,
+    /// Keys, deletions among them.
+    pub entries: u64,
+    /// Keys that are said to be deleted.
+    pub deletions: u64,
+    /// The least key.
+    pub key_min: Vec<u8>,
+    /// The greatest key.
+    pub key_max: Vec<u8>,
+    /// Lowest sequence number of the writes that went into it.
+    pub sequence_min: u64,
+    /// Highest.
+    pub sequence_max: u64,
+    /// Data blocks.
+    pub blocks: u64,
+    /// Bytes of the index.
+    pub index_bytes: u64,
+    /// Bytes of the filter.
+    pub filter_bytes: u64,
+}
+
+impl TableFigures {
+    /// Bits of the filter for each key.
+    pub fn filter_bits_per_key(&self) -> f64 {
+        self.filter_bytes as f64 * 8.0 / self.entries.max(1) as f64
+    }
+}
+
+/// What is in a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogFigures {
+    /// Its number.
+    pub number: u32,
+    /// Sequence number of its first write; None if the header cannot be read.
+    pub first_sequence: Option<u64>,
+    /// The manifest says how long it is: the store was closed, or is a backup.
+    pub closed: bool,
+    /// Bytes of frames from the start that are whole.
+    pub used_bytes: u64,
+    /// Writes in them, each of one operation or a batch.
+    pub writes: u64,
+    /// Values that these store.
+    pub values: u64,
+    /// Keys that they delete.
+    pub deletions: u64,
+    /// Whole writes behind the first frame that is not. A recovery drops them if nothing says that they had been synced, and a salvage keeps them.
+    pub writes_behind_tear: u64,
+}
+
+/// Bytes that are not what was written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Damage {
+    /// The damaged file.
+    pub file: PathBuf,
+    /// Where the damage begins or was noticed, in bytes from the file's start.
+    pub offset: u64,
+    /// What was expected and what was found.
+    pub reason: String,
+}

@@ -1,0 +1,153 @@
+//! The records of a store's tables and logs, one by one, as they are stored.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use super::files::StoreFile;
+use super::findings::Damage;
+use super::log_scan::scan_log;
+use super::survey::{FoundLog, FoundTable, Survey};
+use super::table::look::{Item, look_through};
+use super::wal;
+use crate::storage::{File, Storage};
+use crate::{Error, Result};
+
+/// Where a record is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In a log, as part of the write with this sequence number; None where that cannot be told.
+    Log {
+        /// Of the write: how many were made before it.
+        sequence: Option<u64>,
+    },
+    /// In a table of this level; None without a manifest.
+    Table {
+        /// 0 for what was flushed and not yet merged.
+        level: Option<usize>,
+    },
+}
+
+/// A record in a table or log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredRecord<'a> {
+    /// Number of the file.
+    pub file: u32,
+    /// Where the record begins in a log, or its block in a table, in bytes.
+    pub offset: u64,
+    /// Where that is in the tree.
+    pub place: Place,
+    /// The key.
+    pub key: &'a [u8],
+    /// The value; None for a deletion.
+    pub value: Option<&'a [u8]>,
+}
+
+/// Calls `visit` with every whole record of the store in the folder `dir`, live or not, until it breaks: the deepest level first, each level in the order of its keys, level 0 and the logs oldest first.
+/// With `file`, with those of that table or log only. Returns what could not be read, torn tails among it. Takes no lock and changes nothing.
+///
+/// # Errors
+/// - [`Error::NotAStore`] if the folder holds no LSM tree.
+/// - [`Error::NoSuchFile`] if there is no such table or log.
+pub fn records<S: Storage>(
+    storage: &S,
+    dir: impl AsRef<Path>,
+    file: Option<u32>,
+    mut visit: impl FnMut(&StoredRecord<'_>) -> ControlFlow<()>,
+) -> Result<Vec<Damage>> {
+    let dir = dir.as_ref();
+    let survey = Survey::of(storage, dir)?;
+    let wanted = |number: u32| file.is_none_or(|file| number == file);
+    let mut damage = Vec::new();
+    let mut found = false;
+    for table in survey.oldest_first().filter(|table| wanted(table.number)) {
+        found = true;
+        if of_table(dir, table, &mut visit, &mut damage)?.is_break() {
+            return Ok(damage);
+        }
+    }
+    for log in survey.logs.iter().filter(|log| wanted(log.number)) {
+        found = true;
+        if of_log(dir, log, &mut visit, &mut damage)?.is_break() {
+            return Ok(damage);
+        }
+    }
+    match file.filter(|_| !found) {
+        Some(id) => Err(Error::NoSuchFile { dir: dir.to_owned(), id }),
+        None => Ok(damage),
+    }
+}
+
+fn of_table<F: File>(
+    dir: &Path,
+    table: &FoundTable<F>,
+    visit: &mut impl FnMut(&StoredRecord<'_>) -> ControlFlow<()>,
+    damage: &mut Vec<Damage>,
+) -> Result<ControlFlow<()>> {
+    let path = StoreFile::Table(table.number).path(dir);
+    let mut note = |offset, reason| damage.push(Damage { file: path.clone(), offset, reason });
+    let file = match &table.file {
+        Ok(file) => file,
+        Err(reason) => {
+            note(0, reason.clone());
+            return Ok(ControlFlow::Continue(()));
+        }
+    };
+    let place = Place::Table { level: table.known.as_ref().map(|(level, _)| *level) };
+    let mut flow = ControlFlow::Continue(());
+    let mut visit_item = |item: Item<'_>| -> Result<ControlFlow<()>> {
+        let Item { block, key, value } = item;
+        flow = visit(&StoredRecord { file: table.number, offset: block, place, key, value });
+        Ok(flow)
+    };
+    let meta = table.known.as_ref().map(|(_, meta)| meta);
+    look_through(file, table.number, meta, Some(&mut visit_item), &mut note)?;
+    Ok(flow)
+}
+
+fn of_log<F: File>(
+    dir: &Path,
+    log: &FoundLog<F>,
+    visit: &mut impl FnMut(&StoredRecord<'_>) -> ControlFlow<()>,
+    damage: &mut Vec<Damage>,
+) -> Result<ControlFlow<()>> {
+    let path = StoreFile::Log(log.number).path(dir);
+    let note = |offset, reason| Damage { file: path.clone(), offset, reason };
+    let file = match &log.file {
+        Ok(file) => file,
+        Err(reason) => {
+            damage.push(note(0, reason.clone()));
+            return Ok(ControlFlow::Continue(()));
+        }
+    };
+    let first = wal::LogHeader::read(file, log.number).ok().map(|header| header.sequence);
+    let mut writes = 0;
+    let mut flow = ControlFlow::Continue(());
+    let scan = scan_log(file, log.number, log.closed, |write| {
+        // Behind a gap nobody knows how many writes were lost.
+        let sequence = first.filter(|_| !write.behind_gap).map(|first| first + writes);
+        writes += 1;
+        let corrupt = |reason: &str| Error::corrupt(&path, write.offset, reason);
+        let visited = wal::operations(write.payload, corrupt, |at, operation| {
+            if flow.is_break() {
+                return Ok(());
+            }
+            let bytes = &write.payload[at..at + operation.bytes()];
+            let value = (!operation.is_delete()).then(|| &bytes[operation.value()]);
+            flow = visit(&StoredRecord {
+                file: log.number,
+                offset: u64::from(super::memtable::first_operation(write.offset)) + at as u64,
+                place: Place::Log { sequence },
+                key: &bytes[operation.key()],
+                value,
+            });
+            Ok(())
+        });
+        match visited {
+            Err(Error::Corrupt { offset, reason, .. }) => damage.push(note(offset, reason)),
+            other => other?,
+        }
+        Ok(())
+    })?;
+    damage.extend(scan.gaps.into_iter().map(|gap| note(gap.offset, gap.reason)));
+    Ok(flow)
+}

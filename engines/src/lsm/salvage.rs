@@ -1,0 +1,230 @@
+//! Salvage: what can still be read of a damaged store is written to a new one.
+//!
+//! 1. The tables are taken in the order of age that the manifest gives, the oldest first: the deepest level, then up to level 0, then the logs. If the manifest is damaged behind its first edit,
+//!    it counts as far as it can be read, and tables that it does not name are taken as if there were none.
+//! 2. Without a manifest that order is lost. A table says for which level it was written, and from which writes it was made; a compaction may have moved it deeper since, and what it
+//!    was merged into may be there beside it. So tables are taken by that level, then by number (in level 0 by sequence number): nearly the order of age.
+//!    Logs whose writes are in tables already, as their sequence numbers say, are left out then.
+//! 3. Each block that is whole is taken, and each whole write of a log, those behind a torn spot too; what is not whole is passed over, and told.
+//! 4. Each entry is written to the new store, deletions too, so that what is younger hides what is older. In the end all is compacted, which drops what is hidden.
+//!
+//! Nothing is made up: what is written was once written by a user under this key. It may be older than what was lost, and the report says whether that can be.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use super::Lsm;
+use super::files::StoreFile;
+use super::findings::{Damage, FileRole};
+use super::log_scan::scan_log;
+use super::options::{Background, Options};
+use super::survey::{FoundLog, FoundTable, Survey};
+use super::table::look::{Item, look_through};
+use super::wal::{self, LogHeader};
+use crate::storage::Storage;
+use crate::{Direction, Durability, Error, Result};
+
+/// What a salvage has saved and lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SalvageReport {
+    /// Tables that were read.
+    pub tables_read: u64,
+    /// Logs that were read.
+    pub logs_read: u64,
+    /// Keys with their values in the new store.
+    pub records_kept: u64,
+    /// Entries that were whole and not needed: older values, deletions, and what they deleted.
+    pub records_passed_over: u64,
+    /// What could not be read, by the places where it begins.
+    pub dropped: Vec<Damage>,
+    /// Bytes behind the last whole writes of logs that had not been closed: never whole, as a crash leaves them.
+    pub torn_bytes: u64,
+    /// Tables and logs that the manifest names and that could not be opened.
+    pub files_missing: Vec<PathBuf>,
+    /// Files of the engine that are not part of the store, and were left out.
+    pub files_ignored: Vec<PathBuf>,
+    /// Why the manifest could not be read, or not to its end; then tables that it does not name were taken by what they say themselves.
+    pub manifest_lost: Option<String>,
+    /// Keys that had been deleted may be there again: what was lost may have held their deletions.
+    pub deleted_may_return: bool,
+    /// Keys may have an older value than they had: what was lost may have held newer ones.
+    pub older_may_return: bool,
+}
+
+impl SalvageReport {
+    /// Whether nothing was lost but what a crash may take from any store.
+    pub fn is_complete(&self) -> bool {
+        self.dropped.is_empty() && self.files_missing.is_empty() && self.manifest_lost.is_none()
+    }
+
+    /// Notes that bytes were lost.
+    fn lose(&mut self, file: &Path, offset: u64, reason: String) {
+        self.dropped.push(Damage { file: file.to_owned(), offset, reason });
+        (self.deleted_may_return, self.older_may_return) = (true, true);
+    }
+}
+
+/// Writes all that can still be read of the store in the folder `from` to a new one in the folder `to`, which is opened with `options`, made durable, compacted and closed. `from` stays as it is, and must
+/// not be written to meanwhile.
+///
+/// Costs a read of the store, and what it costs to write all of it anew.
+///
+/// # Errors
+/// - [`Error::NotAStore`] if `from` holds no manifest, no log and no table.
+/// - [`Error::InvalidOption`] if `to` is not empty, or lies in `from`.
+/// - Any error of writing the new store; then what is in `to` is not complete.
+pub fn salvage<S: Storage>(
+    storage: &S,
+    from: impl AsRef<Path>,
+    to: impl AsRef<Path>,
+    mut options: Options,
+) -> Result<SalvageReport> {
+    let (from, to) = (from.as_ref(), to.as_ref());
+    let mut survey = Survey::of(storage, from)?;
+    refuse_target(storage, from, to)?;
+    if survey.unreadable.is_some() {
+        survey.take_all(storage)?;
+    }
+    // What is written is durable once the new store is closed; who writes does the background work.
+    options.durability = Durability::Os;
+    options.background = Background::Inline;
+    let store = Lsm::open(storage.clone(), to, options)?;
+    let mut salvager = Salvager { store, from, report: SalvageReport::default(), entries: 0 };
+    salvager.about_files(&survey);
+    for table in survey.oldest_first() {
+        salvager.table(table)?;
+    }
+    let flushed = survey.unreadable.is_some().then(|| survey.sequence_max()).flatten();
+    for log in &survey.logs {
+        salvager.log(log, flushed)?;
+    }
+    salvager.finish()
+}
+
+fn refuse_target<S: Storage>(storage: &S, from: &Path, to: &Path) -> Result<()> {
+    let refused = |expected| {
+        let value = to.display().to_string();
+        Err(Error::InvalidOption { name: "to", value, expected })
+    };
+    if to.starts_with(from) {
+        return refused("a folder outside of the store that is salvaged");
+    }
+    match storage.list(to) {
+        Ok(entries) if entries.is_empty() => Ok(()),
+        Ok(_) => refused("a folder that is empty or missing"),
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(other) => Err(other),
+    }
+}
+
+struct Salvager<'a, S: Storage> {
+    store: Lsm<S>,
+    from: &'a Path,
+    report: SalvageReport,
+    /// Entries that were written to the store.
+    entries: u64,
+}
+
+impl<S: Storage> Salvager<'_, S> {
+    /// What the folder alone tells.
+    fn about_files(&mut self, survey: &Survey<S::File>) {
+        let report = &mut self.report;
+        if let Some(lost) = &survey.unreadable {
+            report.manifest_lost = Some(match lost {
+                Error::Corrupt { offset, reason, .. } => format!("{reason}, at byte {offset}"),
+                other => other.to_string(),
+            });
+            let ordered = survey.tables.iter().all(|table| table.known.is_some());
+            // One table and the logs behind it have but one order.
+            let lost = !ordered && survey.tables.len() > 1 || survey.is_listed();
+            (report.deleted_may_return, report.older_may_return) = (lost, lost);
+        }
+        let ignored = survey.entries.iter();
+        let ignored = ignored.filter(|entry| survey.role(entry) == FileRole::Orphan);
+        report.files_ignored = ignored.map(|entry| self.from.join(&entry.name)).collect();
+    }
+
+    fn missing(&mut self, path: PathBuf) {
+        self.report.files_missing.push(path);
+        (self.report.deleted_may_return, self.report.older_may_return) = (true, true);
+    }
+
+    fn table(&mut self, table: &FoundTable<S::File>) -> Result<()> {
+        let path = StoreFile::Table(table.number).path(self.from);
+        let Ok(file) = &table.file else {
+            self.missing(path);
+            return Ok(());
+        };
+        self.report.tables_read += 1;
+        let (store, entries, report) = (&self.store, &mut self.entries, &mut self.report);
+        let mut write = |item: Item<'_>| -> Result<ControlFlow<()>> {
+            *entries += 1;
+            match item.value {
+                Some(value) => store.put(item.key, value)?,
+                None => store.delete(item.key)?,
+            }
+            Ok(ControlFlow::Continue(()))
+        };
+        let mut note = |offset, reason| report.lose(&path, offset, reason);
+        let meta = table.known.as_ref().map(|(_, meta)| meta);
+        look_through(file, table.number, meta, Some(&mut write), &mut note).map(drop)
+    }
+
+    /// Takes a log in, unless it begins with a write that is in a table: `flushed` is the last of these, where the manifest does not say.
+    fn log(&mut self, log: &FoundLog<S::File>, flushed: Option<u64>) -> Result<()> {
+        let path = StoreFile::Log(log.number).path(self.from);
+        let Ok(file) = &log.file else {
+            self.missing(path);
+            return Ok(());
+        };
+        if let (Some(flushed), Ok(header)) = (flushed, LogHeader::read(file, log.number))
+            && header.sequence <= flushed
+        {
+            self.report.files_ignored.push(path);
+            return Ok(());
+        }
+        self.report.logs_read += 1;
+        let (store, entries, report) = (&self.store, &mut self.entries, &mut self.report);
+        let scan = scan_log(file, log.number, log.closed, |write| {
+            let corrupt = |reason: &str| Error::corrupt(&path, write.offset, reason);
+            let written = wal::operations(write.payload, corrupt, |at, operation| {
+                *entries += 1;
+                let bytes = &write.payload[at..at + operation.bytes()];
+                let key = &bytes[operation.key()];
+                if operation.is_delete() {
+                    store.delete(key)
+                } else {
+                    store.put(key, &bytes[operation.value()])
+                }
+            });
+            match written {
+                Err(Error::Corrupt { file, offset, reason }) if file == path => {
+                    report.lose(&path, offset, reason);
+                    Ok(())
+                }
+                other => other,
+            }
+        })?;
+        let report = &mut self.report;
+        for gap in &scan.gaps {
+            // A crash leaves such an end, unless something says that it had been synced.
+            if scan.is_end(gap) && !scan.was_synced(gap, log.closed) {
+                report.torn_bytes += gap.bytes;
+            } else {
+                report.lose(&path, gap.offset, gap.reason.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<SalvageReport> {
+        let Self { store, mut report, entries, .. } = self;
+        store.compact()?;
+        let keys = store
+            .scan(&[], Direction::Forward, usize::MAX, &mut |_, _| ControlFlow::Continue(()))?;
+        report.records_kept = keys as u64;
+        report.records_passed_over = entries - report.records_kept;
+        store.close()?;
+        Ok(report)
+    }
+}

@@ -1,0 +1,300 @@
+//! Looks a table through from outside: its parts, and if wanted each block and each entry.
+//!
+//! 1. The footer must be whole, as without it nothing is found. Filter, index and properties must be whole, and lie one behind the other.
+//! 2. The blocks that the index names must lie one behind the other from the file's start, and be whole. Keys ascend, within blocks and from one to the next; each block's key in the index
+//!    is greater than all keys before, and not greater than the block's first.
+//! 3. The filter must let every key pass. Numbers of entries and deletions, the least and the greatest key must be what the properties say, and these what the manifest says.
+//!
+//! So every byte of the file is covered. Damage is noted, and the looking goes on behind it.
+
+use std::ops::ControlFlow;
+
+use super::super::codec::Decoder;
+use super::super::files::FileNumber;
+use super::super::findings::TableFigures;
+use super::super::options::KEY_BYTES_MAX;
+use super::super::wal::Kind;
+use super::TableMeta;
+use super::block::{self, Layout, Malformed, TRAILER_BYTES};
+use super::filter::{self, LINE_BYTES, Probe};
+use super::footer::{FOOTER_BYTES, Footer, Handle};
+use crate::storage::File;
+use crate::{Error, Result};
+
+/// An entry of a table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Item<'a> {
+    /// Offset of its block.
+    pub(crate) block: u64,
+    pub(crate) key: &'a [u8],
+    /// None for a deletion.
+    pub(crate) value: Option<&'a [u8]>,
+}
+
+/// What is done with the entries of a table.
+pub(crate) type Visit<'v> = dyn FnMut(Item<'_>) -> Result<ControlFlow<()>> + 'v;
+
+/// What is done with damage: offset and reason.
+pub(crate) type Note<'n> = dyn FnMut(u64, String) + 'n;
+
+/// Looks the table through; without `visit`, its data blocks are left out. `expected` is what the manifest says. Returns what is in it, if that can be told.
+///
+/// # Errors
+/// What `visit` returns, and errors of the disk; damage is noted instead.
+pub(crate) fn look_through<F: File>(
+    file: &F,
+    number: FileNumber,
+    expected: Option<&TableMeta>,
+    visit: Option<&mut Visit<'_>>,
+    note: &mut Note<'_>,
+) -> Result<Option<TableFigures>> {
+    let file_bytes = expected.map_or(file.len(), |meta| meta.file_bytes);
+    let footer = noted(Footer::read(file, number, file_bytes), note)?;
+    let Some(footer) = footer else { return Ok(None) };
+    places(&footer, note);
+    let filter = noted(part(file, number, footer.filter), note)?;
+    if !(footer.filter.bytes as usize).is_multiple_of(LINE_BYTES) {
+        note(footer.filter.offset, "the filter does not consist of lines".to_owned());
+        return Ok(None);
+    }
+    let index = noted(part(file, number, footer.index), note)?;
+    let index = match &index {
+        Some(index) => noted(parsed(file, footer.index.offset, index), note)?.zip(Some(&**index)),
+        None => None,
+    };
+    let stored = noted(properties(file, number, &footer), note)?;
+    if let (Some(stored), Some(expected)) = (&stored, expected) {
+        let (level, file_bytes) = (expected.level, expected.file_bytes);
+        if (TableMeta { level, file_bytes, ..stored.clone() }) != *expected {
+            let reason = "the properties contradict the manifest".to_owned();
+            note(footer.properties.offset, reason);
+        }
+    }
+    if let (Some(visit), Some((layout, index))) = (visit, index) {
+        let filter = filter.as_deref();
+        let mut walk = Walk { file, number, filter, visit, note, found: Found::default() };
+        if walk.blocks(layout, index, &footer)?.is_continue() {
+            walk.compare(stored.as_ref().or(expected), &footer);
+        }
+    }
+    Ok(stored.as_ref().or(expected).map(|meta| figures(meta, &footer, index)))
+}
+
+fn figures(meta: &TableMeta, footer: &Footer, index: Option<(Layout, &[u8])>) -> TableFigures {
+    TableFigures {
+        number: meta.number,
+        level: None,
+        file_bytes: footer.file_bytes,
+        entries: meta.entries,
+        deletions: meta.deletions,
+        key_min: meta.key_min.clone(),
+        key_max: meta.key_max.clone(),
+        sequence_min: meta.sequence_min,
+        sequence_max: meta.sequence_max,
+        blocks: index.map_or(0, |(layout, _)| layout.len() as u64),
+        index_bytes: footer.index.bytes.into(),
+        filter_bytes: footer.filter.bytes.into(),
+    }
+}
+
+/// Notes damage, and passes all other errors on.
+fn noted<T>(result: Result<T>, note: &mut Note<'_>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(Error::Corrupt { offset, reason, .. }) => {
+            note(offset, reason);
+            Ok(None)
+        }
+        Err(other) => Err(other),
+    }
+}
+
+/// Where a part ends, its trailer included.
+fn end_of(part: Handle) -> u64 {
+    part.offset.saturating_add(part.bytes.into()).saturating_add(TRAILER_BYTES as u64)
+}
+
+/// Notes parts that do not follow each other.
+fn places(footer: &Footer, note: &mut Note<'_>) {
+    let footer_at = footer.file_bytes - FOOTER_BYTES as u64;
+    let parts = [
+        ("filter", footer.filter, footer.index.offset),
+        ("index", footer.index, footer.properties.offset),
+        ("properties", footer.properties, footer_at),
+    ];
+    for (name, part, next) in parts {
+        if end_of(part) != next {
+            let reason = format!(
+                "the footer says that the {name} ends at byte {}, and what follows begins at byte {next}",
+                end_of(part)
+            );
+            note(footer_at, reason);
+        }
+    }
+}
+
+/// A part of the file without its trailer, verified.
+fn part<F: File>(file: &F, number: FileNumber, part: Handle) -> Result<F::Bytes<'_>> {
+    let bytes = file.read(part.offset, part.bytes as usize + TRAILER_BYTES)?;
+    block::verify(file.path(), number, part.offset, &bytes)?;
+    file.read(part.offset, part.bytes as usize)
+}
+
+fn parsed<F: File>(file: &F, offset: u64, block: &[u8]) -> Result<Layout> {
+    Layout::parse(block).map_err(|Malformed| malformed(file, offset))
+}
+
+#[cold]
+fn malformed<F: File>(file: &F, offset: u64) -> Error {
+    Error::corrupt(file.path(), offset, "the block's checksum is right, but not its content")
+}
+
+fn properties<F: File>(file: &F, number: FileNumber, footer: &Footer) -> Result<TableMeta> {
+    let at = footer.properties;
+    let bytes = part(file, number, at)?;
+    let meta = TableMeta::decode(&mut Decoder::new(&bytes));
+    let meta = meta.filter(|meta| meta.number == number);
+    let meta = meta.map(|meta| TableMeta { file_bytes: footer.file_bytes, ..meta });
+    meta.ok_or_else(|| Error::corrupt(file.path(), at.offset, "the properties are malformed"))
+}
+
+/// What a table says about itself, if its footer and properties are whole.
+pub(crate) fn own_meta<F: File>(file: &F, number: FileNumber) -> Option<TableMeta> {
+    let footer = Footer::read(file, number, file.len()).ok()?;
+    properties(file, number, &footer).ok()
+}
+
+/// What was found on the way through a table.
+#[derive(Default)]
+struct Found {
+    entries: u64,
+    deletions: u64,
+    key_min: Vec<u8>,
+    /// The last key so far.
+    key_max: Vec<u8>,
+    /// Something could not be read, so that nothing can be counted.
+    is_partial: bool,
+}
+
+/// The way through all blocks.
+struct Walk<'w, 'v, 'n, F> {
+    file: &'w F,
+    number: FileNumber,
+    filter: Option<&'w [u8]>,
+    visit: &'w mut Visit<'v>,
+    note: &'w mut Note<'n>,
+    found: Found,
+}
+
+impl<F: File> Walk<'_, '_, '_, F> {
+    fn blocks(&mut self, layout: Layout, index: &[u8], footer: &Footer) -> Result<ControlFlow<()>> {
+        let file = self.file;
+        let malformed = |Malformed| malformed(file, footer.index.offset);
+        let mut separator = noted(layout.prefix(index).map_err(malformed), self.note)?
+            .map(<[u8]>::to_vec)
+            .unwrap_or_default();
+        let mut end = 0;
+        for at in 0..layout.len() {
+            let handle = layout.entry(index, at).and_then(|entry| {
+                layout.read_key(index, at, &entry, &mut separator)?;
+                Handle::decode(entry.value).ok_or(Malformed)
+            });
+            let Some(handle) = noted(handle.map_err(malformed), self.note)? else {
+                self.found.is_partial = true;
+                continue;
+            };
+            if handle.offset != end && !self.found.is_partial {
+                let reason = format!(
+                    "a block ends at byte {end}, and the next begins at byte {} by the index",
+                    handle.offset
+                );
+                (self.note)(footer.index.offset, reason);
+            }
+            end = end_of(handle);
+            match noted(self.block(handle, &separator), self.note)? {
+                Some(ControlFlow::Continue(())) => {}
+                Some(ControlFlow::Break(())) => return Ok(ControlFlow::Break(())),
+                None => self.found.is_partial = true,
+            }
+        }
+        if !self.found.is_partial {
+            noted(self.padding(end, footer.filter.offset), self.note)?;
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Between the last block and the filter there are zeros.
+    fn padding(&self, from: u64, to: u64) -> Result<()> {
+        let is_short = to >= from && to - from < 64;
+        let zeros = is_short && self.file.read(from, (to - from) as usize)?.iter().all(|b| *b == 0);
+        let reason = "between the last block and the filter there are not just zeros";
+        if zeros { Ok(()) } else { Err(Error::corrupt(self.file.path(), from, reason)) }
+    }
+
+    /// Visits the entries of one block, whose key in the index is `separator`.
+    fn block(&mut self, handle: Handle, separator: &[u8]) -> Result<ControlFlow<()>> {
+        let offset = handle.offset;
+        let block = part(self.file, self.number, handle)?;
+        let layout = parsed(self.file, offset, &block)?;
+        let file = self.file;
+        let corrupt = |reason: &str| Error::corrupt(file.path(), offset, reason);
+        let malformed = |Malformed| malformed(file, offset);
+        let mut key = layout.prefix(&block).map_err(malformed)?.to_vec();
+        for at in 0..layout.len() {
+            let entry = layout.entry(&block, at).map_err(malformed)?;
+            layout.read_key(&block, at, &entry, &mut key).map_err(malformed)?;
+            let found = &mut self.found;
+            if found.entries + u64::from(found.is_partial) > 0 && key <= found.key_max {
+                return Err(corrupt("keys do not ascend"));
+            }
+            if !(1..=KEY_BYTES_MAX).contains(&key.len()) {
+                return Err(corrupt("a key has an impossible length"));
+            }
+            let before = &found.key_max[..];
+            if at == 0 && (separator > &key[..] || separator <= before) {
+                return Err(corrupt("the index has another key for this block than it should"));
+            }
+            if found.entries == 0 {
+                found.key_min.clone_from(&key);
+            }
+            found.key_max.clone_from(&key);
+            found.entries += 1;
+            let is_deletion = entry.kind == Kind::Delete;
+            found.deletions += u64::from(is_deletion);
+            if !passes(self.filter, &key) {
+                return Err(corrupt("the filter denies a key of this block"));
+            }
+            let value = (!is_deletion).then_some(entry.value);
+            if (self.visit)(Item { block: offset, key: &key, value })?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Notes what is not as the properties say.
+    fn compare(&mut self, meta: Option<&TableMeta>, footer: &Footer) {
+        let found = &self.found;
+        let Some(meta) = meta.filter(|_| !found.is_partial) else { return };
+        for (what, is_same) in [
+            ("number of entries", meta.entries == found.entries),
+            ("number of deletions", meta.deletions == found.deletions),
+            ("least key", meta.key_min == found.key_min),
+            ("greatest key", meta.key_max == found.key_max),
+        ] {
+            if !is_same {
+                (self.note)(
+                    footer.properties.offset,
+                    format!("the {what} is another than the blocks show"),
+                );
+            }
+        }
+    }
+}
+
+fn passes(filter: Option<&[u8]>, key: &[u8]) -> bool {
+    let Some(filter) = filter.filter(|filter| !filter.is_empty()) else { return true };
+    let probe = Probe::new(filter::hash(key));
+    let line = probe.line(filter.len() / LINE_BYTES) * LINE_BYTES;
+    filter.get(line..line + LINE_BYTES).is_some_and(|line| probe.maybe_in(line))
+}

@@ -1,0 +1,380 @@
+//! `kvdyno inspect` of an LSM store: levels, tables, logs, what is damaged, records, and saving what can be read.
+
+use std::path::Path;
+
+use kvdyno_engines::lsm::{
+    self, Damage, FileRole, LevelFigures, LogFigures, Options, Place, SalvageReport, StoredRecord,
+    TableFigures, VerifiedFile, VerifyReport,
+};
+use kvdyno_engines::storage::Disk;
+use serde_json::{Value, json};
+
+use super::inspect::{
+    counted, damage_line, failure, lines_of, plain_table, print_lines, refuse_inside, value_text,
+};
+use crate::cli::InspectArguments;
+use crate::failure::{ExitStatus, Result};
+
+/// Bytes of a key that are printed in a table.
+const KEY_BYTES_SHOWN: usize = 24;
+
+/// Looks, and prints what is there.
+pub(super) fn main(arguments: &InspectArguments) -> Result<ExitStatus> {
+    let dir = arguments.dir.as_path();
+    if arguments.records {
+        return print_records(arguments);
+    }
+    if let Some(to) = &arguments.salvage_to {
+        return salvage(dir, to, arguments.json);
+    }
+    let look = if arguments.verify { lsm::verify } else { lsm::inspect };
+    let report = look(&Disk, dir).map_err(failure)?;
+    if arguments.json {
+        crate::print(&format!("{:#}", object(&report)))?;
+    } else {
+        crate::print(text(dir, &report).trim_end())?;
+    }
+    Ok(if report.is_complete() { ExitStatus::Ok } else { ExitStatus::WrongData })
+}
+
+/// Tables first, by level and least key; then logs, then the others by name.
+fn in_order(report: &VerifyReport) -> Vec<&VerifiedFile> {
+    let mut files: Vec<_> = report.files.iter().collect();
+    files.sort_by_key(|file| match (&file.table, &file.log) {
+        (Some(table), _) => {
+            let level = table.level.unwrap_or(usize::MAX);
+            // In level 0 keys overlap; there the order is that of age.
+            let key = if level == 0 { Vec::new() } else { table.key_min.clone() };
+            (0, level, key, u64::MAX - table.sequence_max)
+        }
+        (None, Some(log)) => (1, 0, Vec::new(), log.number.into()),
+        (None, None) => (2, 0, Vec::new(), 0),
+    });
+    files
+}
+
+fn text(dir: &Path, report: &VerifyReport) -> String {
+    let files = in_order(report);
+    let header = [
+        "file",
+        "kind",
+        "bytes",
+        "level",
+        "entries",
+        "deletions",
+        "filter",
+        "blocks",
+        "least key",
+        "greatest key",
+    ];
+    let mut tables = plain_table(&header, 2..8);
+    for (file, table) in files.iter().filter_map(|file| Some((file, file.table.as_ref()?))) {
+        tables.add_row(table_row(file, table));
+    }
+    let header = ["file", "kind", "bytes", "used", "writes", "values", "deletions", "torn bytes"];
+    let mut logs = plain_table(&header, 2..8);
+    for file in files.iter().filter(|file| file.table.is_none()) {
+        logs.add_row(other_row(file));
+    }
+    let mut text = String::new();
+    if report.tables().next().is_some() {
+        text.push_str(&lines_of(&tables));
+        text.push('\n');
+        text.push_str(&levels(report));
+        text.push('\n');
+    }
+    text.push_str(&lines_of(&logs));
+    let sum = |figure: fn(&TableFigures) -> u64| report.tables().map(figure).sum::<u64>();
+    let logs = || report.files.iter().filter_map(|file| file.log.as_ref());
+    text.push_str(&format!(
+        "\nLSM tree in {}: {} of {} bytes with {}, {} of them deletions; {} with {}\n",
+        dir.display(),
+        counted(report.tables().count() as u64, "table", "tables"),
+        sum(|table| table.file_bytes),
+        counted(sum(|table| table.entries), "entry", "entries"),
+        sum(|table| table.deletions),
+        counted(logs().count() as u64, "log", "logs"),
+        counted(logs().map(|log| log.writes).sum(), "write", "writes"),
+    ));
+    text.push_str(&verdict(dir, report));
+    text
+}
+
+fn levels(report: &VerifyReport) -> String {
+    let header = ["level", "tables", "bytes", "entries", "deletions", "filter bits per key"];
+    let mut table = plain_table(&header, 0..6);
+    for (number, level) in report.levels().iter().enumerate() {
+        let LevelFigures { tables, bytes, entries, deletions, filter_bytes } = level;
+        let bits = *filter_bytes as f64 * 8.0 / (*entries).max(1) as f64;
+        let mut row = vec![number.to_string()];
+        row.extend([tables, bytes, entries, deletions].map(u64::to_string));
+        row.push(format!("{bits:.1}"));
+        table.add_row(row);
+    }
+    lines_of(&table)
+}
+
+fn level_of(table: &TableFigures) -> String {
+    table.level.map_or_else(|| "–".to_owned(), |level| level.to_string())
+}
+
+fn table_row(file: &VerifiedFile, table: &TableFigures) -> Vec<String> {
+    let mut row = vec![file.name.clone(), file.role.name().to_owned(), file.bytes.to_string()];
+    row.push(level_of(table));
+    row.extend([table.entries, table.deletions].map(|n| n.to_string()));
+    row.push(format!("{:.1}", table.filter_bits_per_key()));
+    row.push(table.blocks.to_string());
+    row.extend([&table.key_min, &table.key_max].map(|key| key_text(key)));
+    row
+}
+
+fn key_text(key: &[u8]) -> String {
+    let shown = &key[..key.len().min(KEY_BYTES_SHOWN)];
+    let rest = if shown.len() < key.len() { "…" } else { "" };
+    format!("\"{}\"{rest}", shown.escape_ascii())
+}
+
+fn other_row(file: &VerifiedFile) -> Vec<String> {
+    let kind = match &file.log {
+        Some(LogFigures { closed: true, .. }) => "closed log",
+        _ => file.role.name(),
+    };
+    let mut row = vec![file.name.clone(), kind.to_owned(), file.bytes.to_string()];
+    match &file.log {
+        Some(log) => {
+            let figures = [log.used_bytes, log.writes, log.values, log.deletions, file.torn_bytes];
+            row.extend(figures.map(|n| n.to_string()));
+        }
+        None if file.role == FileRole::Manifest => {
+            row.extend([String::new(), String::new(), String::new(), String::new()]);
+            row.push(file.torn_bytes.to_string());
+        }
+        None => {}
+    }
+    row
+}
+
+/// What the look has come to: what was checked, what is damaged, what the next open drops, and what to do.
+fn verdict(dir: &Path, report: &VerifyReport) -> String {
+    let mut text = String::new();
+    match (report.every_byte, report.is_complete()) {
+        (true, true) => text.push_str("Every byte was checked: no damage\n"),
+        (true, false) => text.push_str("Every byte was checked\n"),
+        (false, true) => text.push_str("Not every byte was read: --verify does that\n"),
+        (false, false) => {}
+    }
+    for file in report.files.iter().filter(|file| file.torn_bytes > 0) {
+        text.push_str(&torn(file));
+    }
+    if !report.damage.is_empty() {
+        text.push('\n');
+    }
+    for Damage { file, offset, reason } in &report.damage {
+        text.push_str(&format!("{}\n", damage_line(file, *offset, reason)));
+    }
+    if !report.is_complete() {
+        let places = match report.damage.len() {
+            0 => String::new(),
+            places => format!("Damaged places: {places}. "),
+        };
+        text.push_str(&format!(
+            "\n{places}'kvdyno inspect {} --salvage-to DIR' writes what can still be read to a new store\n",
+            dir.display()
+        ));
+    }
+    text
+}
+
+/// What the next open cuts off.
+fn torn(file: &VerifiedFile) -> String {
+    let mut text = format!(
+        "The next open cuts off {} of {}, of which nothing says that they had been synced",
+        counted(file.torn_bytes, "torn byte", "torn bytes"),
+        file.name
+    );
+    if let Some(log) = file.log.filter(|log| log.writes_behind_tear > 0) {
+        let writes = counted(log.writes_behind_tear, "whole write follows", "whole writes follow");
+        text.push_str(&format!(
+            "; at least {writes} behind byte {}, and would be dropped: use --salvage-to first to keep them",
+            log.used_bytes
+        ));
+    }
+    text.push('\n');
+    text
+}
+
+fn object(report: &VerifyReport) -> Value {
+    let level = |level: &LevelFigures| {
+        json!({
+            "tables": level.tables,
+            "bytes": level.bytes,
+            "entries": level.entries,
+            "deletions": level.deletions,
+            "filter_bytes": level.filter_bytes,
+        })
+    };
+    let file = |file: &VerifiedFile| {
+        json!({
+            "name": file.name,
+            "kind": file.role.name(),
+            "bytes": file.bytes,
+            "torn_bytes": file.torn_bytes,
+            "table": file.table.as_ref().map(table_object),
+            "log": file.log.as_ref().map(log_object),
+        })
+    };
+    json!({
+        "engine": "lsm",
+        "every_byte": report.every_byte,
+        "levels": report.levels().iter().map(level).collect::<Vec<_>>(),
+        "files": in_order(report).into_iter().map(file).collect::<Vec<_>>(),
+        "damage": report.damage.iter().map(damage_object).collect::<Vec<_>>(),
+    })
+}
+
+fn table_object(table: &TableFigures) -> Value {
+    json!({
+        "number": table.number,
+        "level": table.level,
+        "entries": table.entries,
+        "deletions": table.deletions,
+        "key_min": table.key_min.escape_ascii().to_string(),
+        "key_max": table.key_max.escape_ascii().to_string(),
+        "sequence_min": table.sequence_min,
+        "sequence_max": table.sequence_max,
+        "blocks": table.blocks,
+        "index_bytes": table.index_bytes,
+        "filter_bytes": table.filter_bytes,
+    })
+}
+
+fn log_object(log: &LogFigures) -> Value {
+    json!({
+        "number": log.number,
+        "first_sequence": log.first_sequence,
+        "closed": log.closed,
+        "used_bytes": log.used_bytes,
+        "writes": log.writes,
+        "values": log.values,
+        "deletions": log.deletions,
+        "writes_behind_tear": log.writes_behind_tear,
+    })
+}
+
+fn damage_object(Damage { file, offset, reason }: &Damage) -> Value {
+    json!({ "file": file.display().to_string(), "offset": offset, "reason": reason })
+}
+
+fn print_records(arguments: &InspectArguments) -> Result<ExitStatus> {
+    print_lines(|print| {
+        let damage = lsm::records(&Disk, &arguments.dir, arguments.file, |record| {
+            print(if arguments.json {
+                record_object(record).to_string()
+            } else {
+                record_line(record)
+            })
+        })?;
+        let line = |damage: &Damage| damage_line(&damage.file, damage.offset, &damage.reason);
+        Ok(damage.iter().map(line).collect())
+    })
+}
+
+fn kind_of(record: &StoredRecord<'_>) -> &'static str {
+    if record.value.is_some() { "value" } else { "deletion" }
+}
+
+fn record_line(record: &StoredRecord<'_>) -> String {
+    let place = match record.place {
+        Place::Table { level: Some(level) } => format!("level {level}"),
+        Place::Table { level: None } => "table".to_owned(),
+        Place::Log { sequence: Some(sequence) } => format!("log {sequence}"),
+        Place::Log { sequence: None } => "log".to_owned(),
+    };
+    format!(
+        "{:>10} {:>11} {place:14} {:8} \"{}\"{}",
+        record.file,
+        record.offset,
+        kind_of(record),
+        record.key.escape_ascii(),
+        record.value.map_or_else(String::new, value_text),
+    )
+}
+
+fn record_object(record: &StoredRecord<'_>) -> Value {
+    let (level, sequence) = match record.place {
+        Place::Table { level } => (level, None),
+        Place::Log { sequence } => (None, sequence),
+    };
+    json!({
+        "file": record.file,
+        "offset": record.offset,
+        "level": level,
+        "sequence": sequence,
+        "kind": kind_of(record),
+        "key": record.key.escape_ascii().to_string(),
+        "value": record.value.map(|value| value.escape_ascii().to_string()),
+    })
+}
+
+fn salvage(from: &Path, to: &Path, as_json: bool) -> Result<ExitStatus> {
+    refuse_inside(from, to)?;
+    let report = lsm::salvage(&Disk, from, to, Options::default()).map_err(failure)?;
+    if as_json {
+        crate::print(&format!("{:#}", salvage_object(&report)))?;
+    } else {
+        crate::print(salvage_text(to, &report).trim_end())?;
+    }
+    Ok(if report.is_complete() { ExitStatus::Ok } else { ExitStatus::WrongData })
+}
+
+fn salvage_text(to: &Path, report: &SalvageReport) -> String {
+    let mut text = format!(
+        "{}: {} from {} and {}; {} were not needed any more, {} bytes of torn tails were dropped\n",
+        to.display(),
+        counted(report.records_kept, "key", "keys"),
+        counted(report.tables_read, "table", "tables"),
+        counted(report.logs_read, "log", "logs"),
+        counted(report.records_passed_over, "entry", "entries"),
+        report.torn_bytes,
+    );
+    for Damage { file, offset, reason } in &report.dropped {
+        text.push_str(&format!("dropped: {}\n", damage_line(file, *offset, reason)));
+    }
+    for file in &report.files_missing {
+        text.push_str(&format!("missing: {}\n", file.display()));
+    }
+    for file in &report.files_ignored {
+        text.push_str(&format!("not part of the store, left out: {}\n", file.display()));
+    }
+    if let Some(reason) = &report.manifest_lost {
+        text.push_str(&format!(
+            "the manifest cannot be read ({reason}): tables were taken by the level for which they were written, which is not always the order of age\n"
+        ));
+    }
+    if report.deleted_may_return {
+        text.push_str("Keys that had been deleted may be there again: what was lost may have held their deletions\n");
+    }
+    if report.older_may_return {
+        text.push_str("Keys may have an older value than they had: what was lost may have held the newer one\n");
+    }
+    text
+}
+
+fn salvage_object(report: &SalvageReport) -> Value {
+    let paths = |paths: &[std::path::PathBuf]| -> Vec<String> {
+        paths.iter().map(|path| path.display().to_string()).collect()
+    };
+    json!({
+        "tables_read": report.tables_read,
+        "logs_read": report.logs_read,
+        "records_kept": report.records_kept,
+        "records_passed_over": report.records_passed_over,
+        "dropped": report.dropped.iter().map(damage_object).collect::<Vec<_>>(),
+        "torn_bytes": report.torn_bytes,
+        "files_missing": paths(&report.files_missing),
+        "files_ignored": paths(&report.files_ignored),
+        "manifest_lost": report.manifest_lost,
+        "deleted_may_return": report.deleted_may_return,
+        "older_may_return": report.older_may_return,
+    })
+}
