@@ -339,8 +339,8 @@ def sized(data):
     return u32(len(data)) + data
 
 
-def meta(number=3, low=b"a", high=b"f", size=0, level=0, entries=2, sequences=(1, 2)):
-    numbers = [size, entries, 0, *sequences]
+def meta(number=3, low=b"a", high=b"f", size=0, level=0, entries=2, sequences=(1, 2), created=1700000000000):
+    numbers = [size, entries, 0, *sequences, created]
     return u32(number) + u8(level) + b"".join(map(u64, numbers)) + sized(low) + sized(high)
 
 
@@ -353,26 +353,27 @@ def metas():
     case(t, "keys-backwards", meta(low=b"g"), "malformed")
     case(t, "empty-key", meta(low=b""), "malformed")
     case(t, "key-too-long", meta(high=b"z" * 65537), "malformed")
-    case(t, "length-past-the-end", meta()[:45] + u32(9) + b"a", "malformed")
-    case(t, "length-max", meta()[:45] + u32(2**32 - 1) + b"a", "malformed")
+    case(t, "length-past-the-end", meta()[:53] + u32(9) + b"a", "malformed")
+    case(t, "length-max", meta()[:53] + u32(2**32 - 1) + b"a", "malformed")
     case(t, "longer", meta() + b"\0", "something follows")
 
 
 def lsm_manifests():
     t = "lsm_manifest"
     version = lambda n: b"\x01kvdLSMmf" + u32(n)
-    first = version(1) + b"\x02" + u32(20) + b"\x03" + u32(11) + u64(5)
+    first = version(2) + b"\x02" + u32(20) + b"\x03" + u32(11) + u64(5)
     added = lambda level, table: b"\x04" + u8(level) + table
     good = frame(first + added(1, meta()))
     case(t, "whole", good)
     case(t, "with-edits", good + frame(b"\x05\x01" + u32(3) + added(2, meta(4)), watermark=len(good)) + bytes(64))
     case(t, "closed-log", good + frame(b"\x06" + u32(12) + u64(480)))
     case(t, "empty", b"", "the manifest's first frame is damaged")
-    case(t, "header-only", frame(version(1)))
+    case(t, "header-only", frame(version(2)))
     case(t, "zeros", bytes(64), "the manifest's first frame is damaged")
-    case(t, "wrong-magic", frame(b"\x01kvdLSMxx" + u32(1)), "this is not the header of a manifest")
-    case(t, "future-version", frame(version(2)), "its manifest has version 2")
-    case(t, "version-cut", frame(version(1)[:-2]), "its manifest has version 0")
+    case(t, "wrong-magic", frame(b"\x01kvdLSMxx" + u32(2)), "this is not the header of a manifest")
+    case(t, "past-version", frame(version(1)), "its manifest has version 1")
+    case(t, "future-version", frame(version(3)), "its manifest has version 3")
+    case(t, "version-cut", frame(version(2)[:-2]), "its manifest has version 0")
     case(t, "bad-crc", flip(good, 20), "the manifest's first frame is damaged")
     case(t, "unknown-tag", good + frame(b"\x09"), "the edit is malformed")
     case(t, "edit-cut", good + frame(b"\x02\0"), "the edit is malformed")
@@ -381,7 +382,7 @@ def lsm_manifests():
     case(t, "level-7", good + frame(added(7, meta(4))), "the edit is impossible")
     case(t, "level-255", good + frame(added(255, meta(4))), "the edit is impossible")
     case(t, "removes-what-is-not-there", good + frame(b"\x05\x01" + u32(4)), "the edit is impossible")
-    case(t, "key-length-max", good + frame(added(2, meta(4)[:45] + u32(2**32 - 1) + b"a")), "the edit is malformed")
+    case(t, "key-length-max", good + frame(added(2, meta(4)[:53] + u32(2**32 - 1) + b"a")), "the edit is malformed")
     case(t, "synced-edit-damaged", good + flip(frame(b"\x02" + u32(30)), 14) + frame(b"\x02" + u32(31), watermark=len(good) + 24), "is corrupt")
 
 
@@ -457,7 +458,7 @@ def blocks():
     case(t, "key-twice", trailed(block([some[0]] * 2, b"user")))
 
 
-def footer(parts, number=ID, size=0, version=1, magic=b"kvdLSMtb", wrong=0):
+def footer(parts, number=ID, size=0, version=2, magic=b"kvdLSMtb", wrong=0):
     data = b"".join(u64(offset) + u32(length) for offset, length in parts) + u32(number) + u64(size) + u32(version)
     return data + u32(crc32(data) ^ wrong) + magic
 
@@ -488,7 +489,8 @@ def tables():
     case(t, "cut", good[1:], "not the length of a footer")
     case(t, "wrong-magic", footer(parts, magic=b"kvdLSMxx"), "the file does not end as a table does")
     case(t, "bad-crc", footer(parts, wrong=1), "the footer's checksum is wrong")
-    case(t, "future-version", footer(parts, version=2), "the table has version 2")
+    case(t, "past-version", footer(parts, version=1), "the table has version 1")
+    case(t, "future-version", footer(parts, version=3), "the table has version 3")
     case(t, "offsets-max", footer([(2**64 - 1, 2**32 - 1)] * 3))
 
     t = "lsm_table"
@@ -498,7 +500,7 @@ def tables():
     case(t, "empty", b"", "no table")
     case(t, "footer-only", good[-64:], "no table")
     case(t, "bad-block", flip(good, 9), "the block's checksum is")
-    case(t, "bad-index", flip(good, len(good) - 64 - 80), "the block's checksum is")
+    case(t, "bad-index", flip(good, len(good) - 64 - 100), "the block's checksum is")
     case(t, "filter-not-of-lines", table(filter_=b"\xff" * 63), "the filter does not consist of lines")
     case(t, "another-length", table(size=9999), "but the manifest says 9999")
     case(t, "index-offset-max", table(offset=2**64 - 1), "is corrupt at byte 18446744073709551615")

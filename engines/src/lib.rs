@@ -48,6 +48,8 @@ pub mod memory;
 mod metrics;
 pub mod noop;
 mod random;
+#[cfg(all(feature = "simulation", any(feature = "bitcask", feature = "lsm")))]
+mod requests;
 pub mod storage;
 mod sync;
 

@@ -1,10 +1,11 @@
-//! The threads of a store: one flushes, one compacts, so that a flush never waits for a compaction.
+//! The threads of a store: one flushes, the others compact, so that a flush never waits for a compaction.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use super::compaction::schedule::Progress;
 use super::store::{Core, RETRY_AFTER};
 use crate::storage::Storage;
 use crate::{Error, Result};
@@ -17,9 +18,10 @@ pub(crate) fn start<S: Storage>(
     core: &Arc<Core<S>>,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> Result<()> {
-    let steps: [(&str, Step<S>); 2] =
-        [("lsm-flush", Core::flush_oldest), ("lsm-compaction", Core::compact_once)];
-    for (name, step) in steps {
+    let flushing: (&str, Step<S>) = ("lsm-flush", Core::flush_oldest);
+    let compacting: (&str, Step<S>) = ("lsm-compaction", compact);
+    let compacting = std::iter::repeat_n(compacting, core.options.compaction_threads);
+    for (name, step) in std::iter::once(flushing).chain(compacting) {
         let core = Arc::clone(core);
         let thread = thread::Builder::new().name(name.to_owned());
         let started = thread.spawn(move || work(&core, step));
@@ -30,6 +32,10 @@ pub(crate) fn start<S: Storage>(
         })?);
     }
     Ok(())
+}
+
+fn compact<S: Storage>(core: &Core<S>) -> Result<bool> {
+    core.compact_once().map(|progress| progress == Progress::Worked)
 }
 
 /// Repeats a step whenever something has changed, until the store is closed or poisoned.

@@ -11,7 +11,7 @@
 //!
 //! ```text
 //! tag (1 byte)     what follows
-//! 1 header         magic "kvdLSMmf", version (4): 1
+//! 1 header         magic "kvdLSMmf", version (4): 2
 //! 2 next number    number (4) that the next file gets, at least
 //! 3 flushed        number (4) of the first log that counts, sequence number (8) of the first write that is in no table
 //! 4 table added    level (1), then as in [`super::table::TableMeta`]
@@ -33,7 +33,8 @@ use crate::storage::{File, Storage};
 use crate::{Error, Result, log};
 
 const MAGIC: &[u8; 8] = b"kvdLSMmf";
-const VERSION: u32 = 1;
+/// Version 1 did not say when tables were created.
+const VERSION: u32 = 2;
 /// Room that is set aside for a manifest, at least: for some thirty edits.
 const CAPACITY_MIN: u64 = 4 << 10;
 
@@ -330,6 +331,7 @@ mod tests {
             deletions: 0,
             sequence_min: number.into(),
             sequence_max: number.into(),
+            created_ms: 0,
             key_min: low.into(),
             key_max: high.into(),
         }
@@ -349,7 +351,7 @@ mod tests {
         let golden = b"\x02\x09\0\0\0\x03\x05\0\0\0\x02\x01\0\0\0\0\0\0\x05\x01\x07\0\0\0\x06\x06\0\0\0\x00\x10\0\0\0\0\0\0";
         assert_eq!(out, golden);
         assert_eq!(Edit::decode(Decoder::new(&out)), Some(edit));
-        assert_eq!(State::default().encode()[..13], *b"\x01kvdLSMmf\x01\0\0\0");
+        assert_eq!(State::default().encode()[..13], *b"\x01kvdLSMmf\x02\0\0\0");
     }
 
     #[test]

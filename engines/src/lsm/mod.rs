@@ -11,7 +11,8 @@
 //! | `version`, `manifest` | which tables there are, for readers and on disk |
 //! | `merge`, `scan`, `walk` | many sorted sources as one |
 //! | `approximate` | how many bytes a range takes |
-//! | `compaction`, `background` | what is due, doing it, the threads that do it |
+//! | [`Style`], `compaction`, `background` | how tables are kept in order: what is due, doing it, the threads that do it |
+//! | `compaction_simulation` | what a style costs, over metadata alone (feature `simulation`) |
 //! | `recovery`, `replay` | opening a store, after a clean close or a crash |
 //! | [`LsmReader`] | reading beside another process, or where nothing may be changed |
 //! | `backup` | checkpoints and backups of an open store |
@@ -59,6 +60,18 @@
 //!
 //! Readers take no lock, wait for no flush, compaction or sync, and keep no write waiting.
 //!
+//! # Compaction
+//!
+//! | style | what it does | for |
+//! |---|---|---|
+//! | [`Levelled`] | each level is one sorted run, about `level_ratio` times as large as the one above; one table at a time goes down and is merged with what it overlaps | reads and scans, little room |
+//! | [`Tiered`] | runs of similar size are merged into one; everything, when the younger ones outweigh the oldest | few bytes written |
+//! | [`Fifo`] | the oldest tables are dropped, by their bytes or their age | time series that may be forgotten |
+//!
+//! Tables that overlap nothing are moved without being written anew: ascending keys are written once to the log and once to a table. A table that is mostly deletions goes down early.
+//! Compactions that have no table and no level's range of keys in common run side by side ([`Options::compaction_threads`]), and one can be cut into ranges
+//! ([`Options::subcompactions_max`]). [`Lsm::compact_range`] merges what it is asked to.
+//!
 //! # Versions
 //!
 //! A key's versions live only in the memtable, where the offset in the log tells their age. A table holds the newest version
@@ -100,12 +113,17 @@ mod wal;
 mod walk;
 
 pub use crate::backup::BackupReport;
+#[cfg(feature = "simulation")]
+pub use compaction::simulation as compaction_simulation;
 pub use cursor::Cursor;
 pub use findings::{
     Damage, FileRole, LevelFigures, LogFigures, TableFigures, VerifiedFile, VerifyReport,
 };
 pub use iter::Iter;
-pub use options::{Background, KEY_BYTES_MAX, Options, VALUE_BYTES_MAX, capabilities};
+pub use options::{
+    Background, Choice, Fifo, KEY_BYTES_MAX, Levelled, Options, Style, Tiered, VALUE_BYTES_MAX,
+    capabilities,
+};
 pub use range::KeyRange;
 pub use reader::LsmReader;
 pub use records::{Place, StoredRecord, records};

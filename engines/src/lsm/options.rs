@@ -1,6 +1,7 @@
 //! What a store can be told when it is opened.
 
-use crate::{Capabilities, Durability, Error, OperationKind, Result};
+pub use super::compaction::style::{Choice, Fifo, Levelled, Style, Tiered};
+use crate::{Capabilities, Clock, Durability, Error, OperationKind, Result};
 
 /// Longest key in bytes.
 pub const KEY_BYTES_MAX: usize = 64 << 10;
@@ -10,14 +11,14 @@ pub const VALUE_BYTES_MAX: usize = 16 << 20;
 /// Where flushes and compactions run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Background {
-    /// On two threads of the store's own, one for flushes and one for compactions, so that a flush never waits for a compaction.
+    /// On threads of the store's own, one for flushes and some for compactions, so that a flush never waits for a compaction.
     Threads,
     /// On the thread whose write made them due, before that write returns: slow, and the same each time, which is what crash tests need.
     Inline,
 }
 
 /// Options of a store. All may differ from one open to the next.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// What an acknowledged write survives. Appending to the mapped log costs no more than copying into a buffer of one's own, so `Buffered` is
     /// served by the path of `Os`, and survives a kill of the process as well.
@@ -26,24 +27,39 @@ pub struct Options {
     pub memtable_bytes: u64,
     /// Memtables that may wait to be flushed; writers wait while there are more.
     pub memtables_waiting_max: usize,
-    /// Tables in level 0 that make it due for compaction.
+    /// How the tables are kept in order.
+    pub style: Style,
+    /// Tables in level 0 that make it due for compaction in the levelled style.
     pub l0_tables_compact: usize,
-    /// Tables in level 0 from which on writers are slowed down, the more the nearer it is to `l0_tables_stop`.
+    /// Tables in level 0 from which on writers are slowed down, the more the nearer it is to `l0_tables_stop`. Not in the style [`Fifo`].
     pub l0_tables_slow: usize,
-    /// Tables in level 0 at which writers wait.
+    /// Tables in level 0 at which writers wait. Not in the style [`Fifo`].
     pub l0_tables_stop: usize,
-    /// Bytes that level 1 holds before it is due for compaction.
+    /// Bytes that compactions are behind by, about, from which on writers are slowed down, the more the nearer it is to `debt_bytes_max`: what levels have beyond their targets,
+    /// and what that is merged with. For the levelled style.
+    pub debt_bytes_slow: u64,
+    /// Bytes that compactions are behind by at which writers are slowed down the most.
+    pub debt_bytes_max: u64,
+    /// Bytes that the first level below 0 holds before it is due for compaction in the levelled style; with dynamic sizes it may hold up to `level_ratio` times as many.
     pub level_base_bytes: u64,
-    /// How many times the bytes of its predecessor each further level holds.
+    /// How many times the bytes of its predecessor each further level holds in the levelled style.
     pub level_ratio: u64,
     /// Length at which a table that a compaction writes is ended and the next one begins.
     pub table_bytes: u64,
+    /// A table is compacted early if so many per cent of its entries are deletions, so that scans do not stumble over them; 0: never.
+    pub deletions_percent: u64,
+    /// Compactions that may be under way at a time, each on a thread of its own. 1 to 64. In the levelled style one of several is kept for level 0, which writers wait for.
+    pub compaction_threads: usize,
+    /// Ranges of keys that one compaction is cut into at most, each on a thread of its own. 1 to 64.
+    pub subcompactions_max: usize,
     /// Length at which a data block is ended. At most 1 MiB.
     pub block_bytes: usize,
     /// Bits of a table's Bloom filter per key; 0 for no filter.
     pub filter_bits_per_key: usize,
     /// Where flushes and compactions run.
     pub background: Background,
+    /// What time it is: when tables were written.
+    pub clock: Clock,
 }
 
 impl Default for Options {
@@ -52,15 +68,22 @@ impl Default for Options {
             durability: Durability::Os,
             memtable_bytes: 64 << 20,
             memtables_waiting_max: 2,
+            style: Style::default(),
             l0_tables_compact: 4,
             l0_tables_slow: 20,
             l0_tables_stop: 36,
+            debt_bytes_slow: 8 << 30,
+            debt_bytes_max: 64 << 30,
             level_base_bytes: 256 << 20,
             level_ratio: 10,
             table_bytes: 64 << 20,
+            deletions_percent: 50,
+            compaction_threads: 2,
+            subcompactions_max: 1,
             block_bytes: 4 << 10,
             filter_bits_per_key: 10,
             background: Background::Threads,
+            clock: Clock::System,
         }
     }
 }
@@ -76,6 +99,19 @@ impl Options {
         if self.memtables_waiting_max == 0 {
             return invalid("memtables_waiting_max", "0".to_owned(), "at least 1");
         }
+        if !(1..=1 << 20).contains(&self.block_bytes) {
+            return invalid("block_bytes", self.block_bytes.to_string(), "1 to 1 MiB");
+        }
+        if self.filter_bits_per_key > 64 {
+            let value = self.filter_bits_per_key.to_string();
+            return invalid("filter_bits_per_key", value, "0 to 64");
+        }
+        self.check_compaction()
+    }
+
+    fn check_compaction(&self) -> Result<()> {
+        let invalid =
+            |name, value: String, expected| Err(Error::InvalidOption { name, value, expected });
         if self.l0_tables_compact == 0 {
             return invalid("l0_tables_compact", "0".to_owned(), "at least 1");
         }
@@ -87,6 +123,10 @@ impl Options {
             let value = self.l0_tables_stop.to_string();
             return invalid("l0_tables_stop", value, "more than l0_tables_slow");
         }
+        if self.debt_bytes_max <= self.debt_bytes_slow {
+            let value = self.debt_bytes_max.to_string();
+            return invalid("debt_bytes_max", value, "more than debt_bytes_slow");
+        }
         if self.level_base_bytes == 0 {
             return invalid("level_base_bytes", "0".to_owned(), "at least 1");
         }
@@ -96,14 +136,27 @@ impl Options {
         if !(1..=2 << 30).contains(&self.table_bytes) {
             return invalid("table_bytes", self.table_bytes.to_string(), "1 to 2 GiB");
         }
-        if !(1..=1 << 20).contains(&self.block_bytes) {
-            return invalid("block_bytes", self.block_bytes.to_string(), "1 to 1 MiB");
+        if self.deletions_percent > 100 {
+            return invalid("deletions_percent", self.deletions_percent.to_string(), "0 to 100");
         }
-        if self.filter_bits_per_key > 64 {
-            let value = self.filter_bits_per_key.to_string();
-            return invalid("filter_bits_per_key", value, "0 to 64");
+        let threads = [
+            ("compaction_threads", self.compaction_threads),
+            ("subcompactions_max", self.subcompactions_max),
+        ];
+        for (name, threads) in threads {
+            if !(1..=64).contains(&threads) {
+                return invalid(name, threads.to_string(), "1 to 64");
+            }
         }
-        Ok(())
+        self.style.check(self.l0_tables_slow)
+    }
+
+    /// Tables in level 0 from which on writers are slowed down, and at which they wait. Where nothing is merged, waiting would not help.
+    pub(crate) fn l0_bounds(&self) -> (usize, usize) {
+        match self.style {
+            Style::Fifo(_) => (usize::MAX - 1, usize::MAX),
+            Style::Levelled(_) | Style::Tiered(_) => (self.l0_tables_slow, self.l0_tables_stop),
+        }
     }
 }
 

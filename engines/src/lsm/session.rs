@@ -122,10 +122,20 @@ impl<S: Storage> Lsm<S> {
         self.core.flush()
     }
 
-    /// Flushes, and merges all tables into a single level, without deletions and overwritten values.
+    /// Flushes, and merges all tables into a single level, without deletions and overwritten values: [`Self::compact_range`] without bounds.
     pub fn compact(&self) -> Result<()> {
+        self.compact_range(None, None)
+    }
+
+    /// Flushes, and merges all tables that have keys from `low` to `high`, both included, into a single level, so that no overwritten value and no deletion is left there; `None` is no
+    /// bound. What these tables overlap goes with them. Waits until compactions that are under way have ended, and none begins meanwhile: reads and writes go on, but where there
+    /// is much to merge, level 0 fills up, and writers are slowed down and in the end wait. In the style [`Fifo`](super::Fifo), in which nothing is merged, it only flushes.
+    ///
+    /// # Errors
+    /// Those of writing: on a full device everything stays as it is.
+    pub fn compact_range(&self, low: Option<&[u8]>, high: Option<&[u8]>) -> Result<()> {
         self.core.flush()?;
-        self.core.compact_everything()
+        self.core.compact_between(low, high)
     }
 
     /// Waits until the flushes and compactions that are due are done, and helps with them. The active memtable is not due until it is
@@ -152,6 +162,7 @@ impl<S: Storage> Lsm<S> {
             ("memtable_keys", keys),
             ("memtables_waiting", tree.waiting.len() as u64),
             ("snapshots_alive", stats.snapshots_alive.load(Ordering::Relaxed)),
+            ("compaction_debt_bytes", self.core.debt_bytes(&tree.version)),
         ];
         Metrics {
             bytes_written: Some(stats.bytes_written()),

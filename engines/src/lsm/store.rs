@@ -6,10 +6,10 @@
 //! 2. adds the frame's operations to the memtable, and publishes them;
 //! 3. lets go of the lock, and in class `sync` waits until the log is synced up to the frame, together with all other writers.
 //!
-//! Background work is driven by two locks, `flushing` and `compacting`, so that at most one of each is under way, whoever does it: the
-//! store's threads, a caller who waits for it in [`Core::settle`], or with [`Background::Inline`] the writer.
+//! Background work is done by whoever comes: the store's threads, a caller who waits for it in [`Core::work`], or with [`Background::Inline`] the writer. The lock `flushing` sees to it
+//! that at most one flush is under way; compactions are on a list, whose lock is held only while one is chosen (`compaction/schedule.rs`).
 //!
-//! Locks are taken in this order: `writer`, `flushing` and `compacting`, `manifest`, `tree_changes` or
+//! Locks are taken in this order: `writer`, the list of compactions, `flushing`, `manifest`, `tree_changes` or
 //! `names_synced`. Readers take none.
 
 use std::path::{Path, PathBuf};
@@ -20,13 +20,15 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::compaction::{picker, run};
+use super::compaction::picker::debt_bytes;
+use super::compaction::run;
+use super::compaction::schedule::{Compactions, Progress};
 use super::files::{FileNumber, StoreFile};
 use super::manifest::{Edit, Manifest};
 use super::memtable::{self, LOG_BYTES_MAX, Memtable};
 use super::options::{Background, KEY_BYTES_MAX, Options, VALUE_BYTES_MAX};
 use super::stats::{Stats, count};
-use super::version::{PerLevel, Tree};
+use super::version::{Tree, Version};
 use super::wal::{self, Kind, LogHeader};
 use crate::engine::check_sizes;
 use crate::log::{GroupCommit, LogWriter, frame};
@@ -37,6 +39,8 @@ use crate::{Durability, Error, EventKind, Result, WriteBatch, WriteOperation};
 const BYTES_PER_PAUSE: u64 = 64 << 10;
 /// The longest of these pauses: 64 KiB per 4 ms are 16 MiB/s.
 const PAUSE_MAX: Duration = Duration::from_millis(4);
+/// The most that writers are slowed down by: that pause, in thousandths.
+const PRESSURE_MAX: u32 = 1_000;
 /// How long background work waits before it tries again on a full device.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(100);
 
@@ -62,13 +66,12 @@ pub(crate) struct Core<S: Storage> {
     /// So many of their names are durable. Held while they are made so.
     names_synced: Mutex<u64>,
     pub(crate) flushing: Mutex<()>,
-    /// For each level the key at which its last compaction ended.
-    pub(crate) compacting: Mutex<PerLevel<Vec<u8>>>,
+    pub(crate) compactions: Compactions,
     /// The first log of this process. Those before it were found at open.
     first_log: FileNumber,
     /// Logs were found that nobody vouches for: they may be in the cache alone, under names that are in the cache alone.
     found: AtomicBool,
-    /// How much writers are slowed down, from 0 to 100.
+    /// How much writers are slowed down, from 0 to [`PRESSURE_MAX`].
     pressure: AtomicU32,
     _lock: S::Lock,
 }
@@ -167,7 +170,7 @@ impl<S: Storage> Core<S> {
             names_created: AtomicU64::new(1),
             names_synced: Mutex::new(0),
             flushing: Mutex::new(()),
-            compacting: Mutex::default(),
+            compactions: Compactions::default(),
             first_log,
             found: AtomicBool::new(found),
             pressure: AtomicU32::new(0),
@@ -317,7 +320,7 @@ impl<S: Storage> Core<S> {
             && self.options.background == Background::Threads
         {
             let start = Instant::now();
-            std::thread::sleep(PAUSE_MAX * pressure / 100);
+            std::thread::sleep(PAUSE_MAX * pressure / PRESSURE_MAX);
             writer.unpaused_bytes = 0;
             self.stats.event(EventKind::Stall, start, 0);
         }
@@ -331,7 +334,7 @@ impl<S: Storage> Core<S> {
             self.check_poison()?;
             let tree = self.tree.load();
             let has_room = tree.waiting.len() < self.options.memtables_waiting_max
-                && tree.version.levels[0].len() < self.options.l0_tables_stop;
+                && tree.version.levels[0].len() < self.options.l0_bounds().1;
             drop(tree);
             if has_room {
                 break Ok(());
@@ -501,17 +504,25 @@ impl<S: Storage> Core<S> {
         };
         change(&mut tree);
         self.tree.store(Arc::new(tree));
-        drop(changes);
+        // Under the lock, as the last change must have the last word.
         self.update_pressure();
+        drop(changes);
         self.signals.notify();
     }
 
-    /// Sets how much writers are slowed down by how near level 0 is to the number of tables at which they wait.
+    /// Sets how much writers are slowed down: by how near level 0 is to the number of tables at which they wait, or by what compactions are behind by, whichever is more.
     fn update_pressure(&self) {
-        let tables = self.tree.load().version.levels[0].len();
-        let (slow, stop) = (self.options.l0_tables_slow, self.options.l0_tables_stop);
-        let pressure = 100 * tables.saturating_sub(slow) / (stop - slow);
-        self.pressure.store(pressure.min(100) as u32, Ordering::Relaxed);
+        let version = Arc::clone(&self.tree.load().version);
+        let (slow, stop) = self.options.l0_bounds();
+        let of_tables = pressure(version.levels[0].len() as u64, slow as u64, stop as u64);
+        let debt = self.debt_bytes(&version);
+        let of_debt = pressure(debt, self.options.debt_bytes_slow, self.options.debt_bytes_max);
+        self.pressure.store(of_tables.max(of_debt), Ordering::Relaxed);
+    }
+
+    /// Bytes that compactions are behind by, about.
+    pub(crate) fn debt_bytes(&self, version: &Version<S>) -> u64 {
+        debt_bytes(&version.metas(), &self.options)
     }
 
     // Background work.
@@ -526,44 +537,23 @@ impl<S: Storage> Core<S> {
         Ok(true)
     }
 
-    /// Does the compaction that is most needed. Tells whether one was due.
-    pub(crate) fn compact_once(&self) -> Result<bool> {
-        let mut cursors = self.compacting.lock();
-        self.check_poison()?;
-        let version = Arc::clone(&self.tree.load().version);
-        let Some(task) = picker::pick(&version.metas(), &cursors, &self.options) else {
-            return Ok(false);
-        };
-        let done = self.unless_full(run::compact(self, &version, &task))?;
-        cursors[task.output - 1].clone_from(&task.ends_at);
-        Ok(done)
-    }
-
-    /// Compacts all tables into one level.
-    pub(crate) fn compact_everything(&self) -> Result<()> {
-        let _compacting = self.compacting.lock();
-        self.check_poison()?;
-        let version = Arc::clone(&self.tree.load().version);
-        if let Some(task) = picker::everything(&version.metas()) {
-            self.unless_full(run::compact(self, &version, &task))?;
-        }
-        Ok(())
-    }
-
     /// Poisons the store after any failure but that of a full device, which background work survives.
-    fn unless_full<T>(&self, result: Result<T>) -> Result<T> {
+    pub(crate) fn unless_full<T>(&self, result: Result<T>) -> Result<T> {
         match result {
             Err(error) if !error.is_disk_full() => self.fatal(Err(error)),
             other => other,
         }
     }
 
-    /// Flushes and compacts until nothing is due.
+    /// Flushes and compacts until nothing is due and nothing is under way.
     pub(crate) fn work(&self) -> Result<()> {
         loop {
             while self.flush_oldest()? {}
-            if !self.compact_once()? {
-                return Ok(());
+            let seen = self.signals.changes();
+            match self.compact_once()? {
+                Progress::Worked => {}
+                Progress::Waits => self.signals.wait(seen, Duration::from_secs(1)),
+                Progress::Idle => return Ok(()),
             }
         }
     }
@@ -595,6 +585,12 @@ impl<S: Storage> Core<S> {
     }
 }
 
+/// How far `value` is on the way from `slow` to `most`, from 0 to [`PRESSURE_MAX`].
+fn pressure(value: u64, slow: u64, most: u64) -> u32 {
+    let share = value.saturating_sub(slow) as f64 / most.saturating_sub(slow).max(1) as f64;
+    (share.min(1.0) * f64::from(PRESSURE_MAX)) as u32
+}
+
 /// Creates the file of a log, with room for `log_bytes`.
 pub(crate) fn create_log<S: Storage>(
     storage: &S,
@@ -614,4 +610,20 @@ pub(crate) fn begin_log<A: Appender>(
     let file = appender.file();
     let log = wal::begin(appender, header)?;
     Ok((log, Memtable::new(header.number, header.sequence, file, log_bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writers_are_slowed_down_in_proportion() {
+        assert_eq!(pressure(0, 20, 36), 0);
+        assert_eq!(pressure(20, 20, 36), 0);
+        assert_eq!(pressure(24, 20, 36), 250);
+        assert_eq!(pressure(28, 20, 36), 500);
+        assert_eq!(pressure(36, 20, 36), PRESSURE_MAX);
+        assert_eq!(pressure(u64::MAX, 20, 36), PRESSURE_MAX);
+        assert_eq!(pressure(1 << 40, u64::MAX - 1, u64::MAX), 0);
+    }
 }

@@ -44,18 +44,18 @@ pub fn inspect<S: Storage>(storage: &S, dir: impl AsRef<Path>) -> Result<VerifyR
 }
 
 impl<S: Storage> Lsm<S> {
-    /// Reads every byte of the store while it goes on working, and says what is in it and what is damaged; see [`verify()`]. Flushes and compactions wait while the files are opened and the logs
+    /// Reads every byte of the store while it goes on working, and says what is in it and what is damaged; see [`verify()`]. Once compactions that are under way have ended, flushes and compactions wait while the files are opened and the logs
     /// copied, and then go on: what they remove stays readable until it has been read.
     ///
     /// # Errors
     /// As [`verify()`].
     pub fn verify(&self) -> Result<VerifyReport> {
-        let survey = {
-            let _logs_stay = self.core.flushing.lock();
-            let _tables_stay = self.core.compacting.lock();
-            Survey::of(&self.core.storage, &self.core.dir)?
-        };
-        report(&survey, true)
+        // Tables stay, and logs.
+        let survey = self.core.while_nothing_compacts(|| {
+            let _flushing = self.core.flushing.lock();
+            Survey::of(&self.core.storage, &self.core.dir)
+        });
+        report(&survey?, true)
     }
 }
 

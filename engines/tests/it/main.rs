@@ -7,6 +7,8 @@
 #[cfg(feature = "bitcask")]
 mod bitcask;
 mod child;
+#[cfg(feature = "lsm")]
+mod compaction;
 mod conformance;
 mod crash;
 mod damage;

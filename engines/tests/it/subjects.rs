@@ -232,7 +232,7 @@ mod of_bitcask {
 
 #[cfg(feature = "lsm")]
 mod of_lsm {
-    use kvdyno_engines::lsm::{self, Background, Options};
+    use kvdyno_engines::lsm::{self, Background, Fifo, Levelled, Options, Style, Tiered};
 
     use super::{Durability, Engine, Path, Result, Settling, Storage, Subject, boxed};
 
@@ -289,6 +289,15 @@ mod of_lsm {
                 table_bytes: (1 << 10) << (variant % 6),
                 block_bytes: [256, 1, 4096][variant % 3],
                 filter_bits_per_key: [10, 0, 1, 20][variant % 4],
+                style: [
+                    Style::default(),
+                    Style::Tiered(Tiered { width: 2 + variant % 3, ..Tiered::default() }),
+                    Style::Levelled(Levelled { dynamic: false, ..Levelled::default() }),
+                    Style::Fifo(Fifo::default()),
+                    Style::Tiered(Tiered { space_percent: 25, ..Tiered::default() }),
+                ][variant % 5],
+                deletions_percent: [50, 0, 10][variant % 3],
+                subcompactions_max: 1 + variant % 3,
                 ..small()
             };
             let settling = [Settling::Due, Settling::Everything][variant / 4 % 2];

@@ -6,12 +6,15 @@
 //! | `os` | each write is copied into a shared mapping of the log before it is acknowledged |
 //! | `sync` | fdatasync of the log before the acknowledgement, shared by waiting writers (group commit) |
 
-use kvdyno_engines::lsm::{self, Lsm, Options};
+use kvdyno_engines::lsm::{self, Levelled, Lsm, Options, Style, Tiered};
 use kvdyno_engines::storage::Disk;
 use kvdyno_engines::{Capabilities, Durability, Engine, Result};
 
 use crate::options::{OptionInfo, WRITE_BUFFER};
 use crate::registry::{OpenRequest, Variant};
+
+/// Name of the option for the style of compaction.
+const STYLE: &str = "style";
 
 /// The adapter.
 pub(crate) struct Adapter;
@@ -34,24 +37,61 @@ impl crate::registry::Adapter for Adapter {
             &[
                 OptionInfo::write_buffer("memtables: half is filled while the other is flushed"),
                 OptionInfo::number("filter_bits_per_key", 10, 0, 64, "Bloom filter; 0: none"),
-                OptionInfo::number("level_base_mib", 256, 1, 1_048_576, "bytes of level 1"),
+                OptionInfo::word(STYLE, &["levelled", "tiered"], 0, "how tables are kept in order"),
+                OptionInfo::number(
+                    "level_base_mib",
+                    256,
+                    1,
+                    1_048_576,
+                    "least bytes of the first level below 0 (levelled)",
+                ),
                 OptionInfo::number(
                     "level_ratio",
                     10,
                     2,
                     100,
-                    "bytes of a level to those of the one above",
+                    "bytes of a level to those of the one above (levelled)",
+                ),
+                OptionInfo::number(
+                    "level_0_percent",
+                    30,
+                    0,
+                    1_000,
+                    "per cent of the bytes it is merged with that level 0 waits for (levelled)",
+                ),
+                OptionInfo::number("compaction_threads", 2, 1, 64, "compactions at a time"),
+                OptionInfo::number("subcompactions", 1, 1, 64, "ranges of one compaction"),
+                OptionInfo::number(
+                    "tier_width",
+                    4,
+                    2,
+                    6,
+                    "tables of similar size that are merged (tiered)",
+                ),
+                OptionInfo::number(
+                    "tier_space_percent",
+                    100,
+                    1,
+                    10_000,
+                    "bytes of younger tables to those of the oldest run (tiered)",
                 ),
             ]
         }
     }
 
     fn variants(&self) -> &'static [Variant] {
-        &[Variant {
-            name: "nofilter",
-            help: "without Bloom filters: what they bring",
-            set: &[("filter_bits_per_key", "0")],
-        }]
+        &[
+            Variant {
+                name: "nofilter",
+                help: "without Bloom filters: what they bring",
+                set: &[("filter_bits_per_key", "0")],
+            },
+            Variant {
+                name: "tiered",
+                help: "size-tiered compaction: fewer bytes written, more places to look at",
+                set: &[(STYLE, "tiered")],
+            },
+        ]
     }
 
     fn durability_call(&self, durability: Durability) -> Option<&'static str> {
@@ -67,11 +107,28 @@ impl crate::registry::Adapter for Adapter {
     }
 
     fn open(&self, request: &OpenRequest<'_>) -> Result<Box<dyn Engine>> {
+        let width = request.options.get("tier_width") as usize;
+        let tiered = Tiered {
+            width,
+            runs_max: 3 * width,
+            space_percent: request.options.get("tier_space_percent"),
+            ..Tiered::default()
+        };
+        let style = match request.options.get(STYLE) {
+            0 => Style::Levelled(Levelled {
+                level_0_percent: request.options.get("level_0_percent"),
+                ..Levelled::default()
+            }),
+            _ => Style::Tiered(tiered),
+        };
         let options = Options {
             durability: request.durability,
             memtable_bytes: request.options.mib(WRITE_BUFFER) / 2,
             memtables_waiting_max: 1,
             filter_bits_per_key: request.options.get("filter_bits_per_key") as usize,
+            style,
+            compaction_threads: request.options.get("compaction_threads") as usize,
+            subcompactions_max: request.options.get("subcompactions") as usize,
             level_base_bytes: request.options.mib("level_base_mib"),
             level_ratio: request.options.get("level_ratio"),
             ..Options::default()

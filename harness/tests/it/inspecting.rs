@@ -372,7 +372,7 @@ fn an_lsm_store_is_shown_and_left_as_it_is() {
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&json["engine"], &json["every_byte"]), (&"lsm".into(), &true.into()));
     assert_eq!(
-        (&json["levels"][0]["deletions"], &json["levels"][1]["entries"]),
+        (&json["levels"][0]["deletions"], &json["levels"][6]["entries"]),
         (&1.into(), &40.into())
     );
     assert_eq!(json["files"][1]["table"]["key_min"], "key-00");
@@ -383,13 +383,13 @@ fn an_lsm_store_is_shown_and_left_as_it_is() {
     let line = |part: &str| text.lines().rfind(|line| line.contains(part)).unwrap();
     assert!(line(r#""\x00binary\"" "line\n""#).contains("log 42 "), "{text}");
     assert!(line("key-08").contains("level 0") && line("key-08").contains("deletion"), "{text}");
-    assert!(line("key-07").ends_with("… 300 bytes") && line("key-01").contains("level 1"));
+    assert!(line("key-07").ends_with("… 300 bytes") && line("key-01").contains("level 6"));
     let file = table_file(dir.path());
     let number = file.file_stem().unwrap().to_str().unwrap().trim_start_matches('0').to_owned();
     let lines =
         printed(dir.path(), &["inspect", "store", "--records", "--file", &number, "--json"], 0);
     let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
-    assert_eq!((&first["key"], &first["level"]), (&"key-00".into(), &1.into()));
+    assert_eq!((&first["key"], &first["level"]), (&"key-00".into(), &6.into()));
     expect_status(dir.path(), &["inspect", "store", "--records", "--file", "999"], 2);
     assert_eq!(content(&dir.path().join("store")), before);
 }

@@ -1,4 +1,31 @@
-//! Moving data down the tree: what to do ([`picker`]) and doing it ([`run`]).
+//! Moving data down the tree.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`style`] | how a store's tables are kept in order, as the options say it |
+//! | [`picker`] | what is due: a pure function over metadata; one module for each style: [`levelled`], [`tiered`], [`fifo`], and [`manual`] |
+//! | [`task`] | one compaction that is to be done, and which others it excludes |
+//! | [`split`] | where its output is cut into tables, and into ranges for several threads |
+//! | [`schedule`] | which compactions are under way |
+//! | [`run`], [`output`] | doing one |
+//! | `simulation` | what a style costs, over metadata alone (feature `simulation`) |
 
+#[cfg(test)]
+mod choices;
+pub(crate) mod fifo;
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod histories;
+pub(crate) mod levelled;
+pub(crate) mod manual;
+pub(crate) mod output;
 pub(crate) mod picker;
 pub(crate) mod run;
+pub(crate) mod schedule;
+#[cfg(feature = "simulation")]
+pub mod simulation;
+pub(crate) mod split;
+pub(crate) mod style;
+pub(crate) mod task;
+pub(crate) mod tiered;

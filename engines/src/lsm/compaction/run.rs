@@ -1,105 +1,29 @@
-//! Writes sorted entries out as tables: flushes and compactions.
+//! Does flushes and compactions, and makes them known.
+//!
+//! A compaction that merges:
+//!
+//! 1. is cut into ranges of keys ([`super::split::boundaries`]), which threads work on side by side, or with [`Background::Inline`] one after the other;
+//! 2. writes for each range tables that are synced, and makes the names of all durable;
+//! 3. makes the manifest say that they take the place of the inputs, shows them to readers, and lets the inputs go.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::super::files::StoreFile;
 use super::super::manifest::Edit;
 use super::super::memtable::{self, Memtable};
 use super::super::merge::{Cursor, LevelCursor, Merge};
+use super::super::options::Background;
 use super::super::stats::count;
 use super::super::store::Core;
-use super::super::table::{self, Table, TableBuilder, TableMeta, TableOptions};
-use super::super::version::Version;
+use super::super::table::{self, Table, TableMeta};
+use super::super::version::{PerLevel, Version};
 use super::super::wal::Kind;
-use super::picker::Task;
+use super::output::{Origin, Output, Written};
+use super::split::{Cutter, boundaries};
+use super::task::{Action, Metas, Task, overlapping};
 use crate::storage::{File, Storage};
-use crate::{Direction, Error, EventKind, Result};
-
-/// Tables that are written and synced, and named by no manifest yet.
-type Written<S> = Vec<(<S as Storage>::File, TableMeta)>;
-
-/// Writes tables that follow each other in the order of their keys.
-struct Output<'c, S: Storage> {
-    core: &'c Core<S>,
-    level: usize,
-    sequences: (u64, u64),
-    /// Length at which a table is ended.
-    table_bytes: u64,
-    current: Option<TableBuilder<S::Appender>>,
-    written: Written<S>,
-    /// Every file that was created, to be removed should the work fail.
-    created: Vec<StoreFile>,
-}
-
-impl<'c, S: Storage> Output<'c, S> {
-    fn new(core: &'c Core<S>, level: usize, sequences: (u64, u64), table_bytes: u64) -> Self {
-        let (written, created) = (Vec::new(), Vec::new());
-        Self { core, level, sequences, table_bytes, current: None, written, created }
-    }
-
-    fn add(&mut self, key: &[u8], kind: Kind, value: &[u8]) -> Result<()> {
-        let table = self.table()?;
-        table.add(key, kind, value)?;
-        if table.bytes() >= self.table_bytes {
-            self.end_table()?;
-        }
-        Ok(())
-    }
-
-    /// The table that is being written, a new one if need be.
-    fn table(&mut self) -> Result<&mut TableBuilder<S::Appender>> {
-        if self.current.is_none() {
-            let number = self.core.take_number();
-            let file = StoreFile::Table(number);
-            let appender = self.core.storage.create(&file.path(&self.core.dir), None)?;
-            self.created.push(file);
-            self.core.name_created();
-            let options = TableOptions {
-                block_bytes: self.core.options.block_bytes,
-                filter_bits_per_key: self.core.options.filter_bits_per_key,
-            };
-            let (level, sequences) = (self.level as u8, self.sequences);
-            self.current = Some(TableBuilder::new(appender, number, level, sequences, options));
-        }
-        match &mut self.current {
-            Some(table) => Ok(table),
-            None => unreachable!("it has just been made"),
-        }
-    }
-
-    fn end_table(&mut self) -> Result<()> {
-        if let Some(table) = self.current.take() {
-            self.written.push(table.finish()?);
-            count(&self.core.stats.fsyncs, 1);
-        }
-        Ok(())
-    }
-
-    /// Ends the last table, and makes the names of all durable.
-    fn finish(mut self) -> Result<Written<S>> {
-        let finish = |output: &mut Self| {
-            output.end_table()?;
-            if !output.written.is_empty() {
-                output.core.sync_names()?;
-            }
-            Ok(())
-        };
-        match finish(&mut self) {
-            Ok(()) => Ok(self.written),
-            Err(error) => Err(self.abandon(error)),
-        }
-    }
-
-    /// Removes what was written: on a full device, its room is what is missing.
-    fn abandon(self, error: Error) -> Error {
-        for file in &self.created {
-            let _ = self.core.storage.remove(&file.path(&self.core.dir));
-        }
-        error
-    }
-}
+use crate::{Direction, EventKind, Result};
 
 /// Opens what was written.
 fn open<S: Storage>(core: &Core<S>, written: Written<S>) -> Result<Vec<Arc<Table<S>>>> {
@@ -124,7 +48,8 @@ pub(crate) fn flush<S: Storage>(core: &Core<S>, memtable: &Arc<Memtable<S::File>
     let start = Instant::now();
     let next = memtable.next_sequence();
     let sequences = (memtable.first_sequence, next.saturating_sub(1));
-    let mut output = Output::new(core, 0, sequences, u64::MAX);
+    let origin = Origin { level: 0, sequences, created_ms: core.options.clock.now_ms() };
+    let mut output = Output::new(core, origin, Cutter::never());
     let write = |output: &mut Output<'_, S>| {
         let mut cursor = memtable::Cursor::seek(memtable.view(), &[], Direction::Forward)?;
         while let Some((key, deleted, value)) = cursor.current() {
@@ -132,12 +57,13 @@ pub(crate) fn flush<S: Storage>(core: &Core<S>, memtable: &Arc<Memtable<S::File>
             cursor.advance()?;
         }
         // Pages of the log may have left the cache without having been stored.
-        memtable.verify()
+        memtable.verify()?;
+        output.end_table()
     };
     if let Err(error) = write(&mut output) {
-        return Err(output.abandon(error));
+        return Err(Output::abandon([output], error));
     }
-    let written = output.finish()?;
+    let written = Output::finish(core, vec![output])?;
     let bytes = written.iter().map(|(_, meta)| meta.file_bytes).sum();
     let edit = Edit {
         next_number: Some(core.next_number()),
@@ -159,6 +85,9 @@ pub(crate) fn flush<S: Storage>(core: &Core<S>, memtable: &Arc<Memtable<S::File>
     Ok(())
 }
 
+/// The tables of a task, by level.
+type Inputs<S> = PerLevel<Vec<Arc<Table<S>>>>;
+
 /// Does a compaction, and makes it known. Tells whether it was done to its end: the closing of the store ends it early.
 pub(crate) fn compact<S: Storage>(
     core: &Core<S>,
@@ -166,38 +95,36 @@ pub(crate) fn compact<S: Storage>(
     task: &Task,
 ) -> Result<bool> {
     let start = Instant::now();
-    let inputs = task.inputs.each_ref().map(|numbers| {
-        numbers.iter().filter_map(|number| version.table(*number).cloned()).collect::<Vec<_>>()
+    let inputs: Inputs<S> = task.inputs.each_ref().map(|numbers| {
+        numbers.iter().filter_map(|number| version.table(*number).cloned()).collect()
     });
-    let removed = inputs.iter().enumerate();
-    let removed: Vec<_> = removed
-        .flat_map(|(level, tables)| tables.iter().map(move |table| (level, table.meta.number)))
-        .collect();
-    let (written, tables) = if task.is_move {
-        (Vec::new(), inputs.iter().flatten().cloned().collect())
-    } else {
-        match merge(core, &inputs, task)? {
-            Some(written) => {
-                let metas: Vec<TableMeta> = written.iter().map(|(_, meta)| meta.clone()).collect();
-                (metas, open(core, written)?)
-            }
+    let removed = inputs
+        .iter()
+        .enumerate()
+        .flat_map(|(level, tables)| tables.iter().map(move |table| (level, table.meta.number)));
+    let removed = removed.collect();
+    let written = match task.action {
+        Action::Merge => match merge(core, version, &inputs, task)? {
+            Some(written) => open(core, written)?,
             None => return Ok(false),
-        }
+        },
+        Action::Move | Action::Drop => Vec::new(),
     };
+    let moved = inputs.iter().flatten().filter(|_| task.action == Action::Move);
+    let tables: Vec<_> = written.iter().chain(moved).collect();
     let added = tables.iter().map(|table| (task.output, table.meta.clone())).collect();
     let next_number = Some(core.next_number());
-    let written_tables = if task.is_move { &[][..] } else { &tables };
-    announce(core, &Edit { next_number, removed, added, ..Edit::default() }, written_tables)?;
+    announce(core, &Edit { next_number, removed, added, ..Edit::default() }, &written)?;
     core.change_tree(|tree| {
         let added = tables.iter().map(|table| (task.output, Arc::clone(table)));
         tree.version = Arc::new(tree.version.with(&task.numbers(), added));
     });
-    if !task.is_move {
+    if task.action != Action::Move {
         for table in inputs.iter().flatten() {
             table.set_obsolete();
         }
     }
-    let bytes = written.iter().map(|meta| meta.file_bytes).sum();
+    let bytes = written.iter().map(|table| table.meta.file_bytes).sum();
     count(&core.stats.compaction_bytes, bytes);
     core.stats.event(EventKind::Compaction, start, bytes);
     Ok(true)
@@ -206,46 +133,122 @@ pub(crate) fn compact<S: Storage>(
 /// Merges the inputs into new tables. `None` if the store is being closed meanwhile.
 fn merge<S: Storage>(
     core: &Core<S>,
-    inputs: &[Vec<Arc<Table<S>>>],
+    version: &Version<S>,
+    inputs: &Inputs<S>,
     task: &Task,
 ) -> Result<Option<Written<S>>> {
-    let metas = || inputs.iter().flatten().map(|table| &table.meta);
-    let sequences = (
-        metas().map(|meta| meta.sequence_min).min().unwrap_or(0),
-        metas().map(|meta| meta.sequence_max).max().unwrap_or(0),
-    );
-    let mut output = Output::new(core, task.output, sequences, core.options.table_bytes);
-    let write = |output: &mut Output<'_, S>| {
-        let mut cursors = Vec::new();
-        for table in &inputs[0] {
-            cursors.push(Cursor::Table(table::Cursor::seek(table, &[], Direction::Forward)?));
-        }
-        for tables in &inputs[1..] {
-            cursors.push(Cursor::Level(LevelCursor::seek(tables, &[], Direction::Forward)?));
-        }
-        let mut merge = Merge::new(cursors, Direction::Forward);
-        while let Some((key, deleted, value)) = merge.current() {
-            if !deleted {
-                output.add(key, Kind::Put, value)?;
-            } else if !task.drops_deletions {
-                output.add(key, Kind::Delete, value)?;
-            }
-            merge.advance()?;
-            if core.stop.load(Ordering::Relaxed) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    let metas: Metas<'_> =
+        inputs.each_ref().map(|tables| tables.iter().map(|table| &table.meta).collect());
+    let all = || metas.iter().flatten();
+    let origin = Origin {
+        level: task.output,
+        sequences: (
+            all().map(|meta| meta.sequence_min).min().unwrap_or(0),
+            all().map(|meta| meta.sequence_max).max().unwrap_or(0),
+        ),
+        created_ms: all().map(|meta| meta.created_ms).max().unwrap_or(0),
     };
-    match write(&mut output) {
-        Ok(true) => output.finish().map(Some),
-        Ok(false) => {
-            let Output { created, .. } = output;
-            for file in created {
-                core.storage.remove(&file.path(&core.dir))?;
-            }
-            Ok(None)
+    let levels = version.metas();
+    let (table_bytes, pieces_max) = (core.options.table_bytes, core.options.subcompactions_max);
+    let cuts = boundaries(&metas, task.output, table_bytes, pieces_max);
+    let piece = |at: usize| {
+        let from = at.checked_sub(1).map_or(&[][..], |before| &cuts[before]);
+        let to = cuts.get(at).map(Vec::as_slice);
+        let mut output = Output::new(core, origin, cutter(&levels, task, table_bytes));
+        match merge_range(core, inputs, task, (from, to), &mut output) {
+            Ok(ended) => Ok((output, ended)),
+            Err(error) => Err(Output::abandon([output], error)),
         }
-        Err(error) => Err(output.abandon(error)),
+    };
+    let (mut outputs, mut whole, mut failure) = (Vec::new(), true, None);
+    for outcome in side_by_side(core.options.background, cuts.len() + 1, &piece) {
+        match outcome {
+            Ok((output, ended)) => {
+                outputs.push(output);
+                whole &= ended;
+            }
+            Err(error) => failure = failure.or(Some(error)),
+        }
     }
+    if let Some(error) = failure {
+        return Err(Output::abandon(outputs, error));
+    }
+    if !whole {
+        outputs.into_iter().try_for_each(Output::remove)?;
+        return Ok(None);
+    }
+    Output::finish(core, outputs).map(Some)
+}
+
+/// Says where the tables of a task's output end.
+fn cutter(levels: &Metas<'_>, task: &Task, table_bytes: u64) -> Cutter {
+    let below = levels.get(task.output + 1).map_or(&[][..], Vec::as_slice);
+    match task.output {
+        0 => Cutter::never(),
+        _ => Cutter::new(table_bytes, overlapping(below, &task.low, &task.high)),
+    }
+}
+
+/// Calls `piece` with each number below `pieces`, and returns the outcomes in their order.
+fn side_by_side<T: Send>(
+    background: Background,
+    pieces: usize,
+    piece: &(impl Fn(usize) -> T + Sync),
+) -> Vec<T> {
+    if background == Background::Inline || pieces == 1 {
+        return (0..pieces).map(piece).collect();
+    }
+    std::thread::scope(|scope| {
+        let start = |at| {
+            let thread = std::thread::Builder::new().name("lsm-compaction".to_owned());
+            thread.spawn_scoped(scope, move || piece(at))
+        };
+        let others: Vec<_> = (1..pieces).map(start).collect();
+        let mut outcomes = vec![piece(0)];
+        for (other, at) in others.into_iter().zip(1..) {
+            outcomes.push(match other.map(std::thread::ScopedJoinHandle::join) {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                // The system has no thread to give: then this one does it.
+                Err(_) => piece(at),
+            });
+        }
+        outcomes
+    })
+}
+
+/// Merges the keys from `from` up to, but without `to`. Tells whether it came to the end: the closing of the store ends it early.
+fn merge_range<S: Storage>(
+    core: &Core<S>,
+    inputs: &Inputs<S>,
+    task: &Task,
+    (from, to): (&[u8], Option<&[u8]>),
+    output: &mut Output<'_, S>,
+) -> Result<bool> {
+    let begins_before_end = |meta: &TableMeta| to.is_none_or(|to| &meta.key_min[..] < to);
+    let mut cursors = Vec::new();
+    for table in &inputs[0] {
+        if &table.meta.key_max[..] >= from && begins_before_end(&table.meta) {
+            cursors.push(Cursor::Table(table::Cursor::seek(table, from, Direction::Forward)?));
+        }
+    }
+    for tables in &inputs[1..] {
+        cursors.push(Cursor::Level(LevelCursor::seek(tables, from, Direction::Forward)?));
+    }
+    let mut merge = Merge::new(cursors, Direction::Forward);
+    while let Some((key, deleted, value)) = merge.current()
+        && to.is_none_or(|to| key < to)
+    {
+        if !deleted {
+            output.add(key, Kind::Put, value)?;
+        } else if !task.drops_deletions {
+            output.add(key, Kind::Delete, value)?;
+        }
+        merge.advance()?;
+        if core.stop.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+    }
+    output.end_table()?;
+    Ok(true)
 }

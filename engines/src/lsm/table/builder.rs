@@ -40,12 +40,14 @@ pub(crate) struct TableBuilder<A> {
 }
 
 impl<A: Appender> TableBuilder<A> {
-    /// A table in `appender`, which is empty.
+    /// A table in `appender`, which is empty. `sequences` are the lowest and the highest number of the writes that may be in it, and `created_ms` is when the youngest of
+    /// them was flushed, in milliseconds since the Unix epoch.
     pub(crate) fn new(
         appender: A,
         number: FileNumber,
         level: u8,
         sequences: (u64, u64),
+        created_ms: u64,
         options: TableOptions,
     ) -> Self {
         let meta = TableMeta {
@@ -56,6 +58,7 @@ impl<A: Appender> TableBuilder<A> {
             deletions: 0,
             sequence_min: sequences.0,
             sequence_max: sequences.1,
+            created_ms,
             key_min: Vec::new(),
             key_max: Vec::new(),
         };

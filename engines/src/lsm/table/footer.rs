@@ -10,7 +10,7 @@
 //! 32      4     length of the properties
 //! 36      4     number of the table
 //! 40      8     length of the file
-//! 48      4     version: 1
+//! 48      4     version: 2
 //! 52      4     CRC-32 of bytes 0..52
 //! 56      8     magic "kvdLSMtb"
 //! ```
@@ -25,7 +25,8 @@ use crate::{Error, Result};
 /// Bytes of a footer.
 pub(crate) const FOOTER_BYTES: usize = 64;
 const MAGIC: &[u8; 8] = b"kvdLSMtb";
-const VERSION: u32 = 1;
+/// Version 1 did not say in the properties when the table was created.
+const VERSION: u32 = 2;
 
 /// A part of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -147,7 +148,7 @@ mod tests {
     fn the_layout_is_the_documented_one() {
         let golden =
             b"\x40\0\0\0\0\0\0\0\x80\0\0\0\xc5\0\0\0\0\0\0\0\x32\0\0\0\xfc\0\0\0\0\0\0\0\x3c\0\0\0\
-            \x03\0\0\0\x7d\x01\0\0\0\0\0\0\x01\0\0\0";
+            \x03\0\0\0\x7d\x01\0\0\0\0\0\0\x02\0\0\0";
         let bytes = footer().encode();
         assert_eq!(bytes[..52], golden[..]);
         assert_eq!(&bytes[56..], b"kvdLSMtb");

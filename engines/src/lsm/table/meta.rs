@@ -9,7 +9,8 @@
 //! 21      8     deletions
 //! 29      8     lowest sequence number of the writes that went into it
 //! 37      8     highest
-//! 45      4+n   least key, with its length before it
+//! 45      8     when the youngest of these writes was flushed, in milliseconds since the Unix epoch
+//! 53      4+n   least key, with its length before it
 //! …       4+n   greatest key, likewise
 //! ```
 
@@ -27,6 +28,7 @@ pub(crate) struct TableMeta {
     pub(crate) deletions: u64,
     pub(crate) sequence_min: u64,
     pub(crate) sequence_max: u64,
+    pub(crate) created_ms: u64,
     pub(crate) key_min: Vec<u8>,
     pub(crate) key_max: Vec<u8>,
 }
@@ -35,9 +37,9 @@ impl TableMeta {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.number.to_le_bytes());
         out.push(self.level);
-        for field in
-            [self.file_bytes, self.entries, self.deletions, self.sequence_min, self.sequence_max]
-        {
+        let (sequence_min, sequence_max) = (self.sequence_min, self.sequence_max);
+        let sizes = [self.file_bytes, self.entries, self.deletions];
+        for field in sizes.into_iter().chain([sequence_min, sequence_max, self.created_ms]) {
             out.extend_from_slice(&field.to_le_bytes());
         }
         put_bytes(out, &self.key_min);
@@ -53,6 +55,7 @@ impl TableMeta {
             deletions: fields.u64()?,
             sequence_min: fields.u64()?,
             sequence_max: fields.u64()?,
+            created_ms: fields.u64()?,
             key_min: fields.bytes()?.to_vec(),
             key_max: fields.bytes()?.to_vec(),
         };
@@ -81,13 +84,15 @@ mod tests {
             deletions: 1,
             sequence_min: 4,
             sequence_max: 6,
+            created_ms: 515,
             key_min: b"a".to_vec(),
             key_max: b"bc".to_vec(),
         };
         let mut out = Vec::new();
         meta.encode(&mut out);
         let golden = b"\x09\0\0\0\x01\x02\x01\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\
-            \x04\0\0\0\0\0\0\0\x06\0\0\0\0\0\0\0\x01\0\0\0a\x02\0\0\0bc";
+            \x04\0\0\0\0\0\0\0\x06\0\0\0\0\0\0\0\x03\x02\0\0\0\0\0\0\
+            \x01\0\0\0a\x02\0\0\0bc";
         assert_eq!(out, golden);
         assert_eq!(TableMeta::decode(&mut Decoder::new(&out)), Some(meta));
         for len in 0..out.len() {

@@ -1,0 +1,107 @@
+//! Writes sorted entries out as tables that follow each other in the order of their keys.
+
+use super::super::files::StoreFile;
+use super::super::stats::count;
+use super::super::store::Core;
+use super::super::table::{TableBuilder, TableMeta, TableOptions};
+use super::super::wal::Kind;
+use super::split::Cutter;
+use crate::storage::Storage;
+use crate::{Error, Result};
+
+/// Tables that are written and synced, and named by no manifest yet.
+pub(crate) type Written<S> = Vec<(<S as Storage>::File, TableMeta)>;
+
+/// What is the same for all tables of an output.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    /// The level that they are written for.
+    pub(crate) level: usize,
+    /// Lowest and highest sequence number of the writes that may be in them.
+    pub(crate) sequences: (u64, u64),
+    /// When the youngest of these writes was flushed, in milliseconds since the Unix epoch.
+    pub(crate) created_ms: u64,
+}
+
+/// Tables that are being written, one after the other.
+pub(crate) struct Output<'c, S: Storage> {
+    core: &'c Core<S>,
+    origin: Origin,
+    cutter: Cutter,
+    current: Option<TableBuilder<S::Appender>>,
+    written: Written<S>,
+    /// Every file that was created, to be removed should the work fail.
+    created: Vec<StoreFile>,
+}
+
+impl<'c, S: Storage> Output<'c, S> {
+    pub(crate) fn new(core: &'c Core<S>, origin: Origin, cutter: Cutter) -> Self {
+        let (written, created) = (Vec::new(), Vec::new());
+        Self { core, origin, cutter, current: None, written, created }
+    }
+
+    pub(crate) fn add(&mut self, key: &[u8], kind: Kind, value: &[u8]) -> Result<()> {
+        let bytes = self.current.as_ref().map_or(0, TableBuilder::bytes);
+        if self.cutter.ends_before(key, bytes) {
+            self.end_table()?;
+        }
+        self.table()?.add(key, kind, value)
+    }
+
+    /// The table that is being written, a new one if need be.
+    fn table(&mut self) -> Result<&mut TableBuilder<S::Appender>> {
+        if self.current.is_none() {
+            let number = self.core.take_number();
+            let file = StoreFile::Table(number);
+            let appender = self.core.storage.create(&file.path(&self.core.dir), None)?;
+            self.created.push(file);
+            self.core.name_created();
+            let options = TableOptions {
+                block_bytes: self.core.options.block_bytes,
+                filter_bits_per_key: self.core.options.filter_bits_per_key,
+            };
+            let Origin { level, sequences, created_ms } = self.origin;
+            let table =
+                TableBuilder::new(appender, number, level as u8, sequences, created_ms, options);
+            self.current = Some(table);
+        }
+        match &mut self.current {
+            Some(table) => Ok(table),
+            None => unreachable!("it has just been made"),
+        }
+    }
+
+    /// Ends the table that is being written, if there is one.
+    pub(crate) fn end_table(&mut self) -> Result<()> {
+        if let Some(table) = self.current.take() {
+            self.written.push(table.finish()?);
+            count(&self.core.stats.fsyncs, 1);
+        }
+        Ok(())
+    }
+
+    /// The tables of several outputs, whose last tables have been ended; makes their names durable.
+    pub(crate) fn finish(core: &Core<S>, outputs: Vec<Self>) -> Result<Written<S>> {
+        let any = outputs.iter().any(|output| !output.written.is_empty());
+        if any && let Err(error) = core.sync_names() {
+            return Err(Self::abandon(outputs, error));
+        }
+        Ok(outputs.into_iter().flat_map(|output| output.written).collect())
+    }
+
+    /// Removes what was written: on a full device, its room is what is missing. Passes the error on that is the reason.
+    pub(crate) fn abandon(outputs: impl IntoIterator<Item = Self>, error: Error) -> Error {
+        for output in outputs {
+            // The next open finds what could not be removed, and that no manifest names it.
+            let _ = output.remove();
+        }
+        error
+    }
+
+    /// Removes what was written.
+    pub(crate) fn remove(self) -> Result<()> {
+        let Self { core, created, current, .. } = self;
+        drop(current);
+        created.iter().try_for_each(|file| core.storage.remove(&file.path(&core.dir)))
+    }
+}
