@@ -11,7 +11,7 @@
 //!    so the first log of a process says if nothing of the one before it was known to be synced, and is dropped with it, if nothing of itself was either.
 //! 5. A new manifest makes durable what was read: the old one may have been read from the memory of a machine whose process was killed, and not be on disk.
 //! 6. The old manifest, dropped logs, and files that nobody names are removed, durably, before a new log is begun, as that could not be told
-//!    from a successor of the dropped ones.
+//!    from a successor of the dropped ones. Dropped logs go one by one, the newest first, so that none outlives the one before it.
 //! 7. The memtables wait to be flushed, as if nothing had happened. Their logs are not yet vouched for: content and names may be in the cache alone, and would count as stored after a
 //!    sync that failed in the process before. So the first sync waits until they have become tables (`store.rs`), and a flush verifies what it has read.
 //!
@@ -162,7 +162,8 @@ pub(crate) fn open<S: Storage>(
     let (manifest_number, log_number) = (take_number(), take_number());
     let orphans = orphans(&state, &files, &memtables);
     recovery.orphans = orphans.len() as u64;
-    state.logs_from = memtables.first().map_or(log_number, |memtable| memtable.log);
+    let logs_from = memtables.first().map_or(log_number, |memtable| memtable.log);
+    state.logs_from = logs_from;
     state.next_number = next_number;
     let stats = Arc::new(Stats::default());
     let sequence = memtables.last().map_or(state.sequence, Memtable::next_sequence);
@@ -176,7 +177,13 @@ pub(crate) fn open<S: Storage>(
     };
     let manifest =
         Manifest::create(storage.clone(), dir, Arc::clone(&stats), manifest_number, state)?;
+    let mut removed_log = false;
     for file in files.manifests.iter().map(|number| StoreFile::Manifest(*number)).chain(orphans) {
+        // Of the logs that would count, should this be cut short, the newest goes first, durably: one that outlived the log before it would pass for what damage has left.
+        let counts = matches!(file, StoreFile::Log(number) if number >= logs_from);
+        if counts && std::mem::replace(&mut removed_log, true) {
+            storage.sync_dir(dir)?;
+        }
         storage.remove(&file.path(dir))?;
     }
     storage.sync_dir(dir)?;
@@ -343,13 +350,13 @@ pub(crate) fn recover_logs<F: File>(
     Ok((memtables, recovery))
 }
 
-/// Tables and logs that do not count.
+/// Tables and logs that do not count; of the logs the newest first.
 fn orphans<F: File>(state: &State, files: &Files, memtables: &[Memtable<F>]) -> Vec<StoreFile> {
     let named =
         |number: &FileNumber| state.levels.iter().flatten().any(|table| table.number == *number);
     let live = |number: &FileNumber| memtables.iter().any(|memtable| memtable.log == *number);
     let tables = files.tables.iter().filter(|number| !named(number));
-    let logs = files.logs.iter().filter(|number| !live(number));
+    let logs = files.logs.iter().rev().filter(|number| !live(number));
     tables
         .map(|number| StoreFile::Table(*number))
         .chain(logs.map(|number| StoreFile::Log(*number)))
