@@ -311,6 +311,20 @@ fn nothing_is_begun_that_conflicts_with_what_is_under_way() {
 }
 
 #[test]
+fn tasks_whose_results_would_overlap_exclude_each_other() {
+    let levels = metas(&["", "1:a-b*9 2:c-d*9 3:e-f*9 4:x-z*9"]);
+    let task = |tables: &[usize]| {
+        let mut inputs = Metas::default();
+        inputs[1] = tables.iter().map(|at| &levels[1][*at]).collect();
+        let levels = levels.each_ref().map(|tables| tables.iter().collect());
+        Task::new(&levels, &inputs, 2, &fixed(Choice::InTurn))
+    };
+    let around = task(&[0, 2]);
+    assert!(around.conflicts(&task(&[1])) && task(&[1]).conflicts(&around));
+    assert!(!around.conflicts(&task(&[3])) && !task(&[3]).conflicts(&around));
+}
+
+#[test]
 fn deeper_levels_leave_a_thread_to_level_0() {
     let levels = metas(&["9:a-c*9", "1:a-b*60 2:c-d*60 3:x-y*60", "4:a-b*50 5:c-d*50 6:x-z*50"]);
     let begun = |compaction_threads| {

@@ -233,6 +233,8 @@ fn small(style: Style) -> Options {
         level_base_bytes: 50,
         level_ratio: 2,
         table_bytes: 40,
+        // More than are ever begun at once: conflicts alone decide.
+        compaction_threads: 9,
         ..Options::default()
     }
 }
