@@ -32,6 +32,7 @@ use memmap2::{Advice, MmapOptions, MmapRaw};
 use parking_lot::Mutex;
 use rustix::fs::FallocateFlags;
 
+use super::filler::Ahead;
 use super::{Access, Appender, DirEntry, File, Storage, memory};
 use crate::{Error, Result};
 
@@ -109,7 +110,8 @@ impl Storage for Disk {
             let mapped = MmapOptions::new().len(capacity.max(1) as usize).map_raw(&file)?;
             let (path, len) = (path.to_owned(), AtomicU64::new(0));
             let descriptor = Mutex::new(Descriptor { open: Some(Arc::new(file)), ended: false });
-            Ok(Mapping { path, descriptor, memory: Some(mapped), capacity, len })
+            let (memory, ahead) = (Some(mapped), Ahead::new());
+            Ok(Mapping { path, descriptor, memory, capacity, len, ahead })
         };
         match map() {
             Ok(mapping) => Ok(DiskAppender(Kind::Mapped(DiskFile(Arc::new(mapping))))),
@@ -215,15 +217,16 @@ pub struct DiskLock {
 pub struct DiskFile(Arc<Mapping>);
 
 #[derive(Debug)]
-struct Mapping {
+pub(super) struct Mapping {
     path: PathBuf,
     descriptor: Mutex<Descriptor>,
     /// None for an empty file, which cannot be mapped.
-    memory: Option<MmapRaw>,
+    pub(super) memory: Option<MmapRaw>,
     /// Bytes of `memory`.
-    capacity: u64,
+    pub(super) capacity: u64,
     /// Bytes that have been written; never more than `capacity`, never less than before. Bytes below it do not change.
     len: AtomicU64,
+    ahead: Ahead,
 }
 
 /// The descriptor of a mapped file. A store may have thousands of files, and a mapping needs none: only a file that is written keeps it, until it is synced after its end.
@@ -271,8 +274,8 @@ impl DiskFile {
 
     fn of(path: &Path, memory: Option<MmapRaw>, len: u64) -> Self {
         let path = path.to_owned();
-        let descriptor = Mutex::default();
-        Self(Arc::new(Mapping { path, descriptor, memory, capacity: len, len: len.into() }))
+        let (descriptor, ahead) = (Mutex::default(), Ahead::new());
+        Self(Arc::new(Mapping { path, descriptor, memory, capacity: len, len: len.into(), ahead }))
     }
 }
 
@@ -360,7 +363,10 @@ impl File for DiskFile {
                     memory.advise_range(Advice::WillNeed, at as usize, len as usize)
                 })
             }
-            Access::Filling => memory.advise(Advice::HugePage),
+            Access::Filling => {
+                self.0.ahead.start();
+                memory.advise(Advice::HugePage)
+            }
         };
     }
 }
@@ -437,7 +443,11 @@ impl Appender for DiskAppender {
                     // Keeps the compiler from copying in another order. The processor's own reordering ends where the process is interrupted.
                     compiler_fence(Ordering::SeqCst);
                 }
-                mapping.len.store(start + total, Ordering::Release);
+                let len = start + total;
+                mapping.len.store(len, Ordering::Release);
+                if mapping.ahead.is_due(len) {
+                    mapping.ahead.go_on(mapping, len);
+                }
                 Ok(start)
             }
             Kind::Growing { path, file, buffer, len } => {

@@ -13,6 +13,7 @@
 //!    a call of its own accord: what fails, for this or any other reason, has failed.
 
 mod disk;
+mod filler;
 mod memory;
 pub mod simulated;
 
@@ -106,8 +107,8 @@ pub enum Access {
         /// How many.
         len: u64,
     },
-    /// It is about to be filled from front to back, and rarely synced meanwhile: memory may be taken for it in large pages, which are quicker to take and to read. As long as
-    /// it is being written, each sync of it then stores a large page, of 2 MiB, however little was appended.
+    /// It is about to be filled from front to back, and rarely synced meanwhile: memory may be taken for it in large pages, which are quicker to take and to read, and
+    /// before the writer comes to them. As long as it is being written, each sync of it then stores a large page, of 2 MiB, however little was appended.
     Filling,
 }
 
