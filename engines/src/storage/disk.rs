@@ -226,7 +226,7 @@ pub(super) struct Mapping {
     pub(super) capacity: u64,
     /// Bytes that have been written; never more than `capacity`, never less than before. Bytes below it do not change.
     len: AtomicU64,
-    ahead: Ahead,
+    pub(super) ahead: Ahead,
 }
 
 /// The descriptor of a mapped file. A store may have thousands of files, and a mapping needs none: only a file that is written keeps it, until it is synced after its end.
@@ -237,6 +237,11 @@ struct Descriptor {
 }
 
 impl DiskFile {
+    #[cfg(test)]
+    pub(super) fn mapping(&self) -> &Mapping {
+        &self.0
+    }
+
     fn map(file: &fs::File, path: &Path) -> Result<Self> {
         let map = || -> io::Result<Self> {
             let len = file.metadata()?.len();

@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use memmap2::{Advice, MmapRaw};
+use memmap2::Advice;
 use parking_lot::Mutex;
 
 use super::disk::Mapping;
@@ -104,16 +104,95 @@ fn filler() -> Option<&'static SyncSender<Request>> {
 }
 
 fn fill(requests: &Receiver<Request>) {
-    for Request { file, pages } in requests {
-        for page in pages.step_by(PAGE_BYTES as usize) {
-            let Some(file) = file.upgrade() else { break };
-            // A kernel before Linux 5.14 cannot do it, and of a file that has been cut meanwhile there are no pages: the writer does without.
-            let populate = |memory: &MmapRaw| {
-                memory.advise_range(Advice::PopulateWrite, page as usize, PAGE_BYTES as usize)
-            };
-            if !file.memory.as_ref().is_some_and(|memory| populate(memory).is_ok()) {
-                break;
-            }
+    for Request { file, mut pages } in requests {
+        // A kernel before Linux 5.14 cannot do it, and of a file that has been cut meanwhile there are no pages: the writer does without.
+        while !pages.is_empty() && touch(&file, pages.start).is_some() {
+            pages.start += PAGE_BYTES;
         }
+    }
+}
+
+/// Touches the page at `start`; None if that cannot be.
+fn touch(file: &Weak<Mapping>, start: u64) -> Option<()> {
+    let file = file.upgrade()?;
+    let memory = file.memory.as_ref()?;
+    memory.advise_range(Advice::PopulateWrite, start as usize, PAGE_BYTES as usize).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use memmap2::{MmapOptions, MmapRaw};
+
+    use super::*;
+    use crate::storage::{Access, Appender, Disk, DiskAppender, File, Storage};
+
+    /// Bytes of the file at `path` that are in this process's memory.
+    fn resident_bytes(path: &Path) -> u64 {
+        let maps = fs::read_to_string("/proc/self/smaps").unwrap();
+        let of_file = maps.lines().skip_while(|line| !line.ends_with(path.to_str().unwrap()));
+        let rss = of_file.take(20).find_map(|line| line.strip_prefix("Rss:")).unwrap();
+        rss.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
+    }
+
+    fn filling(path: &Path) -> DiskAppender {
+        let log = Disk.create(path, Some(16 * PAGE_BYTES)).unwrap();
+        log.file().advise(Access::Filling);
+        log
+    }
+
+    #[test]
+    fn pages_are_touched_before_a_fast_writer_comes_to_them() {
+        let probe = MmapOptions::new().len(1 << 12).map_anon().unwrap();
+        if MmapRaw::from(probe).advise(Advice::PopulateWrite).is_err() {
+            eprintln!("not checked: this kernel cannot touch pages on request");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut log = filling(&path);
+        // A page more than there is in the file so far, and no more than that.
+        log.append(&[&vec![1; FIRST_BYTES as usize]]).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while resident_bytes(&path) < PAGE_BYTES + FIRST_BYTES && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let resident = resident_bytes(&path);
+        assert!((PAGE_BYTES + FIRST_BYTES..=2 * PAGE_BYTES).contains(&resident), "{resident}");
+    }
+
+    #[test]
+    fn nothing_is_asked_for_twice_or_behind_the_end_or_by_the_slow() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = filling(&folder.path().join("log"));
+        let file = log.file();
+        let ahead = &file.mapping().ahead;
+        let asked = || ahead.progress.lock().asked;
+        let page = vec![1; PAGE_BYTES as usize];
+        let mut seen = Vec::new();
+        for _ in 0..16 {
+            log.append(&[&page]).unwrap();
+            seen.push(asked() / PAGE_BYTES);
+        }
+        assert_eq!(seen, [2, 4, 6, 8, 10, 12, 14, 16, 16, 16, 16, 16, 16, 16, 16, 16]);
+
+        let mut log = filling(&folder.path().join("slow"));
+        let file = log.file();
+        let ahead = &file.mapping().ahead;
+        ahead.progress.lock().at -= PAGE_TIME;
+        log.append(&[&page]).unwrap();
+        assert_eq!(ahead.progress.lock().asked, 0);
+        log.append(&[&page]).unwrap();
+        assert_eq!(ahead.progress.lock().asked, 4 * PAGE_BYTES);
+    }
+
+    #[test]
+    fn files_that_are_not_filled_are_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = Disk.create(&folder.path().join("log"), Some(4 * PAGE_BYTES)).unwrap();
+        log.append(&[&vec![1; 3 * PAGE_BYTES as usize]]).unwrap();
+        assert_eq!(log.file().mapping().ahead.progress.lock().asked, 0);
     }
 }
