@@ -10,6 +10,9 @@ use super::store::{Core, RETRY_AFTER};
 use crate::storage::Storage;
 use crate::{Error, Result};
 
+/// How often it is looked whether readers have left what has been replaced, while they have not.
+const READERS_LEFT_AFTER: Duration = Duration::from_millis(100);
+
 /// One step of work; tells whether there was any.
 type Step<S> = fn(&Core<S>) -> Result<bool>;
 
@@ -47,13 +50,16 @@ fn work<S: Storage>(core: &Core<S>, step: Step<S>) {
         if core.stop.load(Ordering::Acquire) {
             return;
         }
+        let are_retired = core.retired.let_go();
         match step(core) {
             Ok(worked) => {
                 if std::mem::take(&mut blocked) {
                     core.signals.set_obstacle(None);
                 }
                 if !worked {
-                    core.signals.wait(seen, Duration::from_mins(1));
+                    let at_most =
+                        if are_retired { READERS_LEFT_AFTER } else { Duration::from_mins(1) };
+                    core.signals.wait(seen, at_most);
                 }
             }
             Err(error) if error.is_disk_full() => {

@@ -219,6 +219,12 @@ fn table_in(bytes: &[u8]) -> Outcome {
     for key in keys.iter().map(Vec::as_slice).chain([&b"absent"[..]]) {
         let mut value = Vec::new();
         table.get(key, filter::hash(key), &mut value, &stats).map_err(|error| text(&error))?;
+        // Blocks out of order lead to another key than the right one, or to an error.
+        for direction in [Direction::Forward, Direction::Reverse] {
+            let _ = Cursor::seek(&table, key, direction).map(|cursor| cursor.current().is_some());
+        }
+        let _ = table.bytes_between(Some(key), None);
+        let _ = table.bytes_between(None, Some(key));
     }
     Ok(())
 }

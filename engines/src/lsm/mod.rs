@@ -9,6 +9,7 @@
 //! | `wal`, `memtable` | the write-ahead log, and the ordered index over it |
 //! | `table` | sorted tables: blocks, filter, index, footer |
 //! | `version`, `manifest` | which tables there are, for readers and on disk |
+//! | `retired` | what has been replaced, until the last reader has left it |
 //! | `merge`, `scan`, `walk` | many sorted sources as one |
 //! | `approximate` | how many bytes a range takes |
 //! | [`Style`], `compaction`, `background` | how tables are kept in order: what is due, doing it, the threads that do it |
@@ -54,11 +55,12 @@
 //! - Every read sees one moment: a get, a multi-get, a scan, and a [`Snapshot`] with all that is read of it, in whatever way and however long. So do iterators and cursors, which take a snapshot of
 //!   their own if they are not made from one.
 //! - That moment lies between the call and its return. So every write is seen that was acknowledged before the call, by any thread, and a later read never sees an earlier moment than one that ended before it.
-//! - A write can be seen a little before it is acknowledged; in class `sync`, before it is durable, so that power loss may take back what a reader has seen and the writer was never told.
+//! - A write can be seen a little before it is acknowledged; in class `sync`, before it is durable, so that power loss may take back what a reader has seen and the writer was never told. Nor does a write whose sync
+//!   has failed go away again before the store is opened anew.
 //! - There are no transactions: what is written after a read, and depends on it, may overwrite what others have written meanwhile. Batches keep several keys consistent with each other, for
 //!   any reader of one moment; two gets may see two moments.
 //!
-//! Readers take no lock, wait for no flush, compaction or sync, and keep no write waiting.
+//! Readers take no lock, wait for no flush, compaction or sync, and keep no write waiting; nor do they remove what others have replaced.
 //!
 //! # Compaction
 //!
@@ -99,6 +101,7 @@ mod reader;
 mod records;
 mod recovery;
 mod replay;
+mod retired;
 mod salvage;
 mod scan;
 mod session;

@@ -177,6 +177,49 @@ mod tests {
         }
     }
 
+    /// All keys of at most three bytes, of which there are three.
+    fn keys() -> Vec<Vec<u8>> {
+        let mut keys = vec![Vec::new()];
+        for len in 0..3 {
+            let longer = |key: &Vec<u8>| [0, 0xfe, 0xff].map(|byte| [&key[..], &[byte]].concat());
+            let longest: Vec<_> = keys.iter().filter(|key| key.len() == len).cloned().collect();
+            keys.extend(longest.iter().flat_map(longer));
+        }
+        keys.sort();
+        keys
+    }
+
+    #[test]
+    fn every_prefix_holds_the_keys_that_begin_with_it() {
+        let keys = keys();
+        assert_eq!(keys.len(), 1 + 3 + 9 + 27);
+        for prefix in &keys {
+            let range = KeyRange::prefix(prefix);
+            assert!(keys.iter().all(|key| range.contains(key) == key.starts_with(prefix)));
+        }
+    }
+
+    #[test]
+    fn every_range_holds_the_keys_between_its_bounds() {
+        let keys = keys();
+        let bounds = |key: &Vec<u8>| [Bound::Included(key.clone()), Bound::Excluded(key.clone())];
+        let mut bounds: Vec<_> = keys.iter().flat_map(bounds).collect();
+        bounds.push(Bound::Unbounded);
+        for lower in &bounds {
+            for upper in &bounds {
+                let bounds = (lower.clone(), upper.clone());
+                let range = KeyRange::from(bounds.clone());
+                let expected = |key| RangeBounds::<Vec<u8>>::contains(&bounds, key);
+                let inside: Vec<_> = keys.iter().filter(|key| range.contains(key)).collect();
+                assert!(inside.iter().copied().eq(keys.iter().filter(|key| expected(*key))));
+                if let (Some(least), Some(greatest)) = (inside.first(), inside.last()) {
+                    assert!(!range.is_empty() && range.overlaps(least, greatest), "{range:?}");
+                    assert!(range.overlaps(&[], least) && range.overlaps(greatest, &[0xff; 4]));
+                }
+            }
+        }
+    }
+
     #[test]
     fn every_kind_of_range_has_its_bounds() {
         let bounds = |range: KeyRange| {

@@ -23,7 +23,8 @@ pub(crate) fn scan<S: Storage>(
     {
         if !deleted {
             visited += 1;
-            if visit(key, value).is_break() {
+            // What comes behind the last one need not be read.
+            if visit(key, value).is_break() || visited == limit {
                 break;
             }
         }

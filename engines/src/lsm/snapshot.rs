@@ -27,7 +27,12 @@ use crate::{Direction, Result, Visit};
 ///   stay;
 /// - on the device the tables that compactions have replaced since, and the logs of those memtables, which have no names any more.
 ///
-/// So one that is kept while everything is overwritten doubles the store. Whoever drops the last user of a table removes its file. How many are alive is told by the counter
+/// So one that is kept while everything is overwritten doubles the store. The store's threads remove what is needed no more, within a tenth of a second of the last snapshot's end; with
+/// [`Background::Inline`](super::Background::Inline) whoever drops that one does.
+///
+/// Reading passes over what was written to the memtable since then, in a key's case its later versions, in a range's the later keys too: the most that this can come to is what a memtable holds.
+///
+/// How many are alive is told by the counter
 /// `snapshots_alive` of [`Lsm::metrics`], iterators and cursors among them, as each of them keeps a snapshot.
 ///
 /// ```

@@ -27,6 +27,7 @@ use super::files::{FileNumber, StoreFile};
 use super::manifest::{Edit, Manifest};
 use super::memtable::{self, LOG_BYTES_MAX, Memtable};
 use super::options::{Background, KEY_BYTES_MAX, Options, VALUE_BYTES_MAX};
+use super::retired::Retired;
 use super::stats::{Stats, count};
 use super::version::{Tree, Version};
 use super::wal::{self, Kind, LogHeader};
@@ -50,6 +51,7 @@ pub(crate) struct Core<S: Storage> {
     pub(crate) dir: PathBuf,
     pub(crate) options: Options,
     pub(crate) tree: ArcSwap<Tree<S>>,
+    pub(crate) retired: Retired<S>,
     pub(crate) stats: Arc<Stats>,
     /// The store is being closed.
     pub(crate) stop: AtomicBool,
@@ -158,6 +160,7 @@ impl<S: Storage> Core<S> {
             dir: parts.dir,
             options: parts.options,
             tree: ArcSwap::from_pointee(parts.tree),
+            retired: Retired::default(),
             stats: parts.stats,
             stop: AtomicBool::new(false),
             signals: Signals::default(),
@@ -507,6 +510,10 @@ impl<S: Storage> Core<S> {
         // Under the lock, as the last change must have the last word.
         self.update_pressure();
         drop(changes);
+        // Without threads there is nobody else who could let go of it.
+        if self.options.background == Background::Threads {
+            self.retired.add(old);
+        }
         self.signals.notify();
     }
 
@@ -553,7 +560,10 @@ impl<S: Storage> Core<S> {
             match self.compact_once()? {
                 Progress::Worked => {}
                 Progress::Waits => self.signals.wait(seen, Duration::from_secs(1)),
-                Progress::Idle => return Ok(()),
+                Progress::Idle => {
+                    self.retired.let_go();
+                    return Ok(());
+                }
             }
         }
     }

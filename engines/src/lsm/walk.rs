@@ -4,7 +4,8 @@
 
 #![allow(unsafe_code, reason = "a walk borrows from the tree that it owns a share of")]
 
-use std::ops::Bound;
+use std::mem::MaybeUninit;
+use std::ops::{Bound, Deref, DerefMut};
 use std::sync::Arc;
 
 use super::merge::Merge;
@@ -14,10 +15,45 @@ use super::version::Tree;
 use crate::storage::Storage;
 use crate::{Direction, Result};
 
+/// A value that may point to what is gone already. References in an argument have to stay good until the function returns, which they do not where it ends the life of a walk, and with it perhaps that
+/// of the tree: those in a `MaybeUninit` have not.
+struct MayDangle<T>(MaybeUninit<T>);
+
+impl<T> MayDangle<T> {
+    fn new(value: T) -> Self {
+        Self(MaybeUninit::new(value))
+    }
+}
+
+impl<T> Deref for MayDangle<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: it holds a value from `new` on until it is dropped.
+        unsafe { self.0.assume_init_ref() }
+    }
+}
+
+impl<T> DerefMut for MayDangle<T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as in `deref`.
+        unsafe { self.0.assume_init_mut() }
+    }
+}
+
+impl<T> Drop for MayDangle<T> {
+    fn drop(&mut self) {
+        // SAFETY: as in `deref`, and nobody uses it afterwards.
+        unsafe { self.0.assume_init_drop() }
+    }
+}
+
 /// A position in a range of a tree; see the module's header.
 pub(crate) struct Walk<S: Storage> {
     /// Borrows from what `_tree` keeps, and so is dropped before it: fields are dropped in their order.
-    merge: Merge<'static, S>,
+    merge: MayDangle<Merge<'static, S>>,
     /// At an entry, that is, not at the end.
     valid: bool,
     direction: Direction,
@@ -57,7 +93,7 @@ impl<S: Storage> Walk<S> {
         {
             merge.advance()?;
         }
-        let mut walk = Self { merge, valid: false, direction, _tree: kept };
+        let mut walk = Self { merge: MayDangle::new(merge), valid: false, direction, _tree: kept };
         walk.settle(range)?;
         Ok(walk)
     }

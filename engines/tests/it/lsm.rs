@@ -7,6 +7,8 @@ mod isolation;
 mod iterating;
 mod looking;
 mod reading;
+mod snapshots;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

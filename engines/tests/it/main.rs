@@ -15,6 +15,8 @@ mod damage;
 mod exhaustive;
 mod faults;
 mod full;
+#[cfg(any(feature = "bitcask", feature = "lsm"))]
+mod gated;
 mod group_commit;
 mod histories;
 mod history;

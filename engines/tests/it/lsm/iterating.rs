@@ -1,10 +1,10 @@
 //! Iterators and cursors: what they cost, how they end, and bounds that make no sense.
 
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 
 use kvdyno_engines::lsm::{Cursor, Iter, KeyRange, Lsm, Options, Snapshot};
 use kvdyno_engines::storage::{Disk, SimulatedDisk};
-use kvdyno_engines::{Durability, Error};
+use kvdyno_engines::{Direction, Durability, Error};
 
 use super::{Map, contents, copy, fill, fixture, key, open, remove, small};
 use crate::hostile::allocations;
@@ -197,4 +197,27 @@ fn an_iterator_ends_at_damage_and_a_cursor_can_seek_away_from_it() {
     // The tables end before this key, so that none of their blocks is read.
     assert_eq!(cursor.seek(&key(14)).unwrap().unwrap().0, key(14));
     assert_eq!(sizes(&store), expected, "sizes come from the index");
+}
+
+#[test]
+fn a_scan_does_not_fail_by_what_it_need_not_read() {
+    let disk = SimulatedDisk::new();
+    let open = || {
+        let options = Options { table_bytes: 1 << 20, ..small(Durability::Os) };
+        Lsm::open(disk.clone(), "/store", options).unwrap()
+    };
+    let store = open();
+    fill(&store, &mut Map::new(), 0..100, 1);
+    store.compact().unwrap();
+    store.close().unwrap();
+    let is_table = |path: &std::path::PathBuf| path.extension().is_some_and(|name| name == "table");
+    let table = disk.files().into_keys().find(is_table).unwrap();
+    // In the first block.
+    disk.flip(&table, 20, 1).unwrap();
+    let store = open();
+    let whole = store.iter(..).rev().take_while(Result::is_ok).count();
+    assert!((50..100).contains(&whole));
+    let visit = &mut |_: &[u8], _: &[u8]| ControlFlow::Continue(());
+    assert_eq!(store.scan(b"", Direction::Reverse, whole, visit).unwrap(), whole);
+    assert!(store.scan(b"", Direction::Reverse, whole + 1, visit).is_err());
 }
