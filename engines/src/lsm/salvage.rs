@@ -20,7 +20,7 @@ use super::log_scan::scan_log;
 use super::options::{Background, Options};
 use super::survey::{FoundLog, FoundTable, Survey};
 use super::table::look::{Item, look_through};
-use super::wal::{self, LogHeader};
+use super::wal::{self, LOG_HEADER_BYTES, LogHeader};
 use crate::storage::Storage;
 use crate::{Direction, Durability, Error, Result};
 
@@ -37,6 +37,8 @@ pub struct SalvageReport {
     pub records_passed_over: u64,
     /// What could not be read, by the places where it begins.
     pub dropped: Vec<Damage>,
+    /// Damage to what serves to find records alone, such as a filter: nothing is lost with it, and the new store has its own.
+    pub made_anew: Vec<Damage>,
     /// Bytes behind the last whole writes of logs that had not been closed: never whole, as a crash leaves them.
     pub torn_bytes: u64,
     /// Tables and logs that the manifest names and that could not be opened.
@@ -165,9 +167,18 @@ impl<S: Storage> Salvager<'_, S> {
             }
             Ok(ControlFlow::Continue(()))
         };
-        let mut note = |offset, reason| report.lose(&path, offset, reason);
+        let mut damage = Vec::new();
+        let mut note = |offset, reason| damage.push((offset, reason));
         let meta = table.known.as_ref().map(|(_, meta)| meta);
-        look_through(file, table.number, meta, Some(&mut write), &mut note).map(drop)
+        let looked = look_through(file, table.number, meta, Some(&mut write), &mut note)?;
+        for (offset, reason) in damage {
+            if looked.has_all_entries {
+                report.made_anew.push(Damage { file: path.clone(), offset, reason });
+            } else {
+                report.lose(&path, offset, reason);
+            }
+        }
+        Ok(())
     }
 
     /// Takes a log in, unless it begins with a write that is in a table: `flushed` is the last of these, where the manifest does not say.
@@ -210,6 +221,9 @@ impl<S: Storage> Salvager<'_, S> {
             // A crash leaves such an end, unless something says that it had been synced.
             if scan.is_end(gap) && !scan.was_synced(gap, log.closed) {
                 report.torn_bytes += gap.bytes;
+            } else if gap.offset == 0 && gap.bytes == LOG_HEADER_BYTES {
+                let (offset, reason) = (gap.offset, gap.reason.clone());
+                report.made_anew.push(Damage { file: path.clone(), offset, reason });
             } else {
                 report.lose(&path, gap.offset, gap.reason.clone());
             }

@@ -147,7 +147,7 @@ impl<F: File> Verifier<'_, F> {
         let mut pass = |_: Item<'_>| -> Result<ControlFlow<()>> { Ok(ControlFlow::Continue(())) };
         let visit: Option<&mut Visit<'_>> = if self.every_byte { Some(&mut pass) } else { None };
         let meta = table.known.as_ref().map(|(_, meta)| meta);
-        let figures = look_through(file, table.number, meta, visit, &mut note)?;
+        let figures = look_through(file, table.number, meta, visit, &mut note)?.figures;
         for (offset, reason) in damage {
             self.note(path.clone(), offset, reason);
         }

@@ -340,6 +340,12 @@ fn salvage_text(to: &Path, report: &SalvageReport) -> String {
     for Damage { file, offset, reason } in &report.dropped {
         text.push_str(&format!("dropped: {}\n", damage_line(file, *offset, reason)));
     }
+    for Damage { file, offset, reason } in &report.made_anew {
+        text.push_str(&format!(
+            "made anew, nothing is lost: {}\n",
+            damage_line(file, *offset, reason)
+        ));
+    }
     for file in &report.files_missing {
         text.push_str(&format!("missing: {}\n", file.display()));
     }
@@ -370,6 +376,7 @@ fn salvage_object(report: &SalvageReport) -> Value {
         "records_kept": report.records_kept,
         "records_passed_over": report.records_passed_over,
         "dropped": report.dropped.iter().map(damage_object).collect::<Vec<_>>(),
+        "made_anew": report.made_anew.iter().map(damage_object).collect::<Vec<_>>(),
         "torn_bytes": report.torn_bytes,
         "files_missing": paths(&report.files_missing),
         "files_ignored": paths(&report.files_ignored),

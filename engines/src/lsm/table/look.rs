@@ -34,10 +34,19 @@ pub(crate) struct Item<'a> {
 /// What is done with the entries of a table.
 pub(crate) type Visit<'v> = dyn FnMut(Item<'_>) -> Result<ControlFlow<()>> + 'v;
 
+/// What looking a table through has come to.
+#[derive(Debug, Default)]
+pub(crate) struct Looked {
+    /// What is in the table, if that can be told.
+    pub(crate) figures: Option<TableFigures>,
+    /// Every entry was visited: whatever is damaged only serves to find them.
+    pub(crate) has_all_entries: bool,
+}
+
 /// What is done with damage: offset and reason.
 pub(crate) type Note<'n> = dyn FnMut(u64, String) + 'n;
 
-/// Looks the table through; without `visit`, its data blocks are left out. `expected` is what the manifest says. Returns what is in it, if that can be told.
+/// Looks the table through; without `visit`, its data blocks are left out. `expected` is what the manifest says.
 ///
 /// # Errors
 /// What `visit` returns, and errors of the disk; damage is noted instead.
@@ -47,22 +56,24 @@ pub(crate) fn look_through<F: File>(
     expected: Option<&TableMeta>,
     visit: Option<&mut Visit<'_>>,
     note: &mut Note<'_>,
-) -> Result<Option<TableFigures>> {
+) -> Result<Looked> {
     let file_bytes = expected.map_or(file.len(), |meta| meta.file_bytes);
-    let footer = noted(Footer::read(file, number, file_bytes), note)?;
-    let Some(footer) = footer else { return Ok(None) };
+    let Some(footer) = noted(Footer::read(file, number, file_bytes), note)? else {
+        return Ok(Looked::default());
+    };
     places(&footer, note);
-    let filter = noted(part(file, number, footer.filter), note)?;
+    let filter = noted(named("filter", part(file, number, footer.filter)), note)?;
     if !(footer.filter.bytes as usize).is_multiple_of(LINE_BYTES) {
         note(footer.filter.offset, "the filter does not consist of lines".to_owned());
-        return Ok(None);
+        return Ok(Looked::default());
     }
-    let index = noted(part(file, number, footer.index), note)?;
+    let index = noted(named("index", part(file, number, footer.index)), note)?;
     let index = match &index {
         Some(index) => noted(parsed(file, footer.index.offset, index), note)?.zip(Some(&**index)),
         None => None,
     };
-    let stored = noted(properties(file, number, &footer), note)?;
+    let stored = noted(named("properties", properties(file, number, &footer)), note)?;
+    let mut has_all_entries = false;
     if let (Some(stored), Some(expected)) = (&stored, expected) {
         let (level, file_bytes) = (expected.level, expected.file_bytes);
         if (TableMeta { level, file_bytes, ..stored.clone() }) != *expected {
@@ -74,10 +85,11 @@ pub(crate) fn look_through<F: File>(
         let filter = filter.as_deref();
         let mut walk = Walk { file, number, filter, visit, note, found: Found::default() };
         if walk.blocks(layout, index, &footer)?.is_continue() {
-            walk.compare(stored.as_ref().or(expected), &footer);
+            has_all_entries = walk.compare(stored.as_ref().or(expected), &footer);
         }
     }
-    Ok(stored.as_ref().or(expected).map(|meta| figures(meta, &footer, index)))
+    let figures = stored.as_ref().or(expected).map(|meta| figures(meta, &footer, index));
+    Ok(Looked { figures, has_all_entries })
 }
 
 fn figures(meta: &TableMeta, footer: &Footer, index: Option<(Layout, &[u8])>) -> TableFigures {
@@ -107,6 +119,16 @@ fn noted<T>(result: Result<T>, note: &mut Note<'_>) -> Result<Option<T>> {
         }
         Err(other) => Err(other),
     }
+}
+
+/// Says of damage in which part of the table it is.
+fn named<T>(name: &str, result: Result<T>) -> Result<T> {
+    result.map_err(|error| match error {
+        Error::Corrupt { file, offset, reason } => {
+            Error::Corrupt { file, offset, reason: format!("{reason} (of the {name})") }
+        }
+        other => other,
+    })
 }
 
 /// Where a part ends, its trailer included.
@@ -272,16 +294,18 @@ impl<F: File> Walk<'_, '_, '_, F> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Notes what is not as the properties say.
-    fn compare(&mut self, meta: Option<&TableMeta>, footer: &Footer) {
+    /// Notes what is not as the properties say, and tells whether all entries have been found.
+    fn compare(&mut self, meta: Option<&TableMeta>, footer: &Footer) -> bool {
         let found = &self.found;
-        let Some(meta) = meta.filter(|_| !found.is_partial) else { return };
+        let Some(meta) = meta.filter(|_| !found.is_partial) else { return !found.is_partial };
+        let mut agrees = true;
         for (what, is_same) in [
             ("number of entries", meta.entries == found.entries),
             ("number of deletions", meta.deletions == found.deletions),
             ("least key", meta.key_min == found.key_min),
             ("greatest key", meta.key_max == found.key_max),
         ] {
+            agrees &= is_same;
             if !is_same {
                 (self.note)(
                     footer.properties.offset,
@@ -289,6 +313,7 @@ impl<F: File> Walk<'_, '_, '_, F> {
                 );
             }
         }
+        agrees
     }
 }
 

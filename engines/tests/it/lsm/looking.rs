@@ -286,6 +286,38 @@ fn blocks_that_are_whole_are_saved_from_damaged_tables() {
     assert!(saved.iter().all(|(key, value)| model[key] == *value));
 }
 
+/// A filter, the properties, the header of a log hold no records.
+#[test]
+fn what_serves_to_find_records_is_made_anew() {
+    let (disk, mut model) = (SimulatedDisk::new(), Map::new());
+    let store = open(&disk).unwrap();
+    fill(&store, &mut model, 0..30, 1);
+    store.compact().unwrap();
+    fill(&store, &mut model, 30..40, 1);
+    store.close().unwrap();
+    let file = |kind: &str| disk.files().into_keys().find(|path| extension(path) == kind).unwrap();
+    let (table, log) = (file("table"), file("log"));
+    let report = verify(&disk, "/store").unwrap();
+    let figures = report.tables().next().unwrap();
+    // Behind the filter lie the index, and the trailers of both.
+    let index = figures.file_bytes - 64 - 150 - figures.index_bytes;
+    let filter = (0..index).rev().find(|at| {
+        disk.flip(&table, *at, 1).unwrap();
+        let report = verify(&disk, "/store").unwrap();
+        let found = report.damage.iter().any(|damage| damage.reason.contains("of the filter"));
+        disk.flip(&table, *at, 1).unwrap();
+        found
+    });
+    for (path, at) in [(&table, filter.unwrap()), (&log, 20)] {
+        let damaged = copy(&disk);
+        damaged.flip(path, at, 1).unwrap();
+        let (report, saved) = save(&damaged);
+        assert!(report.is_complete() && !report.older_may_return, "{report:?}");
+        assert_eq!((report.made_anew.len(), &report.made_anew[0].file), (1, path));
+        assert_eq!(saved, model);
+    }
+}
+
 /// The next open would drop the writes behind a torn one: they are told beforehand, and saved.
 #[test]
 fn whole_writes_behind_a_torn_spot_are_told_and_saved() {
