@@ -6,6 +6,7 @@
 //!    was merged into may be there beside it. So tables are taken by that level, then by number (in level 0 by sequence number): nearly the order of age.
 //!    Logs whose writes are in tables already, as their sequence numbers say, are left out then.
 //! 3. Each block that is whole is taken, and each whole write of a log, those behind a torn spot too; what is not whole is passed over, and told.
+//!    A table whose footer or index is damaged is lost as a whole, as its blocks are found by these; a damaged filter or header of a log costs nothing.
 //! 4. Each entry is written to the new store, deletions too, so that what is younger hides what is older. In the end all is compacted, which drops what is hidden.
 //!
 //! Nothing is made up: what is written was once written by a user under this key. It may be older than what was lost, and the report says whether that can be.
