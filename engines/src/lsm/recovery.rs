@@ -188,7 +188,7 @@ pub(crate) fn open<S: Storage>(
     }
     storage.sync_dir(dir)?;
     let log_bytes = options.memtable_bytes;
-    let appender = create_log(&storage, dir, log_number, log_bytes)?;
+    let appender = create_log(&storage, dir, log_number, log_bytes, options.durability)?;
     let (log, active) = begin_log(appender, &header, log_bytes)?;
     let active = Arc::new(active);
     let tree = Tree {

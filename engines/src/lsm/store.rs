@@ -33,7 +33,7 @@ use super::version::{Tree, Version};
 use super::wal::{self, Kind, LogHeader};
 use crate::engine::check_sizes;
 use crate::log::{GroupCommit, LogWriter, frame};
-use crate::storage::{Appender, File, Storage};
+use crate::storage::{Access, Appender, File, Storage};
 use crate::{Durability, Error, EventKind, Result, WriteBatch, WriteOperation};
 
 /// Bytes that writers may write between two pauses while they are slowed down.
@@ -376,7 +376,8 @@ impl<S: Storage> Core<S> {
             previous_found: false,
         };
         let log_bytes = self.options.memtable_bytes.max(memtable::log_bytes_for(payload_bytes));
-        let appender = create_log(&self.storage, &self.dir, header.number, log_bytes);
+        let appender =
+            create_log(&self.storage, &self.dir, header.number, log_bytes, self.options.durability);
         let begun = begin_log(self.unless_full(appender)?, &header, log_bytes);
         let (log, memtable) = self.fatal(begun)?;
         count(&self.stats.log_bytes, log.len());
@@ -607,8 +608,14 @@ pub(crate) fn create_log<S: Storage>(
     dir: &Path,
     number: FileNumber,
     log_bytes: u64,
+    durability: Durability,
 ) -> Result<S::Appender> {
-    storage.create(&StoreFile::Log(number).path(dir), Some(log_bytes))
+    let appender = storage.create(&StoreFile::Log(number).path(dir), Some(log_bytes))?;
+    // A sync stores whole pages, and in class `sync` each write asks for one.
+    if durability != Durability::Sync {
+        appender.file().advise(Access::Filling);
+    }
+    Ok(appender)
 }
 
 /// Begins a log in its file, with an empty memtable above it.

@@ -5,11 +5,11 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::*;
-use crate::Direction;
 use crate::log::LogWriter;
 use crate::lsm::store::{begin_log, create_log};
 use crate::lsm::wal::{self, Kind, LogHeader};
 use crate::storage::{Disk, DiskAppender, DiskFile};
+use crate::{Direction, Durability};
 
 type Log = LogWriter<DiskAppender>;
 
@@ -24,7 +24,8 @@ fn memtable(bytes: u64) -> (tempfile::TempDir, Log, Memtable<DiskFile>) {
         previous_found: false,
     };
     let (log, memtable) =
-        begin_log(create_log(&Disk, dir.path(), 1, bytes).unwrap(), &header, bytes).unwrap();
+        begin_log(create_log(&Disk, dir.path(), 1, bytes, Durability::Os).unwrap(), &header, bytes)
+            .unwrap();
     (dir, log, memtable)
 }
 
