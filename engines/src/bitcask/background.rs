@@ -28,7 +28,7 @@ impl Signal {
     }
 
     /// Waits until there is work, or for so long.
-    fn wait(&self, at_most: Option<Duration>) {
+    pub(crate) fn wait(&self, at_most: Option<Duration>) {
         let mut raised = self.raised.lock();
         while !*raised {
             match at_most {
@@ -52,7 +52,7 @@ impl<S: Storage> Workers<S> {
         Self { store, threads: Vec::new() }
     }
 
-    /// Starts a thread that prepares and seals data files, one that merges them, and one that syncs where the options ask for it.
+    /// Starts a thread that prepares and seals data files, one that merges them, one that verifies what puts have presumed, and one that syncs where the options ask for it.
     pub(crate) fn start(store: Arc<Store<S>>, dir: &Path) -> Result<Self> {
         let mut workers = Self::none(store);
         let Options { merge, sync_interval, .. } = &workers.store.options;
@@ -60,6 +60,7 @@ impl<S: Storage> Workers<S> {
         workers.spawn("bitcask-seal", dir, None, |store| &store.sealer, Store::maintain)?;
         let every = Some(poll_interval);
         workers.spawn("bitcask-merge", dir, every, |store| &store.merger, Store::merge_due)?;
+        workers.spawn("bitcask-verify", dir, None, |store| &store.verifier, Store::verify_batch)?;
         if sync_interval.is_some() {
             let work = Store::sync_written_since;
             workers.spawn("bitcask-sync", dir, sync_interval, |store| &store.syncer, work)?;
@@ -97,6 +98,7 @@ impl<S: Storage> Drop for Workers<S> {
         self.store.stopping.store(true, Ordering::Relaxed);
         self.store.sealer.notify();
         self.store.merger.notify();
+        self.store.verifier.notify();
         self.store.syncer.notify();
         for thread in self.threads.drain(..) {
             // A thread that panicked has said so already.

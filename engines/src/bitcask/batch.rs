@@ -4,10 +4,12 @@
 //! (`record.rs`, `recovery.rs`). It is written under the writer's lock: iterators see all of it or nothing. Gets of other threads may see a part of it for the
 //! moment that it takes to change the keydir.
 
+use parking_lot::MutexGuard;
+
 use super::entry::Entry;
 use super::options::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use super::record::{PREFACE_FRAME_BYTES, Record, Value};
-use super::store::Store;
+use super::store::{Store, Writer};
 use crate::engine::check_sizes;
 use crate::storage::Storage;
 use crate::{Error, Result, WriteBatch, WriteOperation};
@@ -48,11 +50,7 @@ impl<S: Storage> Store<S> {
             let (len, max) = (frame_bytes as usize, room as usize);
             return Err(Error::BatchTooLong { len, max });
         }
-        // Brings what will be looked at into the cache, before anybody has to wait for it.
-        for write in &packed {
-            self.view.find(write.hash, write.key)?;
-        }
-        let mut writer = self.lock_with_room(frame_bytes)?;
+        let mut writer = self.lock_prepared(&packed, frame_bytes)?;
         // All of it is appended before any of it is seen: what fails in the middle is dropped when the store is next opened, and must not be read until then.
         let append = |(number, write): (usize, &Packed<'_>)| {
             self.append(&mut writer, write.hash, &write.record(number < last))
@@ -62,6 +60,25 @@ impl<S: Storage> Store<S> {
             self.index_packed(write, entry).map_err(|error| self.view.files.poison(error))?;
         }
         self.acknowledge(writer)
+    }
+
+    /// Takes the writer's lock, once what will be looked at is in the cache and nothing is presumed of it.
+    fn lock_prepared(
+        &self,
+        packed: &[Packed<'_>],
+        frame_bytes: u64,
+    ) -> Result<MutexGuard<'_, Writer<S>>> {
+        loop {
+            for write in packed {
+                self.view.verify_bucket(write.hash)?;
+                self.view.find(write.hash, write.key)?;
+            }
+            let writer = self.lock_with_room(frame_bytes)?;
+            let presumed = &self.view.keydir.presumed;
+            if presumed.is_empty() || packed.iter().all(|write| presumed.of(write.hash).is_none()) {
+                return Ok(writer);
+            }
+        }
     }
 
     fn pack<'a>(&self, batch: &'a WriteBatch) -> Result<Vec<Packed<'a>>> {

@@ -96,8 +96,10 @@ impl<S: Storage> Bitcask<S> {
     }
 
     /// Number of keys. Those whose values have expired count until a merge has dropped them.
+    ///
+    /// In a store that is larger than memory it reads hints of what was overwritten in the last second or so, as does whatever counts keys or bytes, but for [`Bitcask::metrics`].
     pub fn len(&self) -> usize {
-        self.store.view.keydir.len()
+        self.store.len()
     }
 
     /// Whether there are no keys.
@@ -105,14 +107,15 @@ impl<S: Storage> Bitcask<S> {
         self.len() == 0
     }
 
-    /// All keys and values as they are at this moment, in no order; see [`Iter`]. This cannot fail, as nothing is read yet.
+    /// All keys and values as they are at this moment, in no order; see [`Iter`]. This cannot fail: an error comes first when the iterator is asked.
     pub fn iter(&self) -> Iter<'_, S> {
-        Iter::over(Moment::begin(&self.store))
+        let (moment, error) = Moment::begin(&self.store);
+        Iter::over(moment, error)
     }
 
     /// All keys as they are at this moment, in no order. Reads and verifies every record.
     pub fn keys(&self) -> Result<Vec<Vec<u8>>> {
-        self.iter().keys_left(self.len())
+        self.iter().keys_left(self.store.view.keydir.len())
     }
 
     /// Visits all keys and values as they are at this moment, in no order and without copying them, until `visit` breaks. `visit` may use the
@@ -193,7 +196,7 @@ impl<S: Storage> Bitcask<S> {
         verify(&files.storage, &files.dir)
     }
 
-    /// Figures since the store was opened.
+    /// Figures since the store was opened. Of a store that is larger than memory they may count values as needed that were overwritten in the last second or so, and not count one in many thousand keys meanwhile; see [`Bitcask::settle`].
     pub fn metrics(&self) -> Metrics {
         let counters = &self.store.view.files.counters;
         let active_bytes = {
@@ -217,7 +220,7 @@ impl<S: Storage> Bitcask<S> {
             events: counters.events(),
             ..Metrics::default()
         };
-        let sums = Sums::of(&self.store.files());
+        let sums = Sums::of(&self.store.files_as_counted());
         for (name, figure) in [
             ("live_bytes", sums.live_bytes),
             ("tombstone_bytes", sums.tombstone_bytes),

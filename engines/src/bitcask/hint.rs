@@ -273,8 +273,7 @@ impl<F: File> Hint<F> {
         if offset < first_offset || offset > last_offset {
             return Ok(None);
         }
-        let share = u128::from(offset - first_offset) * last as u128;
-        let guess = (share / u128::from((last_offset - first_offset).max(1))) as usize;
+        let guess = guess(offset, first_offset, last_offset, last);
         let (mut low, mut high, mut step) = (guess, guess, 1);
         while at(low)? > offset {
             low = low.saturating_sub(step);
@@ -294,6 +293,37 @@ impl<F: File> Hint<F> {
         }
         let found = self.get(low)?;
         Ok((found.offset == offset).then_some(found))
+    }
+
+    /// Says that records at these offsets will be looked up, in this order, which is that of the file: their pages can be fetched already, all at once. Where they are, is guessed as by [`Hint::find`].
+    ///
+    /// # Errors
+    /// If the hint cannot be read.
+    pub(crate) fn expect(&self, offsets: impl Iterator<Item = u64>) -> Result<()> {
+        /// What lies nearer to what is fetched is fetched with it.
+        const NEAR: u64 = 32 << 10;
+        let Some(last) = self.len.checked_sub(1) else { return Ok(()) };
+        let (first_offset, last_offset) = (self.get(0)?.offset, self.get(last)?.offset);
+        let tell = |from: u64, to: u64| {
+            self.file.advise(Access::Soon { offset: from, len: to - from });
+        };
+        let mut run: Option<(u64, u64)> = None;
+        for offset in offsets {
+            let at = Self::offset_of(guess(offset, first_offset, last_offset, last));
+            let end = at + ENTRY_BYTES as u64;
+            run = match run {
+                Some((from, to)) if at <= to + NEAR => Some((from, to.max(end))),
+                Some((from, to)) => {
+                    tell(from, to);
+                    Some((at, end))
+                }
+                None => Some((at, end)),
+            };
+        }
+        if let Some((from, to)) = run {
+            tell(from, to);
+        }
+        Ok(())
     }
 
     /// The offset of the first record that begins behind `offset`.
@@ -317,6 +347,14 @@ impl<F: File> Hint<F> {
     pub(crate) fn offset_of(number: usize) -> u64 {
         (HEADER_BYTES + number * ENTRY_BYTES) as u64
     }
+}
+
+/// The number of the record at `offset` if all records had the same length; `last` is the number of the last one.
+#[inline]
+fn guess(offset: u64, first_offset: u64, last_offset: u64, last: usize) -> usize {
+    let offset = offset.clamp(first_offset, last_offset);
+    let share = u128::from(offset - first_offset) * last as u128;
+    (share / u128::from((last_offset - first_offset).max(1))) as usize
 }
 
 /// The records of a hint.

@@ -1,7 +1,7 @@
 //! The store at one point in time, and iteration over it.
 //!
 //! 1. A [`Moment`] begins under the writer's lock, so that each write is either in it or not: it begins a snapshot of the keydir and takes the segment table.
-//!    It keeps the time of day, so that nothing expires while it is looked at.
+//!    Everything that puts have presumed is verified before, so that the keydir has every key. It keeps the time of day, so that nothing expires while it is looked at.
 //! 2. Entries come from the snapshot, records from the segments of that table. It keeps their files readable though merges remove them, and their slots
 //!    although they are used again.
 //! 3. An iteration takes shard after shard of the snapshot, sorts its entries by place, so that each file is read from its beginning to its end, and reads the records.
@@ -21,9 +21,9 @@ use super::segment::{Segment, Table};
 use super::snapshot::{Copies, Snapshot};
 use super::store::Store;
 use super::view::{View, unpack};
-use crate::Result;
 use crate::log::frame;
 use crate::storage::Storage;
+use crate::{Error, Result};
 
 /// The store as it was at one moment.
 pub(crate) struct Moment<'a, S: Storage> {
@@ -34,11 +34,18 @@ pub(crate) struct Moment<'a, S: Storage> {
 }
 
 impl<'a, S: Storage> Moment<'a, S> {
-    /// This moment. Waits for a write that is under way.
-    pub(crate) fn begin(store: &'a Store<S>) -> Self {
+    /// This moment, and why some keys may be missing from it, if there is anything. Waits for a write that is under way, and verifies what puts have presumed; if nothing was, no file is read.
+    pub(crate) fn begin(store: &'a Store<S>) -> (Self, Option<Error>) {
         let copies = Arc::default();
+        {
+            let _no_write_is_half_done = store.writer.lock();
+            if store.view.keydir.presumed.is_empty() {
+                return (Self::with(&store.view, copies), None);
+            }
+        }
+        let mut verified = store.verified();
         let _no_write_is_half_done = store.writer.lock();
-        Self::with(&store.view, copies)
+        (Self::with(&store.view, copies), verified.error.take())
     }
 
     /// The one moment that a store has that nobody writes to.
@@ -130,7 +137,7 @@ fn by_place(mut entries: Vec<Entry>) -> Vec<Entry> {
 /// - While an iteration is alive, the first change of each of 1024 parts of the index, unless the iteration has been there, copies that part: eight bytes for every key in it.
 /// - Files that a merge removes keep their descriptors and their room on the device until the iteration is dropped.
 ///
-/// It begins in a microsecond or so, but waits for a write that is under way. Each record is read and verified once; files are read in passes from beginning to end, one for each
+/// It begins in a microsecond or so, but waits for a write that is under way; in a store that is larger than memory it first reads hints of what was overwritten in the last second or so. Each record is read and verified once; files are read in passes from beginning to end, one for each
 /// part of the index. That suits data in memory: from a device, it reads more than once what lies close together.
 pub struct Iter<'a, S: Storage> {
     moment: Moment<'a, S>,
@@ -138,11 +145,13 @@ pub struct Iter<'a, S: Storage> {
     shard: usize,
     /// The rest of the one before.
     entries: vec::IntoIter<Entry>,
+    /// To be told first.
+    error: Option<Error>,
 }
 
 impl<'a, S: Storage> Iter<'a, S> {
-    pub(crate) fn over(moment: Moment<'a, S>) -> Self {
-        Self { moment, shard: 0, entries: Vec::new().into_iter() }
+    pub(crate) fn over(moment: Moment<'a, S>, error: Option<Error>) -> Self {
+        Self { moment, shard: 0, entries: Vec::new().into_iter(), error }
     }
 
     /// [`Iter::next_with`] until `visit` breaks.
@@ -173,6 +182,9 @@ impl<'a, S: Storage> Iter<'a, S> {
     /// # Errors
     /// [`crate::Error::Corrupt`] if the record is damaged; `visit` is not called then.
     pub fn next_with<R>(&mut self, mut visit: impl FnMut(&[u8], &[u8]) -> R) -> Option<Result<R>> {
+        if let Some(error) = self.error.take() {
+            return Some(Err(error));
+        }
         loop {
             let entry = self.next_entry()?;
             if let Some(visited) = self.moment.read(entry, &mut visit).transpose() {

@@ -4,6 +4,8 @@
 //! 2. A shard is a [`TagTable`] of 8-byte entries behind a lock that is held for a few cache lines, never during I/O.
 //! 3. Lookups return *candidates*: every entry with the tag. Which of them has the key, the records tell. Two keys with one tag
 //!    in one shard are two entries.
+//! 4. A put may replace the one entry with its tag without having looked whose it was; until that is known, the old one waits among the presumptions (`presumed.rs`). Who looks at the keydir alone therefore does not see
+//!    every key: a key that is not found has to be looked for there, too.
 //!
 //! Invariant: an entry is in a shard only while the segment that it points into is in the segment table. Hence a table that is loaded under the
 //! shard's lock (see `under_lock` below) resolves all candidates, and holding on to that table keeps their files readable.
@@ -18,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::entry::Entry;
+use super::presumed::Presumptions;
 use super::snapshot::Snapshots;
 use super::tag_table::TagTable;
 
@@ -28,6 +31,7 @@ pub(crate) const SHARDS: usize = 1024;
 pub(crate) struct Keydir {
     shards: Box<[Shard]>,
     pub(crate) snapshots: Snapshots,
+    pub(crate) presumed: Presumptions,
     key_set: KeySet,
 }
 
@@ -57,6 +61,12 @@ impl Candidates {
         self.first.is_none()
     }
 
+    /// The entry, if there is no other.
+    #[inline]
+    pub(crate) fn only(&self) -> Option<Entry> {
+        self.first.filter(|_| self.more.is_empty())
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = Entry> {
         self.first.into_iter().chain(self.more.iter().copied())
     }
@@ -74,6 +84,7 @@ impl Keydir {
         Self {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             snapshots: Snapshots::default(),
+            presumed: Presumptions::default(),
             key_set: KeySet::default(),
         }
     }
@@ -149,8 +160,8 @@ impl Keydir {
         removed
     }
 
-    /// Must be called by a merge after its new segments are in the segment table, and before it replaces entries by ones that point into them: those
-    /// who change entries without the writer's lock would else not be sure to see all snapshots.
+    /// Must be called by a merge after its new segments are in the segment table, and before it replaces entries by ones that point into them, and by whoever puts an entry
+    /// back that was taken for another key's: those who change entries without the writer's lock would else not be sure to see all snapshots.
     pub(crate) fn before_moves(&self) {
         self.snapshots.synchronise();
     }
@@ -162,11 +173,6 @@ impl Keydir {
         found
     }
 
-    /// Calls `visit` with every entry. Takes every shard's lock, one after the other.
-    pub(crate) fn visit(&self, mut visit: impl FnMut(Entry)) {
-        (0..SHARDS).for_each(|shard| self.table(shard).iter().for_each(&mut visit));
-    }
-
     /// Entries in all shards. Takes every shard's lock, one after the other.
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.0.read().len()).sum()
@@ -175,7 +181,7 @@ impl Keydir {
     /// Bytes of memory. Takes every shard's lock, one after the other.
     pub(crate) fn bytes(&self) -> usize {
         let tables: usize = self.shards.iter().map(|shard| shard.0.read().bytes()).sum();
-        tables + size_of_val(&*self.shards)
+        tables + size_of_val(&*self.shards) + self.presumed.bytes()
     }
 
     /// The shard of a hash.

@@ -1,13 +1,13 @@
 //! Merging: what is still needed of some data files is written anew, and they are removed.
 //!
 //! 1. Files are chosen by how much of them is dead (`merge_policy.rs`), and merged in runs of neighbours, so that what takes a run's place is still in the order of age.
-//! 2. Each record of the run is read and verified, but for files that nothing is needed of. A value is kept if the keydir points at it. A tombstone is kept unless the run begins at the oldest file
+//! 2. Each record of the run is read and verified, but for files that nothing is needed of. A value is kept if the keydir points at it, or if a put has replaced it that only presumed that it may (`presumed.rs`). A tombstone is kept unless the run begins at the oldest file
 //!    (then no value that it hides can be left behind it) or its key is alive again (then a newer value hides what it hid). A value that has expired is
 //!    dropped likewise: unless the run begins at the oldest file a tombstone takes its place, as it hides older values just so.
 //! 3. What is kept goes to new files, which are synced and get hints. Everything that was written before this moment is synced, too: a record was
 //!    left out because of a newer one, which must now not be lost.
 //! 4. The manifest is replaced: the new files stand where the run stood.
-//! 5. Entries of the keydir that still point to the old places are swung to the new ones; those that have changed meanwhile are left alone.
+//! 5. Entries of the keydir, and of presumptions, that still point to the old places are swung to the new ones; those that have changed meanwhile are left alone.
 //! 6. The old files are removed. Readers that hold them go on reading.
 //!
 //! Until step 4 a crash leaves the old files, afterwards the new ones; the others are orphans. No lock that anybody else waits for is held during I/O, but that of the structure in
@@ -100,6 +100,7 @@ impl<S: Storage> Store<S> {
     /// Merges all data files, the active one among them.
     pub(crate) fn merge_all(&self) -> Result<MergeReport> {
         let _one_at_a_time = self.merging.lock();
+        self.verify_presumed()?;
         let mut report = self.remove_dead()?;
         self.rotate_and_seal()?;
         let (files, now_ms) = (self.sealed(), self.view.clock.now_ms());
@@ -140,7 +141,7 @@ impl<S: Storage> Store<S> {
         }
         let slots = files.iter().map(|(segment, _)| segment.slot as usize + 1).max().unwrap_or(0);
         let mut needed = vec![false; slots];
-        self.view.keydir.visit(|entry| {
+        self.view.keydir.visit_needed(|entry| {
             let (slot, _) = self.view.files.layout.place(entry);
             if let Some(needed) = needed.get_mut(slot as usize) {
                 *needed = true;
@@ -266,6 +267,7 @@ impl<S: Storage> Store<S> {
 
     fn merge_group(&self, inputs: &[Ended<S::File>], from_oldest: bool) -> Result<MergeReport> {
         let start = Instant::now();
+        self.verify_replaced_in(inputs)?;
         let mut report = MergeReport { files_before: inputs.len() as u64, ..Default::default() };
         let mut ids = Vec::new();
         let merged = self
@@ -285,6 +287,15 @@ impl<S: Storage> Store<S> {
                 Err(error)
             }
         }
+    }
+
+    /// Verifies what was presumed of values in these files. They would be carried over else, as they may be needed; those of which it is presumed from now on, are.
+    fn verify_replaced_in(&self, files: &[Ended<S::File>]) -> Result<()> {
+        let layout = self.view.files.layout;
+        let mut slots: Vec<_> = files.iter().map(|(segment, _)| segment.slot).collect();
+        slots.sort_unstable();
+        let is_in = |entry| slots.binary_search(&layout.place(entry).0).is_ok();
+        self.view.verify_all(is_in, || self.stopping.load(Ordering::Relaxed))
     }
 
     /// Steps 2 and 3. None if the store is being closed. The ids of files that were created are in `ids` in any case.
@@ -363,7 +374,7 @@ impl<S: Storage> Store<S> {
         now_ms: u64,
     ) -> Result<Fate> {
         Ok(match record.value {
-            Some(_) if !self.view.keydir.contains(hash, at) => Fate::Dropped,
+            Some(_) if !self.view.keydir.is_needed(hash, at) => Fate::Dropped,
             Some(value) if value.is_expired(|| now_ms) => Fate::Expired,
             None if from_oldest || self.is_known_alive(hash, record.key)? => Fate::Dropped,
             _ => Fate::Kept,
@@ -471,14 +482,14 @@ impl<S: Storage> Store<S> {
             for Move { hash, from, offset, frame_bytes } in moves {
                 segment.usage.add(*frame_bytes);
                 let to = self.view.files.layout.entry(*hash, segment.slot, *offset);
-                if !self.view.keydir.replace(*hash, *from, to) {
+                if !self.view.keydir.swing(*hash, *from, to) {
                     segment.usage.remove(*frame_bytes);
                 }
             }
         }
         for (hash, from) in expired {
             // Unless the key has been written again.
-            self.view.keydir.remove(hash, from);
+            self.view.keydir.remove_expired(hash, from);
         }
         let (segments, lens): (Vec<_>, Vec<_>) = inputs.iter().cloned().unzip();
         let structure = self.view.files.structure();

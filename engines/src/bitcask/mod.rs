@@ -37,6 +37,7 @@
 //! | `store`, `batch` | writes, syncs |
 //! | `reader` | reading beside another process |
 //! | `keydir`, `tag_table`, `control`, `lines`, `entry` | the index: nine bytes an entry, 11 to 14 a key, whatever the key's length |
+//! | `presumed`, `verdict` | entries that were replaced before it was known whose they were |
 //! | `fingerprint` | the hashes that stand for keys |
 //! | `snapshot`, `iter` | the store at one point in time: iteration while writes and merges go on |
 //! | `ordered` | an ordered view of the keys, on demand |
@@ -106,6 +107,7 @@ pub mod merge_simulation;
 mod metrics;
 mod options;
 mod ordered;
+mod presumed;
 mod reader;
 mod record;
 mod records;
@@ -120,6 +122,7 @@ mod status;
 mod store;
 mod survey;
 mod tag_table;
+mod verdict;
 mod verify;
 mod view;
 

@@ -234,7 +234,7 @@ impl MergePolicy {
 /// Who does the work that need not be done before a write is acknowledged: preparing, sealing and merging data files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Background {
-    /// Threads of the store: two, and one more with [`Options::sync_interval`].
+    /// Threads of the store: three, and one more with [`Options::sync_interval`].
     Threads,
     /// The writer whose write makes the work due, before it returns. The order of all file operations is then determined by the order of the writes.
     Inline,

@@ -152,17 +152,23 @@ impl<S: Storage> Store<S> {
         Ok(visited)
     }
 
+    /// This moment, with all its keys.
+    fn whole_moment(&self) -> Result<Moment<'_, S>> {
+        let (moment, error) = Moment::begin(self);
+        error.map_or(Ok(moment), Err)
+    }
+
     /// This moment, and its keys.
     fn ordered_moment(&self) -> Result<(Moment<'_, S>, Arc<SortedKeys>)> {
         let view = &self.ordered;
-        let moment = Moment::begin(self);
+        let moment = self.whole_moment()?;
         if let Some(keys) = view.of_generation(moment.snapshot.generation) {
             return Ok((moment, keys));
         }
         // Writers should not preserve anything for as long as this waits for others, who may sort the very keys that it needs.
         drop(moment);
         let _one_at_a_time = view.rebuilding.lock();
-        let moment = Moment::begin(self);
+        let moment = self.whole_moment()?;
         let keys = match view.of_generation(moment.snapshot.generation) {
             Some(keys) => keys,
             None => view.rebuild(&moment)?,

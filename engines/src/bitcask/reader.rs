@@ -91,7 +91,7 @@ impl<S: Storage> BitcaskReader<S> {
 
     /// All keys and values, in no order.
     pub fn iter(&self) -> Iter<'_, S> {
-        Iter::over(Moment::of(&self.view))
+        Iter::over(Moment::of(&self.view), None)
     }
 
     /// All keys, in no order. Reads and verifies every record.

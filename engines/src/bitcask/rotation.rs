@@ -178,6 +178,8 @@ impl<S: Storage> Store<S> {
     pub(crate) fn close(self) -> Result<()> {
         self.sync_all()?;
         self.renew_hints()?;
+        // The keydir that is written down must have every key.
+        self.verify_rest()?;
         let Self { view, writer, .. } = self;
         let View { keydir, files, hasher, .. } = view;
         let Writer { active, spare, mut full, .. } = writer.into_inner();

@@ -122,6 +122,12 @@ impl<F: File> Segment<F> {
         self.hint.get_or_init(verify).as_ref()
     }
 
+    /// Whether there is a hint that is known to be valid.
+    #[inline]
+    pub(crate) fn has_verified_hint(&self) -> bool {
+        matches!(self.hint.get(), Some(Some(_))) || self.renewed.get().is_some()
+    }
+
     /// Whether there is a hint, as far as that is known without reading it.
     pub(crate) fn has_hint(&self) -> bool {
         let found = self.hint.get().map_or(self.unverified.is_some(), Option::is_some);

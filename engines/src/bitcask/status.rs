@@ -143,6 +143,12 @@ impl Sums {
 impl<S: Storage> Store<S> {
     /// The data files, oldest records first.
     pub(crate) fn files(&self) -> Vec<FileInfo> {
+        let _verified = self.verified_for_figures();
+        self.files_as_counted()
+    }
+
+    /// The same; what is still to be verified of them counts as needed.
+    pub(crate) fn files_as_counted(&self) -> Vec<FileInfo> {
         let now_ms = self.view.clock.now_ms();
         // A file that becomes active before the list is looked at is taken for one that is prepared.
         let (active, full) = {
@@ -182,8 +188,9 @@ impl<S: Storage> Store<S> {
 
     /// The store at a glance.
     pub(crate) fn status(&self) -> Status {
+        let _verified = self.verified_for_figures();
         let Sums { files, bytes, live_bytes, tombstone_bytes, dead_bytes, .. } =
-            Sums::of(&self.files());
+            Sums::of(&self.files_as_counted());
         Status {
             keys: self.view.keydir.len() as u64,
             files,

@@ -10,6 +10,8 @@
 //! Syncs go through the data files from old to new, so that what survives power loss is a prefix of what was written. A file that was found at open is written again before it is
 //! synced: one of its syncs may have failed, after which another one would answer with success for pages that are on no disk. Until then nothing refers to it as synced.
 //!
+//! A put to a store that is larger than memory looks at no key where there is one candidate: it presumes that this is the key's, and that is verified later (`presumed.rs`). So it waits for no page of a hint.
+//!
 //! The writer's lock is not held during I/O: a write that needs another data file lets go of it while that is created (`rotation.rs`), and what is read under it was read before, or
 //! written a moment ago. An iteration, which begins under it, therefore waits for no device.
 
@@ -24,12 +26,13 @@ use super::background::Signal;
 use super::compression::compressed;
 use super::entry::Entry;
 use super::files::Active;
+use super::fingerprint::Fingerprint;
 use super::options::{Background, KEY_BYTES_MAX, Options, VALUE_BYTES_MAX};
 use super::ordered::OrderedView;
 use super::record::{Record, Value};
 use super::report::Recovery;
 use super::segment::{Ended, Segment};
-use super::view::{Found, View};
+use super::view::{Found, Sought, View};
 use crate::engine::check_sizes;
 use crate::log::{Expected, GroupCommit, replay};
 use crate::storage::{File, Storage};
@@ -54,6 +57,7 @@ pub(crate) struct Store<S: Storage> {
     pub(crate) sealer: Signal,
     pub(crate) merger: Signal,
     pub(crate) syncer: Signal,
+    pub(crate) verifier: Signal,
     /// Background work is to end where it is.
     pub(crate) stopping: AtomicBool,
     /// What ended background work; told to the next who waits for it.
@@ -111,6 +115,7 @@ impl<S: Storage> Store<S> {
             sealer: Signal::default(),
             merger: Signal::default(),
             syncer: Signal::default(),
+            verifier: Signal::default(),
             stopping: AtomicBool::new(false),
             background_error: Mutex::default(),
             _lock: lock,
@@ -148,12 +153,36 @@ impl<S: Storage> Store<S> {
     /// Stores a value as it is given: packed or not, and with a time of its own or none.
     pub(crate) fn write_value(&self, record: &Record<'_>) -> Result<()> {
         let hash = self.view.hasher.hash(record.key);
-        let before = self.view.find(hash, record.key)?;
-        let mut writer = self.lock_with_room(record.frame_bytes())?;
-        let found = self.view.find_again(hash, record.key, before)?;
-        let entry = self.append(&mut writer, hash, record)?;
-        self.index(hash, record.key, found, entry)?;
-        self.acknowledge(writer)
+        loop {
+            let before = self.view.seek(hash, record.key)?;
+            let mut writer = self.lock_with_room(record.frame_bytes())?;
+            match before {
+                Sought::Found(before) => {
+                    let again = self.view.find_again(hash, record.key, before)?;
+                    let Some(found) = again else { continue };
+                    let entry = self.append(&mut writer, hash, record)?;
+                    self.index(hash, record.key, found, entry)?;
+                }
+                Sought::Presumable if self.view.is_presumable(hash) => {
+                    let entry = self.append(&mut writer, hash, record)?;
+                    self.presume(hash, record.key, entry)?;
+                }
+                Sought::Presumable => continue,
+            }
+            return self.acknowledge(writer);
+        }
+    }
+
+    /// Makes the keydir say that the newest value of a key lies at `new`, in the place of the one entry that may be the key's. The writer's lock must be held.
+    fn presume(&self, hash: u64, key: &[u8], new: Entry) -> Result<()> {
+        let print = Fingerprint { hash, check: self.view.hasher.check(key) };
+        if self.view.keydir.presume(print, new) {
+            self.note_presumption();
+            return Ok(());
+        }
+        // A merge has taken the entry away, as its value had expired.
+        let found = self.view.find(hash, key)?;
+        self.index(hash, key, found, new)
     }
 
     /// Makes the keydir say that the newest value of a key lies at `new`. The writer's lock must be held.
@@ -191,15 +220,19 @@ impl<S: Storage> Store<S> {
     pub(crate) fn delete(&self, key: &[u8]) -> Result<bool> {
         check_sizes(key, &[], KEY_BYTES_MAX, VALUE_BYTES_MAX)?;
         let hash = self.view.hasher.hash(key);
-        let before = self.view.find(hash, key)?;
-        if before.old.is_none() {
-            let ticket = self.writer.lock().writes;
-            return self.was_absent(ticket);
-        }
-        let (looked_at, was_gone) = (before.old, self.view.is_expired(&before)?);
         let record = Record::tombstone(key);
-        let mut writer = self.lock_with_room(record.frame_bytes())?;
-        let found = self.view.find_again(hash, key, before)?;
+        let (mut writer, found, looked_at, was_gone) = loop {
+            let before = self.view.find(hash, key)?;
+            if before.old.is_none() {
+                let ticket = self.writer.lock().writes;
+                return self.was_absent(ticket);
+            }
+            let (looked_at, was_gone) = (before.old, self.view.is_expired(&before)?);
+            let writer = self.lock_with_room(record.frame_bytes())?;
+            if let Some(found) = self.view.find_again(hash, key, before)? {
+                break (writer, found, looked_at, was_gone);
+            }
+        };
         if found.old.is_none() {
             let ticket = writer.writes;
             drop(writer);
@@ -295,6 +328,9 @@ impl<S: Storage> Store<S> {
         let due = self.options.background == Background::Inline && !writer.full.is_empty();
         drop(writer);
         self.wait_for(ticket)?;
+        if self.verifies_inline() {
+            self.in_background(Self::verify_presumed);
+        }
         if due {
             self.in_background(|store| store.seal().and_then(|()| store.merge_due()));
         }
@@ -323,6 +359,7 @@ impl<S: Storage> Store<S> {
     /// Does all background work that is due.
     pub(crate) fn settle(&self) -> Result<()> {
         self.maintain()?;
+        self.verify_presumed()?;
         self.merge_due()?;
         self.background_error.lock().take().map_or(Ok(()), Err)
     }

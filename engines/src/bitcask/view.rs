@@ -3,6 +3,9 @@
 //! A read:
 //! 1. The keydir gives the candidates for the key's hash, and under the same lock the segment table is loaded.
 //! 2. Without any lock, the record of each candidate is read, its checksum verified, its key compared. The table that is held on to keeps the files.
+//! 3. If none is the key's, its entry may have been replaced by a put of another key (`presumed.rs`). Where there ever was such a put, candidates and presumption are looked up together, and the replaced entry is tried like the others.
+//!
+//! A look-up for writing verifies the presumption instead, and begins anew.
 
 use std::sync::Arc;
 
@@ -11,9 +14,10 @@ use arc_swap::Guard;
 use super::compression::decompressed;
 use super::entry::Entry;
 use super::files::Files;
-use super::fingerprint::Hasher;
+use super::fingerprint::{Fingerprint, Hasher};
 use super::keydir::{Candidates, Keydir};
 use super::options::KEY_BYTES_MAX;
+use super::presumed::Presumption;
 use super::record::{self, Record, Value};
 use super::segment::{Segment, Table};
 use crate::clock::Clock;
@@ -37,6 +41,21 @@ pub(crate) struct Found<F> {
     pub(crate) table: Guard<Arc<Table<F>>>,
 }
 
+/// What a put finds.
+pub(crate) enum Sought<F> {
+    /// What was looked at.
+    Found(Found<F>),
+    /// One entry, which may be presumed to be the key's.
+    Presumable,
+}
+
+/// What one look-up says.
+enum Looked<F> {
+    Found(Found<F>),
+    /// The key was not found, and may be behind this.
+    Behind(Presumption),
+}
+
 /// The value that a write replaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Old {
@@ -54,8 +73,14 @@ impl<S: Storage> View<S> {
         check_sizes(key, &[], KEY_BYTES_MAX, 0)?;
         let hash = self.hasher.hash(key);
         let looked_up = self.keydir.candidates(hash, || self.files.table());
-        let Some((candidates, table)) = looked_up else { return Ok(None) };
         let mut damage = None;
+        let Some((candidates, table)) = looked_up else {
+            return if self.keydir.presumed.were_made() {
+                self.read_behind(hash, key, visit)
+            } else {
+                Ok(None)
+            };
+        };
         for entry in candidates.iter() {
             let (slot, offset) = self.files.layout.place(entry);
             let segment = table.segment(slot);
@@ -70,8 +95,51 @@ impl<S: Storage> View<S> {
                 Err(error) => damage = Some(error),
             }
         }
+        if self.keydir.presumed.were_made() {
+            return self.read_behind(hash, key, visit);
+        }
         // A damaged record may be the key's, unless the key was found in another one.
         damage.map_or(Ok(None), Err)
+    }
+
+    /// As [`View::read`], where the entry of `key` may have been replaced by a put of another key.
+    #[cold]
+    fn read_behind<R>(
+        &self,
+        hash: u64,
+        key: &[u8],
+        visit: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>> {
+        let look_up = || self.candidates(hash);
+        // The table is loaded under the lock that keeps the entry where it is.
+        let ((candidates, table), presumption) = self.keydir.with_presumption(hash, look_up);
+        // What a put of this very key has replaced is not its value.
+        let print = Fingerprint { hash, check: self.hasher.check(key) };
+        let behind = presumption.filter(|its| its.print != print).map(|its| its.old);
+        let mut damage = None;
+        for entry in candidates.iter().chain(behind) {
+            let (slot, offset) = self.files.layout.place(entry);
+            let segment = table.segment(slot);
+            match frame::read(&segment.file, segment.id.0, offset) {
+                Ok(frame) => match Record::decode(frame.payload()) {
+                    Some(Record { key: found, value: Some(value), .. }) if found == key => {
+                        return self.visit(value, segment, offset, visit);
+                    }
+                    Some(_) => {}
+                    None => damage = Some(record::not_a_record(&segment.file, offset)),
+                },
+                Err(error) => damage = Some(error),
+            }
+        }
+        damage.map_or(Ok(None), Err)
+    }
+
+    /// The entries that may belong to a key with this hash, and the table that resolves them.
+    #[inline]
+    fn candidates(&self, hash: u64) -> (Candidates, Guard<Arc<Table<S::File>>>) {
+        self.keydir
+            .candidates(hash, || self.files.table())
+            .unwrap_or_else(|| (Candidates::default(), self.files.table()))
     }
 
     /// Calls `visit` with a value from the record at `offset`, unless it is gone.
@@ -92,10 +160,20 @@ impl<S: Storage> View<S> {
     /// Looks a key up for writing. Values are not read and checksums not verified. In a store that is larger than memory, not even the record is read where there is a hint, so
     /// that a write does not wait for the device because the value that it replaces is not in memory; in a smaller one a glance at the record costs less.
     pub(crate) fn find(&self, hash: u64, key: &[u8]) -> Result<Found<S::File>> {
-        let (candidates, table) = self
-            .keydir
-            .candidates(hash, || self.files.table())
-            .unwrap_or_else(|| (Candidates::default(), self.files.table()));
+        loop {
+            match self.find_once(hash, key)? {
+                Looked::Found(found) => return Ok(found),
+                Looked::Behind(presumption) => self.verify(presumption)?,
+            }
+        }
+    }
+
+    fn find_once(&self, hash: u64, key: &[u8]) -> Result<Looked<S::File>> {
+        let mut looked_up = (self.candidates(hash), None);
+        if self.keydir.presumed.were_made() {
+            looked_up = self.keydir.with_presumption(hash, || self.candidates(hash));
+        }
+        let ((candidates, table), presumption) = looked_up;
         let (mut old, mut damage) = (None, None);
         for entry in candidates.iter() {
             let (slot, offset) = self.files.layout.place(entry);
@@ -105,10 +183,35 @@ impl<S: Storage> View<S> {
                 Err(error) => damage = Some(error),
             }
         }
-        match damage {
-            Some(error) if old.is_none() => Err(error),
-            _ => Ok(Found { candidates, old, table }),
+        // An entry whose key is equal is the key's, whatever is presumed.
+        match (damage, presumption) {
+            (_, Some(presumption)) if old.is_none() => Ok(Looked::Behind(presumption)),
+            (Some(error), _) if old.is_none() => Err(error),
+            _ => Ok(Looked::Found(Found { candidates, old, table })),
         }
+    }
+
+    /// Looks a key up for a put, which need not know whose the old entry is.
+    pub(crate) fn seek(&self, hash: u64, key: &[u8]) -> Result<Sought<S::File>> {
+        if self.is_presumable(hash) {
+            return Ok(Sought::Presumable);
+        }
+        self.find(hash, key).map(Sought::Found)
+    }
+
+    /// Whether a put may presume that the entry in this bucket is its key's: there is one, of a record that probably is not in memory, and a hint that will tell. Reads no file.
+    pub(crate) fn is_presumable(&self, hash: u64) -> bool {
+        if !self.files.exceed_memory() || self.keydir.presumed.is_closed() {
+            return false;
+        }
+        let look_up = || self.keydir.candidates(hash, || self.files.table());
+        let (Some((candidates, table)), None) = self.keydir.with_presumption(hash, look_up) else {
+            return false;
+        };
+        candidates.only().is_some_and(|entry| {
+            let (slot, _) = self.files.layout.place(entry);
+            table.segment(slot).has_verified_hint()
+        })
     }
 
     /// If the record at `offset` is that of `key`: the bytes of its frame, and whether it expires.
@@ -131,18 +234,27 @@ impl<S: Storage> View<S> {
         Ok((glance.key() == key).then_some((glance.frame_bytes, glance.expires)))
     }
 
-    /// Repeats [`View::find`] if its outcome may have changed. Under the writer's lock, its outcome then stays, but for places that a merge changes.
+    /// Repeats [`View::find`] if its outcome may have changed. Under the writer's lock, its outcome then stays, but for places that a merge changes. None: a presumption has to be verified
+    /// first, which is not to be done under that lock.
     #[inline]
     pub(crate) fn find_again(
         &self,
         hash: u64,
         key: &[u8],
         found: Found<S::File>,
-    ) -> Result<Found<S::File>> {
+    ) -> Result<Option<Found<S::File>>> {
+        // Before the keydir: what goes back there is seen there. Under the writer's lock, no presumption is added.
+        let is_known = found.old.is_some() || self.keydir.presumed.of(hash).is_none();
         // Looked at in this order: in another table, what looks the same may be in another file.
         let is_same = self.keydir.unchanged(hash, &found.candidates)
             && Arc::ptr_eq(&found.table, &self.files.table());
-        if is_same { Ok(found) } else { self.find(hash, key) }
+        if is_same && is_known {
+            return Ok(Some(found));
+        }
+        Ok(match self.find_once(hash, key)? {
+            Looked::Found(found) => Some(found),
+            Looked::Behind(_) => None,
+        })
     }
 
     /// Whether the value that a write replaces is gone already.

@@ -1,0 +1,257 @@
+//! Presumptions: puts that have replaced an entry of the keydir without having looked whose it was.
+//!
+//! An entry has 34 bits of its key's hash, so the one entry with the tag of a key that is put is nearly always that key's, but not always. In a store that is larger than memory, to make sure is to wait for a
+//! page of a hint. Such a put *presumes* that the entry is its key's, replaces it, and the old entry waits here until somebody verifies whose it was (`verdict.rs`): it is dead, or goes back to the keydir.
+//!
+//! 1. There is at most one presumption for a *bucket*: a shard of the keydir, and a tag in it. It has the 128 bits that stand for the key that was put, and the old entry.
+//! 2. A put presumes only if its bucket has exactly one entry and no presumption.
+//! 3. Presumptions of a shard lie sorted by tag behind a lock that is held for a few cache lines, never during I/O. What moves an entry between keydir and presumptions holds it over both steps; so who holds it sees both as they
+//!    were at one moment, and finds an entry exactly once.
+//!
+//! Invariant. For each bucket, at each moment at which its lock is free:
+//!
+//! - (a) An entry in the keydir is the newest of its key, and no two are of one key.
+//! - (b) The old entry of a presumption is either a dead one of the key that was put, or the newest of *another* key, which then has none in the keydir.
+//! - (c) The newest entry of each key that is there is in the keydir or is the old entry of a presumption.
+//! - (d) The segment of an entry in either is in the segment table.
+//!
+//! What follows, and who relies on it:
+//!
+//! - An entry in the keydir whose key is equal is the one that is looked for, whatever is presumed (a): puts to hot keys verify nothing.
+//! - That no entry in the keydir has the key says nothing while there is a presumption (c). A *read* then tries the old entry as well, unless the presumption was made for the very key that is read: then the old
+//!   entry is not its value (b). A *write* verifies the presumption first, and begins anew. Without that, (a) would break: a second entry of a key would come up when the old one goes back.
+//! - Presuming keeps the invariant: no presumption and one entry, so by (c) that entry is the key's own, if the key has one. Writers alone presume, under the writer's lock.
+//! - A *merge* takes old entries for needed and swings them to their new places (`Keydir::is_needed`, `Keydir::swing`), as it does those of the keydir.
+//! - Whatever looks at all entries (iterations, counting, figures, closing) first keeps puts from presuming ([`Presumptions::hold`], under the writer's lock, where puts decide) and verifies everything.
+//!
+//! `ever` is set before the first entry is out of sight, and stays set: who has not found a key looks at it after the keydir, whose lock makes sure that he sees it. It cannot go by the number that wait: an entry may have gone back between
+//! his look into the keydir and that at the number.
+//!
+//! Memory: 24 bytes each, up to 48 with room to grow, for at most [`PRESUMPTIONS_MAX`]; and 32 KiB. Lock order: presumptions of a shard, list of snapshots, shard of the keydir.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::entry::Entry;
+use super::fingerprint::Fingerprint;
+use super::keydir::{Keydir, SHARDS};
+
+/// So many may wait; puts that find more make sure at once.
+const PRESUMPTIONS_MAX: usize = 512 << 10;
+
+/// A put that has replaced an entry without having looked whose it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Presumption {
+    /// Stands for the key that was put.
+    pub(crate) print: Fingerprint,
+    /// The entry that was replaced.
+    pub(crate) old: Entry,
+}
+
+/// See the module's header.
+pub(crate) struct Presumptions {
+    shards: Box<[Mutex<Vec<Presumption>>]>,
+    /// There has been one.
+    ever: AtomicBool,
+    len: AtomicUsize,
+    /// Of those who want none to be made.
+    holds: AtomicUsize,
+}
+
+impl Default for Presumptions {
+    fn default() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            ever: AtomicBool::new(false),
+            len: AtomicUsize::new(0),
+            holds: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Presumptions {
+    /// Whether one was ever made. Must be asked after the keydir.
+    #[inline]
+    pub(crate) fn were_made(&self) -> bool {
+        self.ever.load(Ordering::Relaxed)
+    }
+
+    /// How many wait. Under the writer's lock it does not grow, and what has gone from here is where it belongs.
+    pub(crate) fn len(&self) -> usize {
+        self.len.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of memory. Takes every shard's lock, one after the other.
+    pub(crate) fn bytes(&self) -> usize {
+        let waiting = |shard: &Mutex<Vec<Presumption>>| shard.lock().capacity();
+        let places: usize = self.shards.iter().map(waiting).sum();
+        places * size_of::<Presumption>() + size_of_val(&*self.shards)
+    }
+
+    /// Whether no more can be made at present.
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        // Relaxed: whom it matters to holds the writer's lock, as those do who close.
+        self.holds.load(Ordering::Relaxed) != 0
+            || self.len.load(Ordering::Relaxed) >= PRESUMPTIONS_MAX
+    }
+
+    /// Lets nobody presume until the guard goes. The writer's lock must be held meanwhile: a put that has decided to presume has then done so.
+    pub(crate) fn hold(&self) -> Hold<'_> {
+        self.holds.fetch_add(1, Ordering::Relaxed);
+        Hold(self)
+    }
+
+    /// The one for the bucket of `hash`. Under the writer's lock, where there is none there will be none.
+    pub(crate) fn of(&self, hash: u64) -> Option<Presumption> {
+        if self.is_empty() {
+            return None;
+        }
+        self.lock(hash).of(hash)
+    }
+
+    /// All whose old entries are wanted. Takes every shard's lock, one after the other.
+    pub(crate) fn gather(&self, wanted: impl Fn(Entry) -> bool) -> Vec<Presumption> {
+        let mut gathered = Vec::new();
+        for shard in &self.shards {
+            gathered.extend(shard.lock().iter().filter(|waiting| wanted(waiting.old)));
+        }
+        gathered
+    }
+
+    pub(crate) fn lock(&self, hash: u64) -> Waiting<'_> {
+        Waiting { shard: self.shards[Keydir::shard_of(hash)].lock(), len: &self.len }
+    }
+}
+
+/// Nobody presumes while this lives.
+pub(crate) struct Hold<'a>(&'a Presumptions);
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.0.holds.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The presumptions of a shard, locked.
+pub(crate) struct Waiting<'a> {
+    shard: MutexGuard<'a, Vec<Presumption>>,
+    len: &'a AtomicUsize,
+}
+
+impl Waiting<'_> {
+    fn position(&self, hash: u64) -> Result<usize, usize> {
+        let tag = Entry::new(hash, 0).tag();
+        self.shard.binary_search_by_key(&tag, |waiting| waiting.old.tag())
+    }
+
+    /// The one for the bucket of `hash`.
+    pub(crate) fn of(&self, hash: u64) -> Option<Presumption> {
+        self.position(hash).ok().map(|at| self.shard[at])
+    }
+
+    /// Removes this very one, if it is there.
+    pub(crate) fn remove(&mut self, presumption: Presumption) {
+        let Ok(at) = self.position(presumption.print.hash) else { return };
+        if self.shard[at] != presumption {
+            return;
+        }
+        self.shard.remove(at);
+        if self.shard.is_empty() {
+            *self.shard = Vec::new();
+        }
+        // Release: who sees that it is gone from here sees where it went.
+        self.len.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl Keydir {
+    /// What `look_up` finds in the keydir, and the presumption for the bucket, both of one moment.
+    #[inline]
+    pub(crate) fn with_presumption<R>(
+        &self,
+        hash: u64,
+        look_up: impl FnOnce() -> R,
+    ) -> (R, Option<Presumption>) {
+        let waiting = self.presumed.lock(hash);
+        (look_up(), waiting.of(hash))
+    }
+
+    /// Puts `new` in the place of the one entry in the bucket, and presumes that this was the same key's; false, with nothing done, if there is not exactly one, or a presumption already. The writer's
+    /// lock must be held.
+    pub(crate) fn presume(&self, print: Fingerprint, new: Entry) -> bool {
+        let mut waiting = self.presumed.lock(print.hash);
+        let Err(at) = waiting.position(print.hash) else { return false };
+        // Both before the entry is out of sight.
+        self.presumed.ever.store(true, Ordering::Relaxed);
+        self.presumed.len.fetch_add(1, Ordering::Relaxed);
+        let only = || self.candidates(print.hash, || ()).and_then(|(found, ())| found.only());
+        while let Some(old) = only() {
+            // Fails if a merge has just moved it.
+            if self.replace(print.hash, old, new) {
+                waiting.shard.insert(at, Presumption { print, old });
+                return true;
+            }
+        }
+        self.presumed.len.fetch_sub(1, Ordering::Relaxed);
+        false
+    }
+
+    /// Whether an entry is there, or was replaced by a put that only presumed that it may be.
+    pub(crate) fn is_needed(&self, hash: u64, entry: Entry) -> bool {
+        self.contains(hash, entry)
+            || self.presumed.were_made() && {
+                let waiting = self.presumed.lock(hash);
+                self.contains(hash, entry) || waiting.of(hash).is_some_and(|its| its.old == entry)
+            }
+    }
+
+    /// Calls `visit` with every entry that [`Keydir::is_needed`]. Takes every shard's locks, one after the other.
+    pub(crate) fn visit_needed(&self, mut visit: impl FnMut(Entry)) {
+        for (shard, waiting) in self.presumed.shards.iter().enumerate() {
+            let waiting = waiting.lock();
+            self.table(shard).iter().for_each(&mut visit);
+            waiting.iter().for_each(|presumption| visit(presumption.old));
+        }
+    }
+
+    /// Lets an entry that [`Keydir::is_needed`] point to `to`, where a merge has put its record; false if it is not needed any more.
+    pub(crate) fn swing(&self, hash: u64, from: Entry, to: Entry) -> bool {
+        if self.replace(hash, from, to) {
+            return true;
+        }
+        if !self.presumed.were_made() {
+            return false;
+        }
+        let mut waiting = self.presumed.lock(hash);
+        if self.replace(hash, from, to) {
+            return true;
+        }
+        match waiting.position(hash) {
+            Ok(at) if waiting.shard[at].old == from => {
+                waiting.shard[at].old = to;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Removes the entry of a value that has expired and that a merge has left out, if it [`Keydir::is_needed`].
+    pub(crate) fn remove_expired(&self, hash: u64, entry: Entry) {
+        if self.remove(hash, entry) || !self.presumed.were_made() {
+            return;
+        }
+        let mut waiting = self.presumed.lock(hash);
+        // Whosever it was: it is dead.
+        if !self.remove(hash, entry)
+            && let Some(presumption) = waiting.of(hash).filter(|its| its.old == entry)
+        {
+            waiting.remove(presumption);
+        }
+    }
+}
