@@ -228,6 +228,7 @@ impl<S: Storage> Bitcask<S> {
             ("segments", sums.files),
             ("snapshots", self.store.view.keydir.snapshots.len() as u64),
             ("snapshot_bytes", self.store.view.keydir.snapshots.bytes() as u64),
+            ("presumptions", self.store.view.keydir.presumed.len() as u64),
         ] {
             metrics.counters.insert(name.to_owned(), figure as f64);
         }

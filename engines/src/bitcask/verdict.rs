@@ -83,7 +83,8 @@ impl<S: Storage> View<S> {
             }
             let segment = of_segment.iter().find_map(|first| self.segment_of(*first));
             if let Some(hint) = segment.as_ref().and_then(|segment| segment.hint()) {
-                let expected = hint.expect(of_segment.iter().map(|presumption| place(presumption).1));
+                let expected =
+                    hint.expect(of_segment.iter().map(|presumption| place(presumption).1));
                 outcome = outcome.and(expected);
             }
             for presumption in of_segment {

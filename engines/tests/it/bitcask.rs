@@ -15,6 +15,7 @@ mod merging;
 mod numbered;
 mod options;
 mod ordered;
+mod presumed;
 mod reading;
 mod salvage;
 mod status;
