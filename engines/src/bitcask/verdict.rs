@@ -164,6 +164,8 @@ pub(crate) struct Verified<'a> {
 impl<S: Storage> Store<S> {
     /// Verifies everything that was presumed, and keeps puts from presuming more. Reads hints, in a store that is larger than memory: those of what puts have replaced in the last second or so.
     pub(crate) fn verified(&self) -> Verified<'_> {
+        // Most of it while puts go on presuming; an error comes again.
+        let _ = self.verify_presumed();
         let hold = {
             let _no_put_is_presuming = self.writer.lock();
             self.view.keydir.presumed.hold()

@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::iterating::Stop;
-use super::{DIR, Map, contents, figure, files, get, open, small, unmerged};
+use super::{DIR, Map, contents, files, get, open, small, unmerged};
 
 type Store = Bitcask<SimulatedDisk>;
 
@@ -36,7 +36,7 @@ fn put_in(batch: &mut WriteBatch, key: &[u8], value: &[u8]) {
 }
 
 fn presumptions(store: &Store) -> u64 {
-    figure(store, "presumptions")
+    store.presumptions()
 }
 
 /// A store where a put of `new` has replaced the entry of `old`, which has the same hash and is another key.
