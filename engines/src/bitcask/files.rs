@@ -13,10 +13,11 @@
 //! | preparing | yes | who creates the next data file |
 //! | writer | no | writers; the beginning of an iteration or an ordered scan; figures |
 //! | structure | yes, while the manifest is replaced | who changes the list of files, and backups |
+//! | shard of the presumptions | no | in stores larger than memory: writers, gets that find nothing, merges |
 //! | shard of the keydir | no | everybody |
 //!
 //! Hence a read never waits for a lock that is held during I/O, whether by a writer or by a merge: gets, [`contains`](super::Bitcask::contains) and
-//! [`len`](super::Bitcask::len) take shards alone; iterations, folds and [`keys`](super::Bitcask::keys) the writer's when they begin, and then shards; figures
+//! [`len`](super::Bitcask::len) take shards alone (of the keydir and of the presumptions, `presumed.rs`; in a store that is larger than memory, `len` and whoever looks at all keys first take the writer's for a moment and read hints, without a lock); iterations, folds and [`keys`](super::Bitcask::keys) the writer's when they begin, and then shards; figures
 //! ([`files`](super::Bitcask::files), [`status`](super::Bitcask::status), metrics) the writer's, and of the list of files they read the last one that was published. An
 //! append is a copy into a mapping: the kernel makes it wait where memory is full of pages that are not stored yet, and who waits for the writer then waits, too.
 
