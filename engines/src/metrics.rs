@@ -28,7 +28,7 @@ pub struct Metrics {
     pub stalls: Option<Stalls>,
     /// Memory of a hash index.
     pub keydir_bytes: Option<u64>,
-    /// Keys in a hash index: as many as a scan would visit, and those whose values have expired but are still in it.
+    /// Keys in a hash index: as many as a scan would visit, and those whose values have expired but are still in it. Exact when settled; an engine may still be looking into a few seconds' writes before.
     pub keydir_entries: Option<u64>,
     /// Counters that have no field of their own, by name with unit (`memtable_bytes`).
     pub counters: BTreeMap<String, f64>,

@@ -5,7 +5,7 @@
 //!
 //! 1. There is at most one presumption for a *bucket*: a shard of the keydir, and a tag in it. It has the 128 bits that stand for the key that was put, and the old entry.
 //! 2. A put presumes only if its bucket has exactly one entry and no presumption.
-//! 3. Presumptions of a shard lie sorted by tag behind a lock that is held for a few cache lines, never during I/O. What moves an entry between keydir and presumptions holds it over both steps; so who holds it sees both as they
+//! 3. Presumptions of a shard lie in a hash table behind a lock that is held for a few cache lines, never during I/O. What moves an entry between keydir and presumptions holds it over both steps; so who holds it sees both as they
 //!    were at one moment, and finds an entry exactly once.
 //!
 //! Invariant. For each bucket, at each moment at which its lock is free:
@@ -27,18 +27,19 @@
 //! `ever` is set before the first entry is out of sight, and stays set: who has not found a key looks at it after the keydir, whose lock makes sure that he sees it. It cannot go by the number that wait: an entry may have gone back between
 //! his look into the keydir and that at the number.
 //!
-//! Memory: 24 bytes each, up to 48 with room to grow, for at most [`PRESUMPTIONS_MAX`]; and 32 KiB. Lock order: presumptions of a shard, list of snapshots, shard of the keydir.
+//! Memory: 25 bytes a place, of which 44 to 88 % are taken, for at most [`PRESUMPTIONS_MAX`]: 52 MB; and 32 KiB. Lock order: presumptions of a shard, list of snapshots, shard of the keydir.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use hashbrown::HashTable;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::entry::Entry;
 use super::fingerprint::Fingerprint;
 use super::keydir::{Keydir, SHARDS};
 
-/// So many may wait; puts that find more make sure at once.
-const PRESUMPTIONS_MAX: usize = 512 << 10;
+/// So many may wait; puts that find more make sure at once. 1,536 in each shard fill their tables to three quarters of what they hold without growing.
+pub(crate) const PRESUMPTIONS_MAX: usize = 1536 * SHARDS;
 
 /// A put that has replaced an entry without having looked whose it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +52,7 @@ pub(crate) struct Presumption {
 
 /// See the module's header.
 pub(crate) struct Presumptions {
-    shards: Box<[Mutex<Vec<Presumption>>]>,
+    shards: Box<[Mutex<HashTable<Presumption>>]>,
     /// There has been one.
     ever: AtomicBool,
     len: AtomicUsize,
@@ -88,9 +89,9 @@ impl Presumptions {
 
     /// Bytes of memory. Takes every shard's lock, one after the other.
     pub(crate) fn bytes(&self) -> usize {
-        let waiting = |shard: &Mutex<Vec<Presumption>>| shard.lock().capacity();
-        let places: usize = self.shards.iter().map(waiting).sum();
-        places * size_of::<Presumption>() + size_of_val(&*self.shards)
+        let waiting = |shard: &Mutex<HashTable<Presumption>>| shard.lock().allocation_size();
+        let tables: usize = self.shards.iter().map(waiting).sum();
+        tables + size_of_val(&*self.shards)
     }
 
     /// Whether no more can be made at present.
@@ -140,34 +141,46 @@ impl Drop for Hold<'_> {
 
 /// The presumptions of a shard, locked.
 pub(crate) struct Waiting<'a> {
-    shard: MutexGuard<'a, Vec<Presumption>>,
+    shard: MutexGuard<'a, HashTable<Presumption>>,
     len: &'a AtomicUsize,
 }
 
 impl Waiting<'_> {
-    fn position(&self, hash: u64) -> Result<usize, usize> {
-        let tag = Entry::new(hash, 0).tag();
-        self.shard.binary_search_by_key(&tag, |waiting| waiting.old.tag())
-    }
-
     /// The one for the bucket of `hash`.
     pub(crate) fn of(&self, hash: u64) -> Option<Presumption> {
-        self.position(hash).ok().map(|at| self.shard[at])
+        self.shard.find(spread(tag(hash)), in_bucket(hash)).copied()
+    }
+
+    /// Adds one for a bucket that has none.
+    fn add(&mut self, presumption: Presumption) {
+        let hash = spread(presumption.old.tag());
+        self.shard.insert_unique(hash, presumption, |its| spread(its.old.tag()));
     }
 
     /// Removes this very one, if it is there.
     pub(crate) fn remove(&mut self, presumption: Presumption) {
-        let Ok(at) = self.position(presumption.print.hash) else { return };
-        if self.shard[at] != presumption {
-            return;
-        }
-        self.shard.remove(at);
+        let hash = spread(presumption.old.tag());
+        let Ok(found) = self.shard.find_entry(hash, |its| *its == presumption) else { return };
+        found.remove();
         if self.shard.is_empty() {
-            *self.shard = Vec::new();
+            *self.shard = HashTable::new();
         }
         // Release: who sees that it is gone from here sees where it went.
         self.len.fetch_sub(1, Ordering::Release);
     }
+}
+
+fn tag(hash: u64) -> u64 {
+    Entry::new(hash, 0).tag()
+}
+
+fn in_bucket(hash: u64) -> impl Fn(&Presumption) -> bool {
+    move |waiting| waiting.old.has_tag_of(hash)
+}
+
+/// A tag's 24 bits, which are good ones, where the table looks for them: it takes the place from the low bits and the byte that it compares first from the high ones.
+fn spread(tag: u64) -> u64 {
+    tag << 40 | tag
 }
 
 impl Keydir {
@@ -186,7 +199,9 @@ impl Keydir {
     /// lock must be held.
     pub(crate) fn presume(&self, print: Fingerprint, new: Entry) -> bool {
         let mut waiting = self.presumed.lock(print.hash);
-        let Err(at) = waiting.position(print.hash) else { return false };
+        if waiting.of(print.hash).is_some() {
+            return false;
+        }
         // Both before the entry is out of sight.
         self.presumed.ever.store(true, Ordering::Relaxed);
         self.presumed.len.fetch_add(1, Ordering::Relaxed);
@@ -194,7 +209,7 @@ impl Keydir {
         while let Some(old) = only() {
             // Fails if a merge has just moved it.
             if self.replace(print.hash, old, new) {
-                waiting.shard.insert(at, Presumption { print, old });
+                waiting.add(Presumption { print, old });
                 return true;
             }
         }
@@ -232,13 +247,8 @@ impl Keydir {
         if self.replace(hash, from, to) {
             return true;
         }
-        match waiting.position(hash) {
-            Ok(at) if waiting.shard[at].old == from => {
-                waiting.shard[at].old = to;
-                true
-            }
-            _ => false,
-        }
+        let its = waiting.shard.find_mut(spread(tag(hash)), |its| its.old == from);
+        its.map(|its| its.old = to).is_some()
     }
 
     /// Removes the entry of a value that has expired and that a merge has left out, if it [`Keydir::is_needed`].

@@ -169,11 +169,26 @@ impl<S: Storage> View<S> {
     }
 
     fn find_once(&self, hash: u64, key: &[u8]) -> Result<Looked<S::File>> {
-        let mut looked_up = (self.candidates(hash), None);
-        if self.keydir.presumed.were_made() {
-            looked_up = self.keydir.with_presumption(hash, || self.candidates(hash));
+        // An entry whose key is equal is the key's, whatever is presumed.
+        let found = self.find_among(self.candidates(hash), hash, key);
+        if found.as_ref().is_ok_and(|found| found.old.is_some())
+            || !self.keydir.presumed.were_made()
+        {
+            return found.map(Looked::Found);
         }
-        let ((candidates, table), presumption) = looked_up;
+        let look_up = || self.candidates(hash);
+        match self.keydir.with_presumption(hash, look_up) {
+            (_, Some(presumption)) => Ok(Looked::Behind(presumption)),
+            (candidates, None) => self.find_among(candidates, hash, key).map(Looked::Found),
+        }
+    }
+
+    fn find_among(
+        &self,
+        (candidates, table): (Candidates, Guard<Arc<Table<S::File>>>),
+        hash: u64,
+        key: &[u8],
+    ) -> Result<Found<S::File>> {
         let (mut old, mut damage) = (None, None);
         for entry in candidates.iter() {
             let (slot, offset) = self.files.layout.place(entry);
@@ -183,11 +198,9 @@ impl<S: Storage> View<S> {
                 Err(error) => damage = Some(error),
             }
         }
-        // An entry whose key is equal is the key's, whatever is presumed.
-        match (damage, presumption) {
-            (_, Some(presumption)) if old.is_none() => Ok(Looked::Behind(presumption)),
-            (Some(error), _) if old.is_none() => Err(error),
-            _ => Ok(Looked::Found(Found { candidates, old, table })),
+        match damage {
+            Some(error) if old.is_none() => Err(error),
+            _ => Ok(Found { candidates, old, table }),
         }
     }
 

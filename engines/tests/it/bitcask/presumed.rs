@@ -280,7 +280,9 @@ fn threads_that_presume_agree_with_their_maps() {
                     store.merge().unwrap();
                 }
             });
-            while running.load(Ordering::Relaxed) > 0 && !writers.iter().any(|w| w.is_finished()) {
+            while running.load(Ordering::Relaxed) > 0
+                && !writers.iter().any(thread::ScopedJoinHandle::is_finished)
+            {
                 // The first five keys stay as they are.
                 let seen: Map = store.iter().map(Result::unwrap).collect();
                 assert!((0..5_u8).all(|key| seen.get(&[key][..]).is_some_and(|v| *v == [key; 90])));
@@ -290,7 +292,9 @@ fn threads_that_presume_agree_with_their_maps() {
             writers.into_iter().map(|writer| writer.join().unwrap()).collect::<Vec<_>>()
         });
         let mut map: Map = (0..5_u8).map(|key| (vec![key], vec![key; 90])).collect();
-        maps.into_iter().for_each(|its| map.extend(its));
+        for its in maps {
+            map.extend(its);
+        }
         assert_eq!(contents(&store), map, "seed {seed}");
         store.close().unwrap();
         assert_eq!(contents(&Bitcask::open(disk, DIR, options).unwrap()), map);
