@@ -3,15 +3,15 @@
 //! An entry has 34 bits of its key's hash, so the one entry with the tag of a key that is put is nearly always that key's, but not always. In a store that is larger than memory, to make sure is to wait for a
 //! page of a hint. Such a put *presumes* that the entry is its key's, replaces it, and the old entry waits here until somebody verifies whose it was (`verdict.rs`): it is dead, or goes back to the keydir.
 //!
-//! 1. There is at most one presumption for a *bucket*: a shard of the keydir, and a tag in it. It has the 128 bits that stand for the key that was put, and the old entry.
-//! 2. A put presumes only if its bucket has exactly one entry and no presumption.
+//! 1. A presumption belongs to a *bucket*: a shard of the keydir, and a tag in it. It has the 128 bits that stand for the key that was put, and the old entry. All of a bucket are for one and the same key.
+//! 2. A put presumes only if its bucket has exactly one entry, and no presumption for another key.
 //! 3. Presumptions of a shard lie in a hash table behind a lock that is held for a few cache lines, never during I/O. What moves an entry between keydir and presumptions holds it over both steps; so who holds it sees both as they
 //!    were at one moment, and finds an entry exactly once.
 //!
 //! Invariant. For each bucket, at each moment at which its lock is free:
 //!
 //! - (a) An entry in the keydir is the newest of its key, and no two are of one key.
-//! - (b) The old entry of a presumption is either a dead one of the key that was put, or the newest of *another* key, which then has none in the keydir.
+//! - (b) The old entry of a presumption is either a dead one of the key that was put, or the newest of *another* key, which then has none in the keydir and is no other presumption's.
 //! - (c) The newest entry of each key that is there is in the keydir or is the old entry of a presumption.
 //! - (d) The segment of an entry in either is in the segment table.
 //!
@@ -19,8 +19,8 @@
 //!
 //! - An entry in the keydir whose key is equal is the one that is looked for, whatever is presumed (a): puts to hot keys verify nothing.
 //! - That no entry in the keydir has the key says nothing while there is a presumption (c). A *read* then tries the old entry as well, unless the presumption was made for the very key that is read: then the old
-//!   entry is not its value (b). A *write* verifies the presumption first, and begins anew. Without that, (a) would break: a second entry of a key would come up when the old one goes back.
-//! - Presuming keeps the invariant: no presumption and one entry, so by (c) that entry is the key's own, if the key has one. Writers alone presume, under the writer's lock.
+//!   entry is not its value (b). A *write* verifies what is presumed first, and begins anew. Without that, (a) would break: a second entry of a key would come up when the old one goes back.
+//! - Presuming keeps the invariant: by (b), no presumption for a key has the key's own entry, so by (c) the one entry in the keydir is the key's, if the key has one. Writers alone presume, under the writer's lock.
 //! - A *merge* takes old entries for needed and swings them to their new places (`Keydir::is_needed`, `Keydir::swing`), as it does those of the keydir.
 //! - Whatever looks at all entries (iterations, counting, figures, closing) first keeps puts from presuming ([`Presumptions::hold`], under the writer's lock, where puts decide) and verifies everything.
 //!
@@ -108,12 +108,12 @@ impl Presumptions {
         Hold(self)
     }
 
-    /// The one for the bucket of `hash`. Under the writer's lock, where there is none there will be none.
+    /// One for the bucket of `hash`. Under the writer's lock, where there is none there will be none.
     pub(crate) fn of(&self, hash: u64) -> Option<Presumption> {
         if self.is_empty() {
             return None;
         }
-        self.lock(hash).of(hash)
+        self.lock(hash).of(hash).next()
     }
 
     /// All whose old entries are wanted. Takes every shard's lock, one after the other.
@@ -146,12 +146,25 @@ pub(crate) struct Waiting<'a> {
 }
 
 impl Waiting<'_> {
-    /// The one for the bucket of `hash`.
-    pub(crate) fn of(&self, hash: u64) -> Option<Presumption> {
-        self.shard.find(spread(tag(hash)), in_bucket(hash)).copied()
+    /// Those for the bucket of `hash`, in no order.
+    pub(crate) fn of(&self, hash: u64) -> impl Iterator<Item = Presumption> {
+        let tag = Entry::new(hash, 0).tag();
+        let of_tag = self.shard.iter_hash(spread(tag)).copied();
+        of_tag.filter(move |waiting| waiting.old.has_tag_of(hash))
     }
 
-    /// Adds one for a bucket that has none.
+    /// Whether none for the bucket of `hash` is for another key than that with this fingerprint.
+    #[inline]
+    pub(crate) fn are_for(&self, hash: u64, print: impl FnOnce() -> Fingerprint) -> bool {
+        self.of(hash).next().is_none_or(|waiting| waiting.print == print())
+    }
+
+    /// Whether this very one is there.
+    pub(crate) fn has(&self, presumption: Presumption) -> bool {
+        let hash = spread(presumption.old.tag());
+        self.shard.find(hash, |waiting| *waiting == presumption).is_some()
+    }
+
     fn add(&mut self, presumption: Presumption) {
         let hash = spread(presumption.old.tag());
         self.shard.insert_unique(hash, presumption, |its| spread(its.old.tag()));
@@ -170,36 +183,29 @@ impl Waiting<'_> {
     }
 }
 
-fn tag(hash: u64) -> u64 {
-    Entry::new(hash, 0).tag()
-}
-
-fn in_bucket(hash: u64) -> impl Fn(&Presumption) -> bool {
-    move |waiting| waiting.old.has_tag_of(hash)
-}
-
 /// A tag's 24 bits, which are good ones, where the table looks for them: it takes the place from the low bits and the byte that it compares first from the high ones.
 fn spread(tag: u64) -> u64 {
     tag << 40 | tag
 }
 
 impl Keydir {
-    /// What `look_up` finds in the keydir, and the presumption for the bucket, both of one moment.
+    /// What `look_up` finds in the keydir, and what `among` makes of the presumptions, both of one moment.
     #[inline]
-    pub(crate) fn with_presumption<R>(
+    pub(crate) fn with_presumptions<R, P>(
         &self,
         hash: u64,
         look_up: impl FnOnce() -> R,
-    ) -> (R, Option<Presumption>) {
+        among: impl FnOnce(&Waiting<'_>) -> P,
+    ) -> (R, P) {
         let waiting = self.presumed.lock(hash);
-        (look_up(), waiting.of(hash))
+        (look_up(), among(&waiting))
     }
 
-    /// Puts `new` in the place of the one entry in the bucket, and presumes that this was the same key's; false, with nothing done, if there is not exactly one, or a presumption already. The writer's
+    /// Puts `new` in the place of the one entry in the bucket, and presumes that this was the same key's; false, with nothing done, if there is not exactly one, or a presumption for another key. The writer's
     /// lock must be held.
     pub(crate) fn presume(&self, print: Fingerprint, new: Entry) -> bool {
         let mut waiting = self.presumed.lock(print.hash);
-        if waiting.of(print.hash).is_some() {
+        if !waiting.are_for(print.hash, || print) {
             return false;
         }
         // Both before the entry is out of sight.
@@ -222,7 +228,7 @@ impl Keydir {
         self.contains(hash, entry)
             || self.presumed.were_made() && {
                 let waiting = self.presumed.lock(hash);
-                self.contains(hash, entry) || waiting.of(hash).is_some_and(|its| its.old == entry)
+                self.contains(hash, entry) || waiting.of(hash).any(|its| its.old == entry)
             }
     }
 
@@ -247,7 +253,7 @@ impl Keydir {
         if self.replace(hash, from, to) {
             return true;
         }
-        let its = waiting.shard.find_mut(spread(tag(hash)), |its| its.old == from);
+        let its = waiting.shard.find_mut(spread(from.tag()), |its| its.old == from);
         its.map(|its| its.old = to).is_some()
     }
 
@@ -258,10 +264,11 @@ impl Keydir {
         }
         let mut waiting = self.presumed.lock(hash);
         // Whosever it was: it is dead.
-        if !self.remove(hash, entry)
-            && let Some(presumption) = waiting.of(hash).filter(|its| its.old == entry)
-        {
-            waiting.remove(presumption);
+        if !self.remove(hash, entry) {
+            let its = waiting.of(hash).find(|its| its.old == entry);
+            if let Some(its) = its {
+                waiting.remove(its);
+            }
         }
     }
 }

@@ -163,7 +163,7 @@ impl<S: Storage> Store<S> {
                     let entry = self.append(&mut writer, hash, record)?;
                     self.index(hash, record.key, found, entry)?;
                 }
-                Sought::Presumable if self.view.is_presumable(hash) => {
+                Sought::Presumable if self.view.is_presumable(hash, record.key) => {
                     let entry = self.append(&mut writer, hash, record)?;
                     self.presume(hash, record.key, entry)?;
                 }

@@ -41,7 +41,7 @@ enum Verdict {
 }
 
 impl<S: Storage> View<S> {
-    /// Verifies the presumption for the bucket of `hash`, if there is one.
+    /// Verifies the presumptions for the bucket of `hash`.
     pub(crate) fn verify_bucket(&self, hash: u64) -> Result<()> {
         while let Some(presumption) = self.keydir.presumed.of(hash) {
             self.verify(presumption)?;
@@ -114,7 +114,9 @@ impl<S: Storage> View<S> {
     fn segment_of(&self, presumption: Presumption) -> Option<Arc<Segment<S::File>>> {
         let hash = presumption.print.hash;
         let waiting = self.keydir.presumed.lock(hash);
-        waiting.of(hash).filter(|its| *its == presumption)?;
+        if !waiting.has(presumption) {
+            return None;
+        }
         let (slot, _) = self.files.layout.place(presumption.old);
         Some(Arc::clone(self.files.table().segment(slot)))
     }
@@ -150,7 +152,7 @@ impl<S: Storage> View<S> {
     ) -> bool {
         let hash = presumption.print.hash;
         let mut waiting = self.keydir.presumed.lock(hash);
-        if waiting.of(hash) != Some(presumption) {
+        if !waiting.has(presumption) {
             return true;
         }
         let (slot, _) = self.files.layout.place(presumption.old);

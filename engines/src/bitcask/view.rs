@@ -112,10 +112,13 @@ impl<S: Storage> View<S> {
     ) -> Result<Option<R>> {
         let look_up = || self.candidates(hash);
         // The table is loaded under the lock that keeps the entry where it is.
-        let ((candidates, table), presumption) = self.keydir.with_presumption(hash, look_up);
-        // What a put of this very key has replaced is not its value.
-        let print = Fingerprint { hash, check: self.hasher.check(key) };
-        let behind = presumption.filter(|its| its.print != print).map(|its| its.old);
+        let ((candidates, table), behind) =
+            self.keydir.with_presumptions(hash, look_up, |waiting| {
+                // What puts of this very key have replaced is not its value.
+                let is_own = waiting.are_for(hash, || self.fingerprint(hash, key));
+                let olds = waiting.of(hash).map(|its| its.old);
+                if is_own { Vec::new() } else { olds.collect() }
+            });
         let mut damage = None;
         for entry in candidates.iter().chain(behind) {
             let (slot, offset) = self.files.layout.place(entry);
@@ -177,7 +180,7 @@ impl<S: Storage> View<S> {
             return found.map(Looked::Found);
         }
         let look_up = || self.candidates(hash);
-        match self.keydir.with_presumption(hash, look_up) {
+        match self.keydir.with_presumptions(hash, look_up, |waiting| waiting.of(hash).next()) {
             (_, Some(presumption)) => Ok(Looked::Behind(presumption)),
             (candidates, None) => self.find_among(candidates, hash, key).map(Looked::Found),
         }
@@ -206,25 +209,31 @@ impl<S: Storage> View<S> {
 
     /// Looks a key up for a put, which need not know whose the old entry is.
     pub(crate) fn seek(&self, hash: u64, key: &[u8]) -> Result<Sought<S::File>> {
-        if self.is_presumable(hash) {
+        if self.is_presumable(hash, key) {
             return Ok(Sought::Presumable);
         }
         self.find(hash, key).map(Sought::Found)
     }
 
-    /// Whether a put may presume that the entry in this bucket is its key's: there is one, of a record that probably is not in memory, and a hint that will tell. Reads no file.
-    pub(crate) fn is_presumable(&self, hash: u64) -> bool {
+    /// Whether a put may presume that the entry in this bucket is its key's: there is one, of a record that probably is not in memory, and a hint that will tell; and nothing is presumed for another key. Reads no file.
+    pub(crate) fn is_presumable(&self, hash: u64, key: &[u8]) -> bool {
         if !self.files.exceed_memory() || self.keydir.presumed.is_closed() {
             return false;
         }
         let look_up = || self.keydir.candidates(hash, || self.files.table());
-        let (Some((candidates, table)), None) = self.keydir.with_presumption(hash, look_up) else {
-            return false;
-        };
+        let (found, are_for_key) = self.keydir.with_presumptions(hash, look_up, |waiting| {
+            waiting.are_for(hash, || self.fingerprint(hash, key))
+        });
+        let Some((candidates, table)) = found.filter(|_| are_for_key) else { return false };
         candidates.only().is_some_and(|entry| {
             let (slot, _) = self.files.layout.place(entry);
             table.segment(slot).has_verified_hint()
         })
+    }
+
+    /// What stands for a key with this hash.
+    fn fingerprint(&self, hash: u64, key: &[u8]) -> Fingerprint {
+        Fingerprint { hash, check: self.hasher.check(key) }
     }
 
     /// If the record at `offset` is that of `key`: the bytes of its frame, and whether it expires.
