@@ -339,9 +339,9 @@ def sized(data):
     return u32(len(data)) + data
 
 
-def meta(number=3, low=b"a", high=b"f", size=0, level=0, entries=2, sequences=(1, 2), created=1700000000000):
-    numbers = [size, entries, 0, *sequences, created]
-    return u32(number) + u8(level) + b"".join(map(u64, numbers)) + sized(low) + sized(high)
+def meta(number=3, low=b"a", high=b"f", size=0, level=0, entries=2, sequences=(1, 2), created=1700000000000, ranges=0, is_open=0):
+    numbers = [size, entries, 0, *sequences, created, ranges]
+    return u32(number) + u8(level) + b"".join(map(u64, numbers)) + u8(is_open) + sized(low) + sized(high)
 
 
 def metas():
@@ -353,36 +353,42 @@ def metas():
     case(t, "keys-backwards", meta(low=b"g"), "malformed")
     case(t, "empty-key", meta(low=b""), "malformed")
     case(t, "key-too-long", meta(high=b"z" * 65537), "malformed")
-    case(t, "length-past-the-end", meta()[:53] + u32(9) + b"a", "malformed")
-    case(t, "length-max", meta()[:53] + u32(2**32 - 1) + b"a", "malformed")
+    case(t, "length-past-the-end", meta()[:62] + u32(9) + b"a", "malformed")
+    case(t, "length-max", meta()[:62] + u32(2**32 - 1) + b"a", "malformed")
     case(t, "longer", meta() + b"\0", "something follows")
+    case(t, "open", meta(ranges=1, is_open=1))
+    case(t, "open-without-ranges", meta(is_open=1), "malformed")
+    case(t, "open-without-keys", meta(high=b"a", ranges=1, is_open=1), "malformed")
+    case(t, "neither-open-nor-not", meta(ranges=1, is_open=2), "malformed")
 
 
 def lsm_manifests():
     t = "lsm_manifest"
     version = lambda n: b"\x01kvdLSMmf" + u32(n)
-    first = version(2) + b"\x02" + u32(20) + b"\x03" + u32(11) + u64(5)
+    first = version(3) + b"\x02" + u32(20) + b"\x03" + u32(11) + u64(5)
     added = lambda level, table: b"\x04" + u8(level) + table
     good = frame(first + added(1, meta()))
     case(t, "whole", good)
     case(t, "with-edits", good + frame(b"\x05\x01" + u32(3) + added(2, meta(4)), watermark=len(good)) + bytes(64))
     case(t, "closed-log", good + frame(b"\x06" + u32(12) + u64(480)))
     case(t, "empty", b"", "the manifest's first frame is damaged")
-    case(t, "header-only", frame(version(2)))
+    case(t, "header-only", frame(version(3)))
     case(t, "zeros", bytes(64), "the manifest's first frame is damaged")
-    case(t, "wrong-magic", frame(b"\x01kvdLSMxx" + u32(2)), "this is not the header of a manifest")
-    case(t, "past-version", frame(version(1)), "its manifest has version 1")
-    case(t, "future-version", frame(version(3)), "its manifest has version 3")
-    case(t, "version-cut", frame(version(2)[:-2]), "its manifest has version 0")
+    case(t, "wrong-magic", frame(b"\x01kvdLSMxx" + u32(3)), "this is not the header of a manifest")
+    case(t, "past-version", frame(version(2)), "its manifest has version 2")
+    case(t, "future-version", frame(version(4)), "its manifest has version 4")
+    case(t, "version-cut", frame(version(3)[:-2]), "its manifest has version 0")
     case(t, "bad-crc", flip(good, 20), "the manifest's first frame is damaged")
     case(t, "unknown-tag", good + frame(b"\x09"), "the edit is malformed")
     case(t, "edit-cut", good + frame(b"\x02\0"), "the edit is malformed")
     case(t, "table-twice", good + frame(added(2, meta())), "the edit is impossible")
-    case(t, "tables-overlap", good + frame(added(1, meta(4, b"f", b"g"))), "the edit is impossible")
+    case(t, "tables-overlap", good + frame(added(1, meta(4, b"e", b"g"))), "the edit is impossible")
+    case(t, "tables-touch", good + frame(added(1, meta(4, b"f", b"g"))), "the edit is impossible")
+    case(t, "open-tables-touch", frame(first + added(1, meta(ranges=1, is_open=1)) + added(1, meta(4, b"f", b"g"))))
     case(t, "level-7", good + frame(added(7, meta(4))), "the edit is impossible")
     case(t, "level-255", good + frame(added(255, meta(4))), "the edit is impossible")
     case(t, "removes-what-is-not-there", good + frame(b"\x05\x01" + u32(4)), "the edit is impossible")
-    case(t, "key-length-max", good + frame(added(2, meta(4)[:53] + u32(2**32 - 1) + b"a")), "the edit is malformed")
+    case(t, "key-length-max", good + frame(added(2, meta(4)[:62] + u32(2**32 - 1) + b"a")), "the edit is malformed")
     case(t, "synced-edit-damaged", good + flip(frame(b"\x02" + u32(30)), 14) + frame(b"\x02" + u32(31), watermark=len(good) + 24), "is corrupt")
 
 
@@ -409,7 +415,11 @@ def logs():
     case(t, "empty", b"")
     case(t, "header-cut", op(b"key")[:7], "an operation is cut")
     case(t, "no-key", op(b""), "an operation has an impossible kind or key length")
-    case(t, "unknown-kind", op(b"key", kind=3), "an operation has an impossible kind or key length")
+    case(t, "unknown-kind", op(b"key", kind=9), "an operation has an impossible kind or key length")
+    case(t, "range", op(b"key", b"kez", kind=3))
+    case(t, "range-of-nothing", op(b"key", b"key", kind=3), "a range of keys ends where it begins")
+    case(t, "range-backwards", op(b"key", b"kex", kind=3), "a range of keys ends where it begins")
+    case(t, "range-without-an-end", op(b"key", kind=3), "a range of keys ends where it begins")
     case(t, "key-past-the-end", op(b"key", key_bytes=4), "an operation is longer than the frame")
     case(t, "key-length-max", op(b"key", key_bytes=0xFFFFFF), "an operation is longer than the frame")
     case(t, "value-past-the-end", op(b"key", b"value", value_bytes=6), "an operation is longer than the frame")
@@ -452,18 +462,20 @@ def blocks():
     case(t, "start-past-the-end", trailed(block(some, b"user", starts=[0, 99])), "malformed")
     case(t, "start-max", trailed(block(some, b"user", starts=[0, 2**32 - 1])), "malformed")
     case(t, "starts-backwards", trailed(block(some, b"user", starts=[10, 0])), "malformed")
-    case(t, "unknown-kind", trailed(block([(b"k", 3, b"")])), "malformed")
+    case(t, "unknown-kind", trailed(block([(b"k", 0, b"")])), "malformed")
+    case(t, "ranges", trailed(block([(b"a", 3, b"userb"), (b"c", 3, b"userd")], b"user")))
+    case(t, "ranges-overlap", trailed(block([(b"a", 3, b"userc"), (b"b", 3, b"userd")], b"user")))
     case(t, "suffix-past-the-end", trailed(flip(block([(b"k", 1, b"")]), 20, 0x1F)), "malformed")
     case(t, "keys-out-of-order", trailed(block(some[::-1], b"user")))
     case(t, "key-twice", trailed(block([some[0]] * 2, b"user")))
 
 
-def footer(parts, number=ID, size=0, version=2, magic=b"kvdLSMtb", wrong=0):
-    data = b"".join(u64(offset) + u32(length) for offset, length in parts) + u32(number) + u64(size) + u32(version)
+def footer(parts, number=ID, size=0, version=3, magic=b"kvdLSMtb", wrong=0, ranges=(0, 0), zero=0):
+    data = b"".join(u64(offset) + u32(length) for offset, length in [*parts, ranges]) + u32(number) + u64(size) + u32(zero) + u32(version)
     return data + u32(crc32(data) ^ wrong) + magic
 
 
-def table(index_value=None, filter_=b"", number=ID, offset=None, properties=None, size=None, index=None):
+def table(index_value=None, filter_=b"", number=ID, offset=None, properties=None, size=None, index=None, ranges=None):
     data = trailed(block([(b"1", 1, b"one"), (b"2", 2, b"")], b"user"))
     handle = u64(0) + u32(len(data) - 5) if index_value is None else index_value
     out = data + bytes(-len(data) % 64)
@@ -472,25 +484,31 @@ def table(index_value=None, filter_=b"", number=ID, offset=None, properties=None
     index = block([(b"user1", 1, handle)]) if index is None else index
     parts.append((len(out), len(index)))
     out += trailed(index, len(out))
+    ranges_at = (0, 0)
+    if ranges is not None:
+        ranges_at = (len(out), len(ranges))
+        out += trailed(ranges, len(out))
     properties = meta(number, b"user1", b"user2") if properties is None else properties
     parts.append((len(out), len(properties)))
     out += trailed(properties, len(out))
     if offset is not None:
         parts[1] = (offset, parts[1][1])
-    return out + footer(parts, number, len(out) + 64 if size is None else size)
+    return out + footer(parts, number, len(out) + 80 if size is None else size, ranges=ranges_at)
 
 
 def tables():
     t = "lsm_footer"
     parts = [(64, 128), (197, 50), (252, 60)]
-    good = footer(parts, size=381)
+    good = footer(parts, size=442, ranges=(317, 40))
     case(t, "whole", good)
+    case(t, "without-ranges", footer(parts, size=397))
+    case(t, "not-zero", footer(parts, zero=1), "the footer is not as this version has it")
     case(t, "empty", b"", "not the length of a footer")
     case(t, "cut", good[1:], "not the length of a footer")
     case(t, "wrong-magic", footer(parts, magic=b"kvdLSMxx"), "the file does not end as a table does")
     case(t, "bad-crc", footer(parts, wrong=1), "the footer's checksum is wrong")
-    case(t, "past-version", footer(parts, version=1), "the table has version 1")
-    case(t, "future-version", footer(parts, version=3), "the table has version 3")
+    case(t, "past-version", footer(parts, version=2), "the table has version 2")
+    case(t, "future-version", footer(parts, version=4), "the table has version 4")
     case(t, "offsets-max", footer([(2**64 - 1, 2**32 - 1)] * 3))
 
     t = "lsm_table"
@@ -498,9 +516,9 @@ def tables():
     case(t, "whole", good)
     case(t, "with-a-filter", table(filter_=b"\xff" * 64))
     case(t, "empty", b"", "no table")
-    case(t, "footer-only", good[-64:], "no table")
+    case(t, "footer-only", good[-80:], "no table")
     case(t, "bad-block", flip(good, 9), "the block's checksum is")
-    case(t, "bad-index", flip(good, len(good) - 64 - 100), "the block's checksum is")
+    case(t, "bad-index", flip(good, len(good) - 80 - 109), "the block's checksum is")
     case(t, "filter-not-of-lines", table(filter_=b"\xff" * 63), "the filter does not consist of lines")
     case(t, "another-length", table(size=9999), "but the manifest says 9999")
     case(t, "index-offset-max", table(offset=2**64 - 1), "is corrupt at byte 18446744073709551615")
@@ -510,6 +528,15 @@ def tables():
     case(t, "handle-cut", table(index_value=u64(0)), "the block's checksum is right, but not its content")
     handle = u64(0) + u32(len(block([(b"1", 1, b"one"), (b"2", 2, b"")], b"user")))
     case(t, "block-twice", table(index=block([(b"user1", 1, handle)] * 2)))
+    ranges = block([(b"2", 3, b"user3"), (b"4", 3, b"user5")], b"user")
+    wide = meta(ID, b"user1", b"user5", ranges=2, is_open=1)
+    case(t, "with-ranges", table(ranges=ranges, properties=wide))
+    case(t, "more-ranges-than-said", table(ranges=ranges), "the ranges of deleted keys are not as many")
+    case(t, "fewer-ranges-than-said", table(properties=wide), "the ranges of deleted keys are not as many")
+    backwards = block([(b"4", 3, b"user5"), (b"2", 3, b"user3")], b"user")
+    case(t, "ranges-backwards", table(ranges=backwards, properties=wide), "the ranges of deleted keys are malformed")
+    values = block([(b"2", 1, b"user3"), (b"4", 1, b"user5")], b"user")
+    case(t, "ranges-of-another-kind", table(ranges=values, properties=wide), "the ranges of deleted keys are malformed")
     case(t, "index-without-entries", table(index=block([])), "the index is malformed")
     case(t, "properties-cut", table(properties=meta(ID, b"user1", b"user2")[:-1]), "no table")
 

@@ -195,6 +195,13 @@ pub enum WriteOperation {
         /// The key.
         key: Vec<u8>,
     },
+    /// Remove the keys from `start` up to `end`, as [`Session::delete_range`] does. Only engines that have that take it.
+    DeleteRange {
+        /// The first key; an empty one stands for the first of all.
+        start: Vec<u8>,
+        /// The first key behind them. If it is not greater than `start`, nothing is removed.
+        end: Vec<u8>,
+    },
 }
 
 /// Writes that take effect together or not at all, in order.
@@ -258,7 +265,7 @@ pub trait Session: Send {
     /// Removes `key`; removing what is not there is no error.
     fn delete(&mut self, key: &[u8]) -> Result<()>;
 
-    /// Removes all keys in `[start, end)`.
+    /// Removes all keys in `[start, end)`: none, if `end` is not greater than `start`.
     fn delete_range(&mut self, _start: &[u8], _end: &[u8]) -> Result<()> {
         Err(Error::Unsupported(OperationKind::DeleteRange))
     }

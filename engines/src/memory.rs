@@ -149,9 +149,7 @@ impl Session for MemorySession<'_> {
     }
 
     fn delete_range(&mut self, start: &[u8], end: &[u8]) -> Result<()> {
-        if start < end {
-            self.0.write().extract_if(start.to_vec()..end.to_vec(), |_, _| true).for_each(drop);
-        }
+        delete_range(&mut self.0.write(), start, end);
         Ok(())
     }
 
@@ -160,6 +158,7 @@ impl Session for MemorySession<'_> {
             let (key, value): (&[u8], &[u8]) = match operation {
                 WriteOperation::Put { key, value } => (key, value),
                 WriteOperation::Delete { key } => (key, &[]),
+                WriteOperation::DeleteRange { .. } => continue,
             };
             check_sizes(key, value, KEY_BYTES_MAX, VALUE_BYTES_MAX)?;
         }
@@ -168,6 +167,7 @@ impl Session for MemorySession<'_> {
             match operation {
                 WriteOperation::Put { key, value } => put(&mut map, key, value, None),
                 WriteOperation::Delete { key } => drop(map.remove(key)),
+                WriteOperation::DeleteRange { start, end } => delete_range(&mut map, start, end),
             }
         }
         Ok(())
@@ -191,6 +191,12 @@ impl Session for MemorySession<'_> {
             }
         };
         Ok(visited)
+    }
+}
+
+fn delete_range(map: &mut Map, start: &[u8], end: &[u8]) {
+    if start < end {
+        map.extract_if(start.to_vec()..end.to_vec(), |_, _| true).for_each(drop);
     }
 }
 

@@ -12,7 +12,7 @@ use super::record::{PREFACE_FRAME_BYTES, Record, Value};
 use super::store::{Store, Writer};
 use crate::engine::check_sizes;
 use crate::storage::Storage;
-use crate::{Error, Result, WriteBatch, WriteOperation};
+use crate::{Error, OperationKind, Result, WriteBatch, WriteOperation};
 
 /// A write of a batch, as it will be stored.
 struct Packed<'a> {
@@ -87,6 +87,9 @@ impl<S: Storage> Store<S> {
             let (key, value) = match operation {
                 WriteOperation::Put { key, value } => (key, Some(value)),
                 WriteOperation::Delete { key } => (key, None),
+                WriteOperation::DeleteRange { .. } => {
+                    return Err(Error::Unsupported(OperationKind::DeleteRange));
+                }
             };
             let value_bytes = value.map_or(&[][..], Vec::as_slice);
             check_sizes(key, value_bytes, KEY_BYTES_MAX, VALUE_BYTES_MAX)?;

@@ -139,7 +139,7 @@ impl History<'_, '_> {
             }
             Step::DeleteRange { start, end } => {
                 session.delete_range(start, end).map_err(failed("delete_range"))?;
-                self.map.retain(|key, _| key < start || key >= end);
+                self.delete_range(start, end);
             }
             Step::Write(batch) => {
                 session.write(batch).map_err(failed("write"))?;
@@ -149,6 +149,7 @@ impl History<'_, '_> {
                             self.map.insert(key.clone(), value.clone());
                         }
                         WriteOperation::Delete { key } => drop(self.map.remove(key)),
+                        WriteOperation::DeleteRange { start, end } => self.delete_range(start, end),
                     }
                 }
             }
@@ -160,6 +161,10 @@ impl History<'_, '_> {
             Step::Sync | Step::Settle | Step::Session | Step::Close | Step::Drop => {}
         }
         Ok(())
+    }
+
+    fn delete_range(&mut self, start: &[u8], end: &[u8]) {
+        self.map.retain(|key, _| &key[..] < start || &key[..] >= end);
     }
 
     /// Everything in the store is what should be there.

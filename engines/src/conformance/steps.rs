@@ -67,6 +67,9 @@ impl fmt::Display for Step {
                             write!(f, ", {} = {}", show(key), show(value))?;
                         }
                         WriteOperation::Delete { key } => write!(f, ", delete {}", show(key))?,
+                        WriteOperation::DeleteRange { start, end } => {
+                            write!(f, ", delete from {} up to {}", show(start), show(end))?;
+                        }
                     }
                 }
                 Ok(())
@@ -163,6 +166,10 @@ impl<'a> Generator<'a> {
     fn batch(&mut self) -> WriteBatch {
         let operation = |generator: &mut Self| match generator.random.below(3) {
             0 => WriteOperation::Delete { key: generator.key() },
+            1 if generator.deletes_range_in_batch() => {
+                let (start, end) = generator.range();
+                WriteOperation::DeleteRange { start, end }
+            }
             _ => WriteOperation::Put { key: generator.key(), value: generator.value() },
         };
         let count = self.random.below(9);
@@ -170,11 +177,22 @@ impl<'a> Generator<'a> {
     }
 
     fn delete_range(&mut self) -> Step {
+        let (start, end) = self.range();
+        Step::DeleteRange { start, end }
+    }
+
+    /// Whether a batch is to delete a range here.
+    fn deletes_range_in_batch(&mut self) -> bool {
+        self.capabilities.supports(OperationKind::DeleteRange) && self.random.below(4) == 0
+    }
+
+    /// Two bounds. They are mostly narrow or hold nothing, so that not everything goes at once.
+    fn range(&mut self) -> (Vec<u8>, Vec<u8>) {
         let (start, end) = (self.any_key(), self.any_key());
-        // Mostly narrow or empty ranges, so that not everything goes at once.
-        match self.random.below(4) {
-            0 => Step::DeleteRange { start, end },
-            _ => Step::DeleteRange { end: [&start[..], &[0xff]].concat(), start },
+        match self.random.below(16) {
+            0 => (Vec::new(), end),
+            1..4 => (start, end),
+            _ => (start.clone(), [&start[..], &[0xff]].concat()),
         }
     }
 

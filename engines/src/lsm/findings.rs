@@ -41,6 +41,7 @@ impl VerifyReport {
             level.bytes += table.file_bytes;
             level.entries += table.entries;
             level.deletions += table.deletions;
+            level.range_deletions += table.range_deletions;
             level.filter_bytes += table.filter_bytes;
         }
         let used = levels.iter().rposition(|level| level.tables > 0).map_or(0, |last| last + 1);
@@ -60,6 +61,8 @@ pub struct LevelFigures {
     pub entries: u64,
     /// Keys that are said to be deleted.
     pub deletions: u64,
+    /// Ranges of keys that are said to be deleted.
+    pub range_deletions: u64,
     /// Bytes of filters.
     pub filter_bytes: u64,
 }
@@ -128,9 +131,11 @@ pub struct TableFigures {
     pub entries: u64,
     /// Keys that are said to be deleted.
     pub deletions: u64,
-    /// The least key.
+    /// Ranges of keys that are said to be deleted.
+    pub range_deletions: u64,
+    /// The least key, of entries and of ranges.
     pub key_min: Vec<u8>,
-    /// The greatest key.
+    /// The greatest key, or where the last range ends, if that is greater.
     pub key_max: Vec<u8>,
     /// Lowest sequence number of the writes that went into it.
     pub sequence_min: u64,
@@ -168,6 +173,8 @@ pub struct LogFigures {
     pub values: u64,
     /// Keys that they delete.
     pub deletions: u64,
+    /// Ranges of keys that they delete.
+    pub range_deletions: u64,
     /// Whole writes behind the first frame that is not. A recovery drops them if nothing says that they had been synced, and a salvage keeps them.
     pub writes_behind_tear: u64,
 }

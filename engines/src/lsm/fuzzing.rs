@@ -6,7 +6,7 @@ use super::stats::ReadStats;
 use super::table::block::{self, BlockBuilder, Layout, Malformed};
 use super::table::filter::{self, LINE_BYTES, Probe};
 use super::table::footer::{FOOTER_BYTES, Footer};
-use super::table::{Cursor, Table, TableMeta};
+use super::table::{Cursor, Table, TableMeta, ranges};
 use super::wal::{self, Kind, LogHeader};
 use crate::fuzzing::{ID, Outcome, Target, file, with_frame_checksums};
 use crate::storage::SimulatedDisk;
@@ -72,7 +72,7 @@ fn operations(bytes: &[u8]) -> Outcome {
     let mut encoded = Vec::new();
     let corrupt = |reason: &str| Error::corrupt("log".as_ref(), 0, reason);
     wal::operations(bytes, corrupt, |at, operation| {
-        let kind = if operation.is_delete() { Kind::Delete } else { Kind::Put };
+        let kind = operation.kind();
         let body = &bytes[at..at + operation.bytes()];
         let (key, value) = (&body[operation.key()], &body[operation.value()]);
         encoded.extend_from_slice(&wal::operation_header(kind, key.len(), value.len()));
@@ -126,6 +126,10 @@ fn block_body(block: &[u8]) -> Result<(), Malformed> {
     if !entries.is_sorted_by(|a, b| a.0 < b.0) || entries[0].0.is_empty() {
         return Ok(());
     }
+    if let Ok(set) = ranges::decode(block) {
+        let found = set.spans().iter().map(|span| (&span.start, Kind::DeleteRange, &span.end));
+        assert!(found.eq(entries.iter().map(|(start, kind, end)| (start, *kind, end))));
+    }
     let mut builder = BlockBuilder::default();
     for (key, kind, value) in &entries {
         builder.add(key, *kind, value);
@@ -143,8 +147,8 @@ fn block_body(block: &[u8]) -> Result<(), Malformed> {
 fn footer(bytes: &[u8]) -> Outcome {
     let bytes: &[u8; FOOTER_BYTES] = bytes.try_into().map_err(|_| "not the length of a footer")?;
     let mut sealed = *bytes;
-    let crc = crc32fast::hash(&sealed[..52]);
-    sealed[52..56].copy_from_slice(&crc.to_le_bytes());
+    let crc = crc32fast::hash(&sealed[..68]);
+    sealed[68..72].copy_from_slice(&crc.to_le_bytes());
     for bytes in [bytes, &sealed] {
         if let Ok(footer) = Footer::decode(bytes) {
             assert_eq!(footer.encode(), *bytes);
@@ -178,12 +182,12 @@ fn table(bytes: &[u8]) -> Outcome {
     if let Some(footer) = bytes.last_chunk::<FOOTER_BYTES>() {
         let at = bytes.len() - FOOTER_BYTES;
         let mut footer = *footer;
-        footer[40..48].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
-        let crc = crc32fast::hash(&footer[..52]);
-        footer[52..56].copy_from_slice(&crc.to_le_bytes());
+        footer[52..60].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
+        let crc = crc32fast::hash(&footer[..68]);
+        footer[68..72].copy_from_slice(&crc.to_le_bytes());
         sealed[at..].copy_from_slice(&footer);
         if let Ok(footer) = Footer::decode(&footer) {
-            for part in [footer.filter, footer.index, footer.properties] {
+            for part in [footer.filter, footer.index, footer.ranges, footer.properties] {
                 seal_block(&mut sealed[..at], footer.number, part.offset, part.bytes);
             }
         }

@@ -11,7 +11,7 @@
 //!
 //! ```text
 //! tag (1 byte)     what follows
-//! 1 header         magic "kvdLSMmf", version (4): 2
+//! 1 header         magic "kvdLSMmf", version (4): 3
 //! 2 next number    number (4) that the next file gets, at least
 //! 3 flushed        number (4) of the first log that counts, sequence number (8) of the first write that is in no table
 //! 4 table added    level (1), then as in [`super::table::TableMeta`]
@@ -33,8 +33,8 @@ use crate::storage::{File, Storage};
 use crate::{Error, Result, log};
 
 const MAGIC: &[u8; 8] = b"kvdLSMmf";
-/// Version 1 did not say when tables were created.
-const VERSION: u32 = 2;
+/// Version 1 did not say when tables were created, version 2 knew no ranges of deleted keys.
+const VERSION: u32 = 3;
 /// Room that is set aside for a manifest, at least: for some thirty edits.
 const CAPACITY_MIN: u64 = 4 << 10;
 
@@ -179,7 +179,7 @@ impl State {
     fn is_ordered(&self) -> bool {
         self.levels[1..]
             .iter()
-            .all(|tables| tables.windows(2).all(|pair| pair[0].key_max < pair[1].key_min))
+            .all(|tables| tables.windows(2).all(|pair| pair[0].ends_before(&pair[1].key_min)))
     }
 }
 
@@ -205,7 +205,7 @@ pub(crate) fn read_into<F: File>(file: &F, number: FileNumber, state: &mut State
             let version = fields.u32().unwrap_or(0);
             if version != VERSION {
                 let reason = format!(
-                    "its manifest has version {version}, and this build knows version {VERSION}"
+                    "its manifest has version {version}, and this build knows version {VERSION}: open it with the build that wrote it"
                 );
                 return Err(Error::NotAStore { path: file.path().to_owned(), reason });
             }
@@ -332,6 +332,8 @@ mod tests {
             sequence_min: number.into(),
             sequence_max: number.into(),
             created_ms: 0,
+            range_deletions: 0,
+            is_open: false,
             key_min: low.into(),
             key_max: high.into(),
         }
@@ -351,7 +353,7 @@ mod tests {
         let golden = b"\x02\x09\0\0\0\x03\x05\0\0\0\x02\x01\0\0\0\0\0\0\x05\x01\x07\0\0\0\x06\x06\0\0\0\x00\x10\0\0\0\0\0\0";
         assert_eq!(out, golden);
         assert_eq!(Edit::decode(Decoder::new(&out)), Some(edit));
-        assert_eq!(State::default().encode()[..13], *b"\x01kvdLSMmf\x02\0\0\0");
+        assert_eq!(State::default().encode()[..13], *b"\x01kvdLSMmf\x03\0\0\0");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::memtable;
+use super::shadowed::Shadowed;
 use super::table::{self, Table};
 use crate::storage::Storage;
 use crate::{Direction, Result};
@@ -25,24 +26,50 @@ pub(crate) enum Cursor<'t, S: Storage> {
     Memtable(memtable::Cursor<'t, S::File>),
     Table(table::Cursor<'t, S>),
     Level(LevelCursor<'t, S>),
+    /// One of these, of which younger sources hide something.
+    Shadowed(Box<Shadowed<'t, S>>),
 }
 
 impl<S: Storage> Cursor<'_, S> {
     #[inline]
-    fn current(&self) -> Option<(&[u8], bool, &[u8])> {
+    pub(crate) fn current(&self) -> Option<(&[u8], bool, &[u8])> {
         match self {
             Self::Memtable(cursor) => cursor.current(),
             Self::Table(cursor) => cursor.current(),
             Self::Level(cursor) => cursor.current.as_ref()?.current(),
+            Self::Shadowed(shadowed) => shadowed.cursor.current(),
         }
     }
 
     #[inline]
-    fn advance(&mut self) -> Result<()> {
+    pub(crate) fn advance(&mut self) -> Result<()> {
         match self {
             Self::Memtable(cursor) => cursor.advance(),
             Self::Table(cursor) => cursor.advance(),
             Self::Level(cursor) => cursor.advance(),
+            Self::Shadowed(shadowed) => shadowed.advance(),
+        }
+    }
+
+    pub(crate) fn direction(&self) -> Direction {
+        match self {
+            Self::Memtable(cursor) => cursor.direction(),
+            Self::Table(cursor) => cursor.direction(),
+            Self::Level(cursor) => cursor.direction,
+            Self::Shadowed(shadowed) => shadowed.cursor.direction(),
+        }
+    }
+
+    /// Goes to the first key in the cursor's direction that is not before `start`.
+    pub(crate) fn seek_again(&mut self, start: &[u8]) -> Result<()> {
+        match self {
+            Self::Memtable(cursor) => cursor.seek_again(start),
+            Self::Table(cursor) => cursor.seek_again(start),
+            Self::Level(cursor) => {
+                *cursor = LevelCursor::seek(cursor.tables, start, cursor.direction)?;
+                Ok(())
+            }
+            Self::Shadowed(shadowed) => shadowed.cursor.seek_again(start),
         }
     }
 
@@ -69,7 +96,7 @@ impl<'t, S: Storage> LevelCursor<'t, S> {
         direction: Direction,
     ) -> Result<Self> {
         let at = match direction {
-            Direction::Forward => tables.partition_point(|table| &table.meta.key_max[..] < start),
+            Direction::Forward => tables.partition_point(|table| table.meta.ends_before(start)),
             Direction::Reverse if start.is_empty() => tables.len().wrapping_sub(1),
             Direction::Reverse => {
                 tables.partition_point(|table| &table.meta.key_min[..] <= start).wrapping_sub(1)
@@ -77,6 +104,8 @@ impl<'t, S: Storage> LevelCursor<'t, S> {
         };
         let mut cursor = Self { tables, direction, at, current: None };
         cursor.enter(start)?;
+        // Of a table that has `start` in a range of deleted keys, all entries may come before it.
+        cursor.leave_if_at_end()?;
         Ok(cursor)
     }
 
@@ -88,11 +117,10 @@ impl<'t, S: Storage> LevelCursor<'t, S> {
         Ok(())
     }
 
+    /// Goes on to the next table behind the last entry of this one.
     #[inline]
-    fn advance(&mut self) -> Result<()> {
-        let Some(cursor) = &mut self.current else { return Ok(()) };
-        cursor.advance()?;
-        if cursor.current().is_none() {
+    fn leave_if_at_end(&mut self) -> Result<()> {
+        if self.current.as_ref().is_some_and(|cursor| cursor.current().is_none()) {
             self.at = match self.direction {
                 Direction::Forward => self.at + 1,
                 Direction::Reverse => self.at.wrapping_sub(1),
@@ -100,6 +128,13 @@ impl<'t, S: Storage> LevelCursor<'t, S> {
             self.enter(&[])?;
         }
         Ok(())
+    }
+
+    #[inline]
+    fn advance(&mut self) -> Result<()> {
+        let Some(cursor) = &mut self.current else { return Ok(()) };
+        cursor.advance()?;
+        self.leave_if_at_end()
     }
 }
 

@@ -11,6 +11,7 @@
 //! | `version`, `manifest` | which tables there are, for readers and on disk |
 //! | `retired` | what has been replaced, until the last reader has left it |
 //! | `merge`, `scan`, `walk` | many sorted sources as one |
+//! | `range_set`, `shadowed` | deleted ranges of keys, and what they hide |
 //! | `approximate` | how many bytes a range takes |
 //! | [`Style`], `compaction`, `background` | how tables are kept in order: what is due, doing it, the threads that do it |
 //! | `compaction_simulation` | what a style costs, over metadata alone (feature `simulation`) |
@@ -74,6 +75,13 @@
 //! Compactions that have no table and no level's range of keys in common run side by side ([`Options::compaction_threads`]), and one can be cut into ranges
 //! ([`Options::subcompactions_max`]). [`Lsm::compact_range`] merges what it is asked to.
 //!
+//! # Deleted ranges
+//!
+//! [`Lsm::delete_range`] is one write, alone or in a batch, however many keys it removes. What it covers is hidden from reads at once, and dropped by compactions, which do not read what is hidden as a whole.
+//! A range lies in the log, in the memtable, and then in tables: each part of the tree hides what is older than itself, and as a memtable leaves out what it has deleted of its own when it is flushed, tables need to know no order
+//! between ranges and entries. Where a compaction ends a table it cuts the range there, so that each table says by its least and greatest key which keys it has anything to say about. In the deepest level that has any of
+//! the keys, the range itself is dropped. Stores without ranges pay nothing for them.
+//!
 //! # Versions
 //!
 //! A key's versions live only in the memtable, where the offset in the log tells their age. A table holds the newest version
@@ -97,6 +105,7 @@ mod memtable;
 mod merge;
 mod options;
 mod range;
+mod range_set;
 mod reader;
 mod records;
 mod recovery;
@@ -105,6 +114,7 @@ mod retired;
 mod salvage;
 mod scan;
 mod session;
+mod shadowed;
 mod snapshot;
 mod stats;
 mod store;

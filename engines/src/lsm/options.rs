@@ -162,6 +162,6 @@ impl Options {
 
 /// What the engine can do, however it is opened.
 pub fn capabilities() -> Capabilities {
-    let more = [OperationKind::MultiGet];
+    let more = [OperationKind::MultiGet, OperationKind::DeleteRange];
     Capabilities::ordered_store(&more, &Durability::ALL, KEY_BYTES_MAX, VALUE_BYTES_MAX)
 }

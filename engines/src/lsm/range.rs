@@ -4,6 +4,7 @@ use std::ops::{
     Bound, Range, RangeBounds, RangeFrom, RangeFull, RangeInclusive, RangeTo, RangeToInclusive,
 };
 
+use super::options::KEY_BYTES_MAX;
 use crate::Direction;
 
 /// A range of keys: what lies between two bounds, each of which is included, excluded or not there.
@@ -28,15 +29,7 @@ impl KeyRange {
     /// All keys that begin with `prefix`, which may be empty: then these are all keys.
     pub fn prefix(prefix: impl AsRef<[u8]>) -> Self {
         let prefix = prefix.as_ref();
-        // The first key behind them: the prefix with its last byte counted up, where bytes that cannot be are left out.
-        let upper = match prefix.iter().rposition(|byte| *byte != 0xff) {
-            Some(at) => {
-                let mut upper = prefix[..=at].to_vec();
-                upper[at] += 1;
-                Bound::Excluded(upper)
-            }
-            None => Bound::Unbounded,
-        };
+        let upper = prefix_end(prefix).map_or(Bound::Unbounded, Bound::Excluded);
         Self { lower: Bound::Included(prefix.to_vec()), upper }
     }
 
@@ -108,6 +101,20 @@ impl KeyRange {
     pub(crate) fn overlaps(&self, least: &[u8], greatest: &[u8]) -> bool {
         !self.is_behind(least, Direction::Forward) && !self.is_behind(greatest, Direction::Reverse)
     }
+}
+
+/// The first key behind all that begin with `prefix`, if any is.
+fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
+    // The last byte is counted up, where those that cannot be are left out.
+    let at = prefix.iter().rposition(|byte| *byte != 0xff)?;
+    let mut end = prefix[..=at].to_vec();
+    end[at] += 1;
+    Some(end)
+}
+
+/// The first key behind `key` that is not too long for one, if there is any.
+pub(crate) fn key_after(key: &[u8]) -> Option<Vec<u8>> {
+    if key.len() < KEY_BYTES_MAX { Some([key, &[0]].concat()) } else { prefix_end(key) }
 }
 
 /// The key of a bound, if it has one.

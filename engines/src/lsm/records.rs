@@ -8,7 +8,7 @@ use super::findings::Damage;
 use super::log_scan::scan_log;
 use super::survey::{FoundLog, FoundTable, Survey};
 use super::table::look::{Item, look_through};
-use super::wal;
+use super::wal::{self, Kind};
 use crate::storage::{File, Storage};
 use crate::{Error, Result};
 
@@ -36,10 +36,12 @@ pub struct StoredRecord<'a> {
     pub offset: u64,
     /// Where that is in the tree.
     pub place: Place,
-    /// The key.
+    /// The key; of a range, where it begins.
     pub key: &'a [u8],
     /// The value; None for a deletion.
     pub value: Option<&'a [u8]>,
+    /// Where the range ends whose keys are deleted, itself not in it; None if this is about one key. In a table, a range comes before the entries, which are younger.
+    pub range_end: Option<&'a [u8]>,
 }
 
 /// Calls `visit` with every whole record of the store in the folder `dir`, live or not, until it breaks: the deepest level first, each level in the order of its keys, level 0 and the logs oldest first.
@@ -95,8 +97,8 @@ fn of_table<F: File>(
     let place = Place::Table { level: table.known.as_ref().map(|(level, _)| *level) };
     let mut flow = ControlFlow::Continue(());
     let mut visit_item = |item: Item<'_>| -> Result<ControlFlow<()>> {
-        let Item { block, key, value } = item;
-        flow = visit(&StoredRecord { file: table.number, offset: block, place, key, value });
+        let Item { block: offset, key, value, end: range_end } = item;
+        flow = visit(&StoredRecord { file: table.number, offset, place, key, value, range_end });
         Ok(flow)
     };
     let meta = table.known.as_ref().map(|(_, meta)| meta);
@@ -132,13 +134,15 @@ fn of_log<F: File>(
                 return Ok(());
             }
             let bytes = &write.payload[at..at + operation.bytes()];
-            let value = (!operation.is_delete()).then(|| &bytes[operation.value()]);
+            let value = &bytes[operation.value()];
+            let of_kind = |kind| operation.kind() == kind;
             flow = visit(&StoredRecord {
                 file: log.number,
                 offset: u64::from(super::memtable::first_operation(write.offset)) + at as u64,
                 place: Place::Log { sequence },
                 key: &bytes[operation.key()],
-                value,
+                value: of_kind(Kind::Put).then_some(value),
+                range_end: of_kind(Kind::DeleteRange).then_some(value),
             });
             Ok(())
         });

@@ -2,7 +2,7 @@
 
 use super::files::FileNumber;
 use super::memtable::{self, LOG_BYTES_MAX, Memtable};
-use super::wal::{self, LogHeader};
+use super::wal::LogHeader;
 use crate::log::frame::frame_bytes;
 use crate::log::{Expected, Tail, replay};
 use crate::storage::File;
@@ -39,12 +39,10 @@ pub(crate) fn replay_log<F: File>(
     let tail = replay(file, number, 0, expected, |offset, payload| {
         if offset > 0 && header.is_some() {
             let first = memtable::first_operation(offset);
+            let end = offset + frame_bytes(payload.len());
             let corrupt = |reason: &str| Error::corrupt(file.path(), offset, reason);
-            wal::operations(payload, corrupt, |at, operation| {
-                let key = operation.key();
-                memtable.insert(first + at as u32, &payload[at + key.start..at + key.end])
-            })?;
-            memtable.publish(offset + frame_bytes(payload.len()));
+            memtable.insert_all(first, payload, end, corrupt)?;
+            memtable.publish(end);
         }
         Ok(())
     })?;

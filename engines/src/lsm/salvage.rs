@@ -7,7 +7,7 @@
 //!    Logs whose writes are in tables already, as their sequence numbers say, are left out then.
 //! 3. Each block that is whole is taken, and each whole write of a log, those behind a torn spot too; what is not whole is passed over, and told.
 //!    A table whose footer or index is damaged is lost as a whole, as its blocks are found by these; a damaged filter or header of a log costs nothing.
-//! 4. Each entry is written to the new store, deletions too, so that what is younger hides what is older. In the end all is compacted, which drops what is hidden.
+//! 4. Each entry is written to the new store, deletions too, of a table its ranges of deleted keys first, so that what is younger hides what is older. In the end all is compacted, which drops what is hidden.
 //!
 //! Nothing is made up: what is written was once written by a user under this key. It may be older than what was lost, and the report says whether that can be.
 
@@ -21,7 +21,7 @@ use super::log_scan::scan_log;
 use super::options::{Background, Options};
 use super::survey::{FoundLog, FoundTable, Survey};
 use super::table::look::{Item, look_through};
-use super::wal::{self, LOG_HEADER_BYTES, LogHeader};
+use super::wal::{self, Kind, LOG_HEADER_BYTES, LogHeader};
 use crate::storage::Storage;
 use crate::{Direction, Durability, Error, Result};
 
@@ -162,9 +162,10 @@ impl<S: Storage> Salvager<'_, S> {
         let (store, entries, report) = (&self.store, &mut self.entries, &mut self.report);
         let mut write = |item: Item<'_>| -> Result<ControlFlow<()>> {
             *entries += 1;
-            match item.value {
-                Some(value) => store.put(item.key, value)?,
-                None => store.delete(item.key)?,
+            match (item.value, item.end) {
+                (Some(value), _) => store.put(item.key, value)?,
+                (None, Some(end)) => store.delete_range(item.key..end)?,
+                (None, None) => store.delete(item.key)?,
             }
             Ok(ControlFlow::Continue(()))
         };
@@ -203,10 +204,11 @@ impl<S: Storage> Salvager<'_, S> {
                 *entries += 1;
                 let bytes = &write.payload[at..at + operation.bytes()];
                 let key = &bytes[operation.key()];
-                if operation.is_delete() {
-                    store.delete(key)
-                } else {
-                    store.put(key, &bytes[operation.value()])
+                let value = &bytes[operation.value()];
+                match operation.kind() {
+                    Kind::Delete => store.delete(key),
+                    Kind::DeleteRange => store.delete_range(key..value),
+                    Kind::Put => store.put(key, value),
                 }
             });
             match written {

@@ -2,6 +2,7 @@
 
 use super::memtable::{self, View};
 use super::merge::{Cursor, LevelCursor, Merge};
+use super::shadowed::{Deleted, Sources};
 use super::table;
 use super::version::Tree;
 use crate::storage::Storage;
@@ -33,7 +34,8 @@ pub(crate) fn scan<S: Storage>(
     Ok(visited)
 }
 
-/// A cursor for each part of the tree that has something between `start` and `far`, where a walk in `direction` is to end, youngest first. Cursors may go beyond `far`.
+/// A cursor for each part of the tree that has something between `start` and `far`, where a walk in `direction` is to end, youngest first. Cursors may go beyond `far`, where
+/// they show what is hidden, too.
 pub(crate) fn cursors<'t, S: Storage>(
     tree: &'t Tree<S>,
     active: View<'t, S::File>,
@@ -41,37 +43,43 @@ pub(crate) fn cursors<'t, S: Storage>(
     far: Option<&[u8]>,
     direction: Direction,
 ) -> Result<Vec<Cursor<'t, S>>> {
-    let mut cursors = Vec::with_capacity(8);
+    let mut sources = Sources::new();
     let waiting = tree.waiting.iter().map(|memtable| memtable.view());
     for view in std::iter::once(active).chain(waiting) {
+        let deleted = view.ranges().cloned().map(Deleted::Memtable);
         let cursor = memtable::Cursor::seek(view, start, direction)?;
-        cursors.push(Cursor::Memtable(cursor));
+        sources.push(Cursor::Memtable(cursor), deleted);
     }
     for table in &tree.version.levels[0] {
-        let (least, greatest) = (&table.meta.key_min[..], &table.meta.key_max[..]);
+        let meta = &table.meta;
+        let begins_by = |key: &[u8]| &meta.key_min[..] <= key;
         let between = match direction {
-            Direction::Forward => greatest >= start && far.is_none_or(|far| least <= far),
+            Direction::Forward => !meta.ends_before(start) && far.is_none_or(begins_by),
             Direction::Reverse => {
-                (start.is_empty() || least <= start) && far.is_none_or(|far| greatest >= far)
+                (start.is_empty() || begins_by(start))
+                    && far.is_none_or(|far| !meta.ends_before(far))
             }
         };
         if between {
-            cursors.push(Cursor::Table(table::Cursor::seek(table, start, direction)?));
+            let deleted = table.deletes_ranges().then(|| Deleted::Table(table.ranges()));
+            let cursor = table::Cursor::seek(table, start, direction)?;
+            sources.push(Cursor::Table(cursor), deleted);
         }
     }
-    for tables in &tree.version.levels[1..] {
+    for (tables, deletes) in tree.version.levels.iter().zip(tree.version.deletes_ranges).skip(1) {
         let tables = match (direction, far) {
             (_, None) => &tables[..],
             (Direction::Forward, Some(far)) => {
                 &tables[..tables.partition_point(|table| &table.meta.key_min[..] <= far)]
             }
             (Direction::Reverse, Some(far)) => {
-                &tables[tables.partition_point(|table| &table.meta.key_max[..] < far)..]
+                &tables[tables.partition_point(|table| table.meta.ends_before(far))..]
             }
         };
         if !tables.is_empty() {
-            cursors.push(Cursor::Level(LevelCursor::seek(tables, start, direction)?));
+            let cursor = LevelCursor::seek(tables, start, direction)?;
+            sources.push(Cursor::Level(cursor), deletes.then_some(Deleted::Level(tables)));
         }
     }
-    Ok(cursors)
+    sources.cursors()
 }

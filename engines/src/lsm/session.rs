@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use super::background;
 use super::options::{Background, Options, capabilities};
+use super::range::KeyRange;
 use super::recovery::{self, Recovery};
 use super::scan::scan;
 use super::stats::ReadStats;
@@ -93,6 +94,34 @@ impl<S: Storage> Lsm<S> {
     /// Removes `key`; removing what is not there is no error.
     pub fn delete(&self, key: &[u8]) -> Result<()> {
         self.core.write_one(Kind::Delete, key, &[])
+    }
+
+    /// Removes all keys of a range, in one write whose cost does not depend on how many there are: what is covered is passed over by readers, and dropped by compactions. A range
+    /// that holds nothing is no error; one without an end ends behind the greatest key of the store.
+    ///
+    /// Costs memory for the range until its memtable is flushed, beside a look at each of the tree's parts if the range has no end. Gets look among the ranges of each part of the tree that has any, in
+    /// O(log n); scans jump over what is covered in tables.
+    ///
+    /// # Errors
+    /// [`crate::Error::KeyTooLong`] if a bound is longer than a key may be; those of writing.
+    ///
+    /// ```
+    /// # use kvdyno_engines::lsm::{KeyRange, Lsm, Options};
+    /// # fn main() -> kvdyno_engines::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = Lsm::open(kvdyno_engines::storage::Disk, dir.path(), Options::default())?;
+    /// for key in [b"a/1", b"a/2", b"b/1", b"b/2"] {
+    ///     store.put(key, b"")?;
+    /// }
+    /// store.delete_range("a/2".."b/2")?;
+    /// assert_eq!(store.iter(..).count(), 2);
+    /// store.delete_range(KeyRange::prefix("b/"))?;
+    /// assert_eq!(store.iter(..).count(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn delete_range(&self, range: impl Into<KeyRange>) -> Result<()> {
+        self.core.delete_range(&range.into())
     }
 
     /// Applies a batch: readers, and a recovery, see all of it or nothing.
@@ -253,7 +282,7 @@ impl<S: Storage> Session for LsmSession<'_, S> {
         visit: &mut dyn FnMut(usize, Option<&[u8]>),
     ) -> Result<()> {
         let (tree, keys) = (self.core.tree.load(), keys.iter().copied());
-        tree.multi_get(tree.active.view(), keys, &mut self.value, &self.stats, visit)
+        tree.multi_get(&tree.active.view(), keys, &mut self.value, &self.stats, visit)
     }
 
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
@@ -262,6 +291,10 @@ impl<S: Storage> Session for LsmSession<'_, S> {
 
     fn delete(&mut self, key: &[u8]) -> Result<()> {
         self.core.write_one(Kind::Delete, key, &[])
+    }
+
+    fn delete_range(&mut self, start: &[u8], end: &[u8]) -> Result<()> {
+        self.core.delete_between(start, end)
     }
 
     fn write(&mut self, batch: &WriteBatch) -> Result<()> {

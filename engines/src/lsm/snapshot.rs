@@ -59,13 +59,13 @@ use crate::{Direction, Result, Visit};
 pub struct Snapshot<'s, S: Storage = Disk> {
     stats: &'s Stats,
     tree: Arc<Tree<S>>,
-    /// Length of the active memtable's log at the moment: what lies below can be seen.
-    active_log_bytes: u64,
+    /// What can be seen of the active memtable.
+    active: memtable::Moment,
 }
 
 impl<S: Storage> Clone for Snapshot<'_, S> {
     fn clone(&self) -> Self {
-        Self::count(self.stats, Arc::clone(&self.tree), self.active_log_bytes)
+        Self::count(self.stats, Arc::clone(&self.tree), self.active.clone())
     }
 }
 
@@ -80,22 +80,22 @@ impl<'s, S: Storage> Snapshot<'s, S> {
     ///
     /// If the memtable has been replaced since, what is seen is the moment at which it was.
     fn begin(stats: &'s Stats, tree: Arc<Tree<S>>) -> Self {
-        let active_log_bytes = tree.active.log_bytes();
-        Self::count(stats, tree, active_log_bytes)
+        let active = tree.active.moment();
+        Self::count(stats, tree, active)
     }
 
-    fn count(stats: &'s Stats, tree: Arc<Tree<S>>, active_log_bytes: u64) -> Self {
+    fn count(stats: &'s Stats, tree: Arc<Tree<S>>, active: memtable::Moment) -> Self {
         stats.snapshots_alive.fetch_add(1, Ordering::Relaxed);
-        Self { stats, tree, active_log_bytes }
+        Self { stats, tree, active }
     }
 
     fn active(&self) -> memtable::View<'_, S::File> {
-        self.tree.active.view_up_to(self.active_log_bytes)
+        self.tree.active.view_at(self.active.clone())
     }
 
     /// Reads the value of `key` into `value`, replacing what was there, and tells whether the key exists.
     pub fn get(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
-        self.tree.get_at(self.active(), key, value, &self.stats.reads)
+        self.tree.get_at(&self.active(), key, value, &self.stats.reads)
     }
 
     /// Reads several keys; `visit` gets the index and the value of each, in their order.
@@ -108,7 +108,7 @@ impl<'s, S: Storage> Snapshot<'s, S> {
         mut visit: impl FnMut(usize, Option<&[u8]>),
     ) -> Result<()> {
         let keys = keys.iter().map(AsRef::as_ref);
-        self.tree.multi_get(self.active(), keys, &mut Vec::new(), &self.stats.reads, &mut visit)
+        self.tree.multi_get(&self.active(), keys, &mut Vec::new(), &self.stats.reads, &mut visit)
     }
 
     /// Visits at most `limit` keys, as [`crate::Session::scan`] does.
@@ -140,7 +140,7 @@ impl<'s, S: Storage> Snapshot<'s, S> {
     /// # Errors
     /// [`crate::Error::Corrupt`] if an index is malformed.
     pub fn approximate_bytes(&self, range: impl Into<KeyRange>) -> Result<u64> {
-        approximate_bytes(&self.tree, self.active_log_bytes, &range.into())
+        approximate_bytes(&self.tree, self.active.log_bytes(), &range.into())
     }
 
     /// A walk through `range` in `direction` from `start`.
@@ -150,7 +150,7 @@ impl<'s, S: Storage> Snapshot<'s, S> {
         start: std::ops::Bound<&[u8]>,
         direction: Direction,
     ) -> Result<Walk<S>> {
-        Walk::seek(&self.tree, self.active_log_bytes, range, start, direction)
+        Walk::seek(&self.tree, &self.active, range, start, direction)
     }
 }
 

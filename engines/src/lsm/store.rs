@@ -12,6 +12,7 @@
 //! Locks are taken in this order: `writer`, the list of compactions, `flushing`, `manifest`, `tree_changes` or
 //! `names_synced`. Readers take none.
 
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -27,6 +28,7 @@ use super::files::{FileNumber, StoreFile};
 use super::manifest::{Edit, Manifest};
 use super::memtable::{self, LOG_BYTES_MAX, Memtable};
 use super::options::{Background, KEY_BYTES_MAX, Options, VALUE_BYTES_MAX};
+use super::range::{KeyRange, key_after};
 use super::retired::Retired;
 use super::stats::{Stats, count};
 use super::version::{Tree, Version};
@@ -34,7 +36,7 @@ use super::wal::{self, Kind, LogHeader};
 use crate::engine::check_sizes;
 use crate::log::{GroupCommit, LogWriter, frame};
 use crate::storage::{Access, Appender, File, Storage};
-use crate::{Durability, Error, EventKind, Result, WriteBatch, WriteOperation};
+use crate::{Direction, Durability, Error, EventKind, Result, WriteBatch, WriteOperation};
 
 /// Bytes that writers may write between two pauses while they are slowed down.
 const BYTES_PER_PAUSE: u64 = 64 << 10;
@@ -244,26 +246,75 @@ impl<S: Storage> Core<S> {
         if batch.operations.is_empty() {
             return Ok(());
         }
-        let mut guard = self.writer.lock();
-        let writer = &mut *guard;
+        let mut writer = self.writer.lock();
         writer.payload.clear();
         for operation in &batch.operations {
             let (kind, key, value) = match operation {
-                WriteOperation::Put { key, value } => (Kind::Put, key, &value[..]),
-                WriteOperation::Delete { key } => (Kind::Delete, key, &[][..]),
+                WriteOperation::Put { key, value } => (Kind::Put, &key[..], &value[..]),
+                WriteOperation::Delete { key } => (Kind::Delete, &key[..], &[][..]),
+                WriteOperation::DeleteRange { start, end } => {
+                    (Kind::DeleteRange, &start[..], &end[..])
+                }
             };
-            check_sizes(key, value, KEY_BYTES_MAX, VALUE_BYTES_MAX)?;
-            let header = wal::operation_header(kind, key.len(), value.len());
-            writer.payload.extend_from_slice(&header);
-            writer.payload.extend_from_slice(key);
-            writer.payload.extend_from_slice(value);
-            let bytes = memtable::log_bytes_for(writer.payload.len());
-            if bytes > LOG_BYTES_MAX {
-                let max = LOG_BYTES_MAX as usize;
-                return Err(Error::ValueTooLong { len: bytes as usize, max });
-            }
+            add_operation(&mut writer.payload, kind, key, value)?;
         }
+        self.write_payload(writer)
+    }
+
+    /// Deletes the keys from `start` up to, but without `end`.
+    pub(crate) fn delete_between(&self, start: &[u8], end: &[u8]) -> Result<()> {
+        let mut writer = self.writer.lock();
+        writer.payload.clear();
+        add_operation(&mut writer.payload, Kind::DeleteRange, start, end)?;
+        self.write_payload(writer)
+    }
+
+    /// Deletes the keys of a range. One that has no end is ended behind the greatest key that there is.
+    pub(crate) fn delete_range(&self, range: &KeyRange) -> Result<()> {
+        let start = match range.lower() {
+            Bound::Unbounded => Vec::new(),
+            Bound::Included(key) => key.to_vec(),
+            Bound::Excluded(key) => match key_after(key) {
+                Some(after) => after,
+                None => return Ok(()),
+            },
+        };
+        let mut writer = self.writer.lock();
+        let last = match range.upper() {
+            Bound::Unbounded => self.greatest_key(&writer)?,
+            Bound::Included(key) | Bound::Excluded(key) => Some(key.to_vec()),
+        };
+        let end = match last {
+            Some(last) if matches!(range.upper(), Bound::Excluded(_)) => last,
+            // Behind a key that has no successor there is no end that could be written.
+            Some(last) => key_after(&last)
+                .ok_or(Error::KeyTooLong { len: last.len() + 1, max: KEY_BYTES_MAX })?,
+            None => return Ok(()),
+        };
+        writer.payload.clear();
+        add_operation(&mut writer.payload, Kind::DeleteRange, &start, &end)?;
+        self.write_payload(writer)
+    }
+
+    /// No key of the store is greater than this one, which need not be there. Who holds the lock knows that none is added.
+    fn greatest_key(&self, writer: &Writer<S>) -> Result<Option<Vec<u8>>> {
+        let tree = self.tree.load();
+        let mut greatest: Option<Vec<u8>> = None;
+        for memtable in tree.waiting.iter().chain([&writer.memtable]) {
+            let cursor = memtable::Cursor::seek(memtable.view(), &[], Direction::Reverse)?;
+            greatest = greatest.max(cursor.current().map(|(key, ..)| key.to_vec()));
+        }
+        let tables = tree.version.levels.iter().flatten();
+        Ok(greatest.max(tables.map(|table| table.meta.key_max.clone()).max()))
+    }
+
+    /// Writes the operations in the writer's payload, if there are any.
+    fn write_payload(&self, mut guard: MutexGuard<'_, Writer<S>>) -> Result<()> {
+        let writer = &mut *guard;
         let payload_bytes = writer.payload.len();
+        if payload_bytes == 0 {
+            return self.check_poison();
+        }
         self.admit(writer, payload_bytes)?;
         let Writer { log, memtable, payload, .. } = writer;
         let mut append = || {
@@ -271,10 +322,7 @@ impl<S: Storage> Core<S> {
             let first = memtable::first_operation(log.append(&[payload])?);
             let malformed =
                 |reason: &str| Error::corrupt(memtable.file().path(), first.into(), reason);
-            wal::operations(payload, malformed, |at, operation| {
-                let key = operation.key();
-                memtable.insert(first + at as u32, &payload[at + key.start..at + key.end])
-            })
+            memtable.insert_all(first, payload, log.len(), malformed)
         };
         self.fatal(append())?;
         // A large batch's memory is not worth keeping.
@@ -594,6 +642,35 @@ impl<S: Storage> Core<S> {
         let next_number = Some(self.next_number());
         self.fatal(self.change_manifest(&Edit { next_number, closed, ..Edit::default() }))
     }
+}
+
+/// Adds an operation to the payload of a write, if it does anything.
+///
+/// # Errors
+/// If the key, what stands in place of a value, or the payload is too long.
+fn add_operation(payload: &mut Vec<u8>, kind: Kind, key: &[u8], value: &[u8]) -> Result<()> {
+    let mut key = key;
+    if kind == Kind::DeleteRange {
+        // What begins with the empty key, which is none, begins with the least one.
+        key = if key.is_empty() { &[0] } else { key };
+        check_sizes(key, &[], KEY_BYTES_MAX, VALUE_BYTES_MAX)?;
+        if value.len() > KEY_BYTES_MAX {
+            return Err(Error::KeyTooLong { len: value.len(), max: KEY_BYTES_MAX });
+        }
+        if key >= value {
+            return Ok(());
+        }
+    } else {
+        check_sizes(key, value, KEY_BYTES_MAX, VALUE_BYTES_MAX)?;
+    }
+    payload.extend_from_slice(&wal::operation_header(kind, key.len(), value.len()));
+    payload.extend_from_slice(key);
+    payload.extend_from_slice(value);
+    let bytes = memtable::log_bytes_for(payload.len());
+    if bytes > LOG_BYTES_MAX {
+        return Err(Error::ValueTooLong { len: bytes as usize, max: LOG_BYTES_MAX as usize });
+    }
+    Ok(())
 }
 
 /// How far `value` is on the way from `slow` to `most`, from 0 to [`PRESSURE_MAX`].

@@ -16,7 +16,7 @@ use super::log_scan::scan_log;
 use super::recovery;
 use super::survey::{FoundLog, FoundTable, Survey};
 use super::table::look::{Item, Visit, look_through};
-use super::wal;
+use super::wal::{self, Kind};
 use crate::storage::{File, Storage};
 use crate::{Error, Result};
 
@@ -182,9 +182,12 @@ impl<F: File> Verifier<'_, F> {
             figures.writes += 1;
             let corrupt = |reason: &str| Error::corrupt(&path, write.offset, reason);
             let counted = wal::operations(write.payload, corrupt, |_, operation| {
-                let is_deletion = operation.is_delete();
-                figures.deletions += u64::from(is_deletion);
-                figures.values += u64::from(!is_deletion);
+                let of_kind = match operation.kind() {
+                    Kind::Delete => &mut figures.deletions,
+                    Kind::DeleteRange => &mut figures.range_deletions,
+                    Kind::Put => &mut figures.values,
+                };
+                *of_kind += 1;
                 Ok(())
             });
             if let Err(Error::Corrupt { offset, reason, .. }) = counted {

@@ -19,11 +19,13 @@ pub(crate) type PerLevel<T> = [T; LEVELS];
 /// keys, without overlap. A level is younger than the next.
 pub(crate) struct Version<S: Storage> {
     pub(crate) levels: PerLevel<Vec<Arc<Table<S>>>>,
+    /// Levels of which some table deletes ranges of keys.
+    pub(crate) deletes_ranges: PerLevel<bool>,
 }
 
 impl<S: Storage> Clone for Version<S> {
     fn clone(&self) -> Self {
-        Self { levels: self.levels.clone() }
+        Self { levels: self.levels.clone(), deletes_ranges: self.deletes_ranges }
     }
 }
 
@@ -33,7 +35,10 @@ impl<S: Storage> Version<S> {
         for (level, tables) in levels.iter_mut().enumerate() {
             sort_level(level, tables, |table| &table.meta);
         }
-        Self { levels }
+        let deletes =
+            |tables: &Vec<Arc<Table<S>>>| tables.iter().any(|table| table.deletes_ranges());
+        let deletes_ranges = levels.each_ref().map(deletes);
+        Self { levels, deletes_ranges }
     }
 
     /// Reads the value of `key`, whose [`filter::hash`] is `hash`, into `value`, which is empty.
@@ -54,7 +59,7 @@ impl<S: Storage> Version<S> {
             }
         }
         for tables in &self.levels[1..] {
-            let at = tables.partition_point(|table| &table.meta.key_max[..] < key);
+            let at = tables.partition_point(|table| table.meta.ends_before(key));
             if let Some(table) = tables.get(at)
                 && &table.meta.key_min[..] <= key
             {
@@ -115,23 +120,26 @@ impl<S: Storage> Tree<S> {
     /// Reads the newest value of `key` into `value`, replacing what is there, and tells whether there is one.
     #[inline]
     pub(crate) fn get(&self, key: &[u8], value: &mut Vec<u8>, stats: &ReadStats) -> Result<bool> {
-        self.get_at(self.active.view(), key, value, stats)
+        self.get_at(&self.active.view(), key, value, stats)
     }
 
     /// The same, where what is seen of the active memtable is `active`.
     #[inline]
     pub(crate) fn get_at(
         &self,
-        active: View<'_, S::File>,
+        active: &View<'_, S::File>,
         key: &[u8],
         value: &mut Vec<u8>,
         stats: &ReadStats,
     ) -> Result<bool> {
         value.clear();
         let hash = filter::hash(key);
-        let waiting = self.waiting.iter().map(|memtable| memtable.view());
-        for view in std::iter::once(active).chain(waiting) {
-            match view.get(key, hash, value)? {
+        match active.get(key, hash, value)? {
+            Lookup::Absent => {}
+            found => return Ok(found == Lookup::Found),
+        }
+        for memtable in &self.waiting {
+            match memtable.view().get(key, hash, value)? {
                 Lookup::Absent => {}
                 found => return Ok(found == Lookup::Found),
             }
@@ -142,7 +150,7 @@ impl<S: Storage> Tree<S> {
     /// Calls `visit` with the index and the value of each key, all at one moment. Values are read into `value`.
     pub(crate) fn multi_get<'k>(
         &self,
-        active: View<'_, S::File>,
+        active: &View<'_, S::File>,
         keys: impl IntoIterator<Item = &'k [u8]>,
         value: &mut Vec<u8>,
         stats: &ReadStats,

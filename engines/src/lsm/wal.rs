@@ -18,10 +18,10 @@
 //! ```text
 //! offset  size  field
 //! 0       3     key length k
-//! 3       1     kind: 1 put, 2 delete
+//! 3       1     kind: 1 put, 2 delete, 3 delete a range
 //! 4       4     value length v
 //! 8       k     key
-//! 8+k     v     value
+//! 8+k     v     value; of a range the end, which is greater than the key, and not in the range
 //! ```
 //!
 //! The n-th write of a log has the sequence number of the header plus n. That a log begins where its predecessor ended tells a log
@@ -41,11 +41,15 @@ pub(crate) const OPERATION_HEADER_BYTES: usize = 8;
 /// Bytes that the header's frame takes.
 pub(crate) const LOG_HEADER_BYTES: u64 = log::frame::frame_bytes(37);
 
-/// Whether an entry holds a value or says that there is none.
+/// What an operation or an entry says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
+    /// The key has this value.
     Put = 1,
+    /// There is no such key.
     Delete = 2,
+    /// There are no keys from this one up to, but without, the one that stands in place of a value.
+    DeleteRange = 3,
 }
 
 impl Kind {
@@ -53,6 +57,7 @@ impl Kind {
         match tag {
             1 => Some(Self::Put),
             2 => Some(Self::Delete),
+            3 => Some(Self::DeleteRange),
             _ => None,
         }
     }
@@ -166,6 +171,12 @@ impl Operation {
         Ok(Self::decode(header))
     }
 
+    /// What it says, if it is a possible one.
+    #[inline]
+    pub(crate) fn kind(self) -> Kind {
+        Kind::from_tag(self.tag).unwrap_or(Kind::Put)
+    }
+
     #[inline]
     pub(crate) fn is_delete(self) -> bool {
         self.tag == Kind::Delete as u8
@@ -209,6 +220,12 @@ pub(crate) fn operations(
         if operation.bytes() > payload.len() - at {
             return Err(corrupt("an operation is longer than the frame that holds it"));
         }
+        let bytes = &payload[at..at + operation.bytes()];
+        if operation.kind() == Kind::DeleteRange
+            && bytes[operation.key()] >= bytes[operation.value()]
+        {
+            return Err(corrupt("a range of keys ends where it begins, or before"));
+        }
         visit(at, operation)?;
         at += operation.bytes();
     }
@@ -241,6 +258,7 @@ mod tests {
         assert_eq!(header.encode(), golden);
         assert_eq!(operation_header(Kind::Put, 3, 5), [3, 0, 0, 1, 5, 0, 0, 0]);
         assert_eq!(operation_header(Kind::Delete, 65536, 0), [0, 0, 1, 2, 0, 0, 0, 0]);
+        assert_eq!(operation_header(Kind::DeleteRange, 1, 2), [1, 0, 0, 3, 2, 0, 0, 0]);
     }
 
     #[test]
@@ -251,7 +269,11 @@ mod tests {
         };
         refuse(&[1, 0, 0, 1, 0, 0, 0]);
         refuse(&[0, 0, 0, 1, 0, 0, 0, 0]);
+        refuse(&[1, 0, 0, 0, 0, 0, 0, 0, b'k']);
         refuse(&[1, 0, 0, 3, 0, 0, 0, 0, b'k']);
+        refuse(&[1, 0, 0, 3, 1, 0, 0, 0, b'k', b'k']);
+        refuse(&[1, 0, 0, 3, 2, 0, 0, 0, b'k', b'j', b'z']);
+        refuse(&[1, 0, 0, 4, 1, 0, 0, 0, b'k', b'l']);
         refuse(&[1, 0, 0, 1, 255, 255, 255, 255, b'k']);
     }
 }

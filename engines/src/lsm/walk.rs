@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 use std::ops::{Bound, Deref, DerefMut};
 use std::sync::Arc;
 
+use super::memtable::Moment;
 use super::merge::Merge;
 use super::range::{KeyRange, bound_key};
 use super::scan::cursors;
@@ -61,11 +62,10 @@ pub(crate) struct Walk<S: Storage> {
 }
 
 impl<S: Storage> Walk<S> {
-    /// At the first entry of `range` in `direction` that is not before `start`, of what could be seen when the log of the active memtable had
-    /// `active_log_bytes`.
+    /// At the first entry of `range` in `direction` that is not before `start`, of what could be seen at this moment of the `active` memtable.
     pub(crate) fn seek(
         tree: &Arc<Tree<S>>,
-        active_log_bytes: u64,
+        active: &Moment,
         range: &KeyRange,
         start: Bound<&[u8]>,
         direction: Direction,
@@ -83,7 +83,7 @@ impl<S: Storage> Walk<S> {
         let cursors = if nothing {
             Vec::new()
         } else {
-            let active = tree.active.view_up_to(active_log_bytes);
+            let active = tree.active.view_at(active.clone());
             let far = bound_key(far);
             cursors(tree, active, start_key.unwrap_or_default(), far, direction)?
         };

@@ -3,9 +3,9 @@
 //!
 //! A history shares the operations of its beginning with the shorter history that it extends, so power is lost only during and after its last step.
 
-use kvdyno_engines::Durability;
 use kvdyno_engines::storage::SimulatedDisk;
 use kvdyno_engines::storage::simulated::Crash;
+use kvdyno_engines::{Durability, WriteOperation};
 
 use crate::history::{History, Open, Step, live, recover};
 use crate::replay::{assert_count, case};
@@ -50,13 +50,18 @@ fn steps(len: usize, number: usize) -> Vec<Step> {
 }
 
 fn step(kind: usize, at: usize) -> Step {
-    let value = |key: &str| (key.as_bytes().to_vec(), Some(format!("{at}{:300}", "").into_bytes()));
-    let gone = |key: &str| (key.as_bytes().to_vec(), None);
+    let value = |key: &str| {
+        let value = format!("{at}{:300}", "").into_bytes();
+        WriteOperation::Put { key: key.into(), value }
+    };
+    let gone = |key: &str| WriteOperation::Delete { key: key.into() };
+    // Where there are no such deletions, it is one of `a` alone.
+    let range = WriteOperation::DeleteRange { start: "a".into(), end: "c".into() };
     match kind {
         0 => Step::Write(vec![value("a")]),
         1 => Step::Write(vec![value("b")]),
         2 => Step::Write(vec![gone("a")]),
-        3 => Step::Write(vec![value("b"), gone("a"), value("c")]),
+        3 => Step::Write(vec![value("b"), range, value("c")]),
         4 => Step::Sync,
         5 => Step::Settle,
         6 => Step::Close,

@@ -101,7 +101,7 @@ fn live_once(engine: Box<dyn Engine>, steps: &[Step], possible: &mut Possible) {
         let outcome = match step {
             Step::Write(write) => {
                 let outcome = apply(&*engine, write);
-                possible.write(supported(&*engine, write), &outcome);
+                possible.write(&supported(&*engine, write), &outcome);
                 outcome
             }
             Step::Sync => engine.sync(),
@@ -250,7 +250,7 @@ fn live_to_an_error(
         for step in steps {
             let outcome = match step {
                 Step::Write(write) => {
-                    history.issue(supported(&*engine, write));
+                    history.issue(&supported(&*engine, write));
                     let outcome = apply(&*engine, write);
                     if matches!(outcome, Err(Error::Poisoned { .. })) {
                         history.retract();
@@ -387,7 +387,7 @@ fn live_to_the_failure(
         let has_failed = failure.has_come(disk);
         let outcome = match step {
             Step::Write(write) => {
-                history.issue(supported(&*engine, write));
+                history.issue(&supported(&*engine, write));
                 apply(&*engine, write)
             }
             Step::Sync => engine.sync(),

@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
 use kvdyno_engines::conformance::{self, Plan};
@@ -55,6 +55,8 @@ enum Operation {
     Get(u64),
     Put(u64, Vec<u8>),
     Delete(u64),
+    /// From this key up to the second one, if that is greater.
+    DeleteRange(u64, u64),
     /// From this key on, in this direction.
     Scan(u64, Direction),
     Sync,
@@ -79,7 +81,8 @@ fn operation(random: &mut StdRng, keys: u64) -> Operation {
             value.extend(random.random::<[u8; 4]>());
             Operation::Put(number, value)
         }
-        500..650 => Operation::Delete(number),
+        500..645 => Operation::Delete(number),
+        645..650 => Operation::DeleteRange(number, random.random_range(0..keys)),
         650..980 => Operation::Get(number),
         980..985 => Operation::Scan(number, Direction::Forward),
         985..990 => Operation::Scan(number, Direction::Reverse),
@@ -120,6 +123,10 @@ fn answer(open: &dyn Fn() -> Box<dyn Engine>, operations: usize) -> u64 {
                 engine.session().unwrap().delete(&key(number)).unwrap();
                 map.remove(&key(number)[..]);
             }
+            Operation::DeleteRange(first, last) => {
+                delete_range(&*engine, &map, first, last);
+                map.retain(|key, _| !range(first, last).contains(key));
+            }
             Operation::Scan(number, direction) => {
                 scan_and_compare(&*engine, &map, &key(number), direction);
             }
@@ -136,6 +143,24 @@ fn answer(open: &dyn Fn() -> Box<dyn Engine>, operations: usize) -> u64 {
         }
     }
     digest.finish()
+}
+
+/// The keys from a first one up to, but without the second: few, as otherwise little would be left.
+fn range(first: u64, last: u64) -> Range<Vec<u8>> {
+    let (start, end) = (key(first), key(last));
+    let most = u64::from_be_bytes(start).saturating_add(u64::MAX / 50);
+    start.to_vec()..end.min(most.to_be_bytes()).to_vec()
+}
+
+/// Deletes a range of keys, one by one where the engine has no other way.
+fn delete_range(engine: &dyn Engine, map: &Map, first: u64, last: u64) {
+    let (range, mut session) = (range(first, last), engine.session().unwrap());
+    if engine.capabilities().supports(OperationKind::DeleteRange) {
+        return session.delete_range(&range.start, &range.end).unwrap();
+    }
+    for key in map.keys().filter(|key| range.contains(*key)) {
+        session.delete(key).unwrap();
+    }
 }
 
 /// A scan of some keys from `start` on, where the engine has scans.
@@ -224,6 +249,7 @@ fn agree(seed: u64, operations: usize) {
                 Operation::Delete(number) => {
                     engine.session().unwrap().delete(&key(*number)).unwrap();
                 }
+                Operation::DeleteRange(first, last) => delete_range(&**engine, &map, *first, *last),
                 Operation::Settle if rare => engine.settle().unwrap(),
                 Operation::Drop | Operation::Close if rare => {
                     // The lock must be free before it is taken again.
@@ -236,6 +262,9 @@ fn agree(seed: u64, operations: usize) {
         match operation {
             Operation::Put(number, value) => drop(map.insert(key(number).to_vec(), value)),
             Operation::Delete(number) => drop(map.remove(&key(number)[..])),
+            Operation::DeleteRange(first, last) => {
+                map.retain(|key, _| !range(first, last).contains(key));
+            }
             _ => {}
         }
     }

@@ -25,8 +25,8 @@ pub(crate) type Open<'a> = &'a dyn Fn(SimulatedDisk, Durability) -> Result<Box<d
 
 pub(crate) type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// One write: keys with their new values, or none where they are deleted. More than one key is an atomic batch.
-pub(crate) type Write = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+/// One write. More than one operation is an atomic batch.
+pub(crate) type Write = Vec<WriteOperation>;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
@@ -77,7 +77,7 @@ impl History {
     }
 
     /// Notes that a write is asked for.
-    pub(crate) fn issue(&mut self, write: &[(Vec<u8>, Option<Vec<u8>>)]) {
+    pub(crate) fn issue(&mut self, write: &[WriteOperation]) {
         self.issued.push(write.to_vec());
     }
 
@@ -131,11 +131,14 @@ impl History {
 }
 
 /// Does to a map what a write does to a store.
-pub(crate) fn change(map: &mut Map, write: &[(Vec<u8>, Option<Vec<u8>>)]) {
-    for (key, value) in write {
-        match value {
-            Some(value) => drop(map.insert(key.clone(), value.clone())),
-            None => drop(map.remove(key)),
+pub(crate) fn change(map: &mut Map, write: &[WriteOperation]) {
+    for operation in write {
+        match operation {
+            WriteOperation::Put { key, value } => drop(map.insert(key.clone(), value.clone())),
+            WriteOperation::Delete { key } => drop(map.remove(key)),
+            WriteOperation::DeleteRange { start, end } => {
+                map.retain(|key, _| key < start || key >= end);
+            }
         }
     }
 }
@@ -174,7 +177,7 @@ fn live_once(
     for step in steps {
         match step {
             Step::Write(write) => {
-                history.issue(supported(&*engine, write));
+                history.issue(&supported(&*engine, write));
                 apply(&*engine, write)?;
                 history.acknowledge(class);
             }
@@ -205,28 +208,29 @@ fn live_once(
     Ok(false)
 }
 
-/// What of a write an engine takes: without batches, the first change alone.
-pub(crate) fn supported<'a>(
-    engine: &dyn Engine,
-    write: &'a [(Vec<u8>, Option<Vec<u8>>)],
-) -> &'a [(Vec<u8>, Option<Vec<u8>>)] {
-    let batches = engine.capabilities().supports(OperationKind::Write);
-    if batches { write } else { &write[..1] }
+/// What of a write an engine takes: without batches, the first operation alone; without deletions of ranges, that of the first key.
+pub(crate) fn supported(engine: &dyn Engine, write: &[WriteOperation]) -> Write {
+    let capabilities = engine.capabilities();
+    let taken = if capabilities.supports(OperationKind::Write) { write } else { &write[..1] };
+    let ranges = capabilities.supports(OperationKind::DeleteRange);
+    let taken = taken.iter().map(|operation| match operation {
+        WriteOperation::DeleteRange { start, .. } if !ranges => {
+            WriteOperation::Delete { key: start.clone() }
+        }
+        operation => operation.clone(),
+    });
+    taken.collect()
 }
 
 /// Does a write, or what of it the engine takes.
-pub(crate) fn apply(engine: &dyn Engine, write: &[(Vec<u8>, Option<Vec<u8>>)]) -> Result<()> {
+pub(crate) fn apply(engine: &dyn Engine, write: &[WriteOperation]) -> Result<()> {
     let mut session = engine.session()?;
-    match supported(engine, write) {
-        [(key, Some(value))] => session.put(key, value),
-        [(key, None)] => session.delete(key),
-        batch => {
-            let operation = |(key, value): &(Vec<u8>, Option<Vec<u8>>)| match value.clone() {
-                Some(value) => WriteOperation::Put { key: key.clone(), value },
-                None => WriteOperation::Delete { key: key.clone() },
-            };
-            session.write(&WriteBatch { operations: batch.iter().map(operation).collect() })
-        }
+    let operations = supported(engine, write);
+    match &operations[..] {
+        [WriteOperation::Put { key, value }] => session.put(key, value),
+        [WriteOperation::Delete { key }] => session.delete(key),
+        [WriteOperation::DeleteRange { start, end }] => session.delete_range(start, end),
+        _ => session.write(&WriteBatch { operations }),
     }
 }
 
@@ -352,7 +356,15 @@ pub(crate) fn script(seed: u64, steps: usize) -> Vec<Step> {
                     version += 1;
                     let filler = [0, 20, 300, 700][random.random_range(0..4)];
                     let value = format!("{version}{:filler$}", "");
-                    (key, (random.random_range(0..5) != 0).then(|| value.into_bytes()))
+                    match random.random_range(0..5) {
+                        0 if version % 3 == 0 => {
+                            let other = KEYS[version / 3 % KEYS.len()].to_vec();
+                            let (start, end) = (key.clone().min(other.clone()), key.max(other));
+                            WriteOperation::DeleteRange { start, end }
+                        }
+                        0 => WriteOperation::Delete { key },
+                        _ => WriteOperation::Put { key, value: value.into_bytes() },
+                    }
                 };
                 Step::Write((0..count).map(|_| change()).collect())
             }
@@ -381,7 +393,7 @@ impl Possible {
     }
 
     /// Takes account of a write and its outcome.
-    pub(crate) fn write(&mut self, write: &[(Vec<u8>, Option<Vec<u8>>)], outcome: &Result<()>) {
+    pub(crate) fn write(&mut self, write: &[WriteOperation], outcome: &Result<()>) {
         if matches!(outcome, Err(Error::Poisoned { .. })) {
             return;
         }

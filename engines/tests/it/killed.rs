@@ -80,6 +80,7 @@ fn the_writer<E: Subject>() {
                 match operation {
                     WriteOperation::Put { key, value } => session.put(key, value).unwrap(),
                     WriteOperation::Delete { key } => session.delete(key).unwrap(),
+                    WriteOperation::DeleteRange { .. } => unreachable!("nobody asks for it"),
                 }
             }
         }

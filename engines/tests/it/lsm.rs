@@ -6,6 +6,7 @@ mod beside;
 mod isolation;
 mod iterating;
 mod looking;
+mod ranges;
 mod reading;
 mod snapshots;
 mod waiting;

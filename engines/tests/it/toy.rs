@@ -114,9 +114,11 @@ impl Toy {
 
     fn write(&self, operations: &[WriteOperation]) -> Result<()> {
         for operation in operations {
-            let (WriteOperation::Put { key, .. } | WriteOperation::Delete { key }) = operation;
-            let value = if let WriteOperation::Put { value, .. } = operation { value } else { key };
-            self.capabilities.check_sizes(key, value)?;
+            match operation {
+                WriteOperation::Put { key, value } => self.capabilities.check_sizes(key, value)?,
+                WriteOperation::Delete { key } => self.capabilities.check_sizes(key, &[])?,
+                WriteOperation::DeleteRange { .. } => return Err(NO_RANGES),
+            }
         }
         let mut state = self.state.lock();
         if self.mistake == Mistake::TearsBatches {
@@ -144,10 +146,13 @@ impl Toy {
     }
 }
 
+const NO_RANGES: Error = Error::Unsupported(OperationKind::DeleteRange);
+
 fn apply(map: &mut BTreeMap<Vec<u8>, Vec<u8>>, operation: WriteOperation) {
     match operation {
         WriteOperation::Put { key, value } => drop(map.insert(key, value)),
         WriteOperation::Delete { key } => drop(map.remove(&key)),
+        WriteOperation::DeleteRange { .. } => unreachable!("it was refused"),
     }
 }
 
@@ -158,6 +163,7 @@ fn encode(operations: &[WriteOperation]) -> Vec<u8> {
         let (tag, key, value): (u8, &[u8], &[u8]) = match operation {
             WriteOperation::Put { key, value } => (1, key, value),
             WriteOperation::Delete { key } => (0, key, &[]),
+            WriteOperation::DeleteRange { .. } => unreachable!("it was refused"),
         };
         bytes.extend([tag, key.len() as u8]);
         bytes.extend((value.len() as u16).to_le_bytes());

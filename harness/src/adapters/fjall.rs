@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use kvdyno_engines::{
-    Capabilities, Direction, Durability, Engine, Error, Metrics, Result, Session, Visit,
-    WriteBatch, WriteOperation,
+    Capabilities, Direction, Durability, Engine, Error, Metrics, OperationKind, Result, Session,
+    Visit, WriteBatch, WriteOperation,
 };
 
 use super::threads;
@@ -198,6 +198,9 @@ impl Session for FjallSession<'_> {
                 WriteOperation::Delete { key } => {
                     self.engine.capabilities.check_sizes(key, &[])?;
                     writes.remove(&self.engine.keyspace, key.as_slice());
+                }
+                WriteOperation::DeleteRange { .. } => {
+                    return Err(Error::Unsupported(OperationKind::DeleteRange));
                 }
             }
         }

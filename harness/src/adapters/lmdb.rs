@@ -17,7 +17,7 @@
 use std::ops::Bound;
 
 use heed::types::Bytes;
-use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, WithoutTls};
+use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, RwTxn, WithoutTls};
 use kvdyno_engines::{
     Capabilities, Direction, Durability, Engine, Error, Metrics, OperationKind, Result, Session,
     Visit, WriteBatch, WriteOperation,
@@ -127,6 +127,26 @@ fn other(error: heed::Error) -> Error {
     }
 }
 
+impl Lmdb {
+    /// Removes the keys from `start` up to, but without `end`.
+    fn remove_range(&self, txn: &mut RwTxn<'_>, start: &[u8], end: &[u8]) -> Result<()> {
+        if start >= end {
+            return Ok(());
+        }
+        // As in scans, what is longer than a key can be is stood for by its head: no stored key lies between the two.
+        let from = match start.get(..KEY_BYTES_MAX) {
+            _ if start.is_empty() => Bound::Unbounded,
+            Some(head) if head.len() < start.len() => Bound::Excluded(head),
+            _ => Bound::Included(start),
+        };
+        let to = match end.get(..KEY_BYTES_MAX) {
+            Some(head) if head.len() < end.len() => Bound::Included(head),
+            _ => Bound::Excluded(end),
+        };
+        self.database.delete_range(txn, &(from, to)).map_err(other).map(drop)
+    }
+}
+
 impl Engine for Lmdb {
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
@@ -213,21 +233,8 @@ impl Session for LmdbSession<'_> {
     }
 
     fn delete_range(&mut self, start: &[u8], end: &[u8]) -> Result<()> {
-        if start >= end {
-            return Ok(());
-        }
-        // As in scans, what is longer than a key can be is stood for by its head: no stored key lies between the two.
-        let from = match start.get(..KEY_BYTES_MAX) {
-            _ if start.is_empty() => Bound::Unbounded,
-            Some(head) if head.len() < start.len() => Bound::Excluded(head),
-            _ => Bound::Included(start),
-        };
-        let to = match end.get(..KEY_BYTES_MAX) {
-            Some(head) if head.len() < end.len() => Bound::Included(head),
-            _ => Bound::Excluded(end),
-        };
         let mut txn = self.engine.env.write_txn().map_err(other)?;
-        self.engine.database.delete_range(&mut txn, &(from, to)).map_err(other)?;
+        self.engine.remove_range(&mut txn, start, end)?;
         txn.commit().map_err(other)
     }
 
@@ -242,6 +249,9 @@ impl Session for LmdbSession<'_> {
                 WriteOperation::Delete { key } => {
                     self.engine.capabilities.check_sizes(key, &[])?;
                     self.engine.database.delete(&mut txn, key).map_err(other)?;
+                }
+                WriteOperation::DeleteRange { start, end } => {
+                    self.engine.remove_range(&mut txn, start, end)?;
                 }
             }
         }

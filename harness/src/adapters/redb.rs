@@ -109,6 +109,14 @@ fn other(error: impl Into<redb::Error>) -> Error {
 
 type BytesTable<'txn> = Table<'txn, &'static [u8], &'static [u8]>;
 
+/// Removes the keys from `start` up to, but without `end`.
+fn remove_range(table: &mut BytesTable<'_>, start: &[u8], end: &[u8]) -> Result<()> {
+    if start >= end {
+        return Ok(());
+    }
+    table.retain_in::<&[u8], _>(start..end, |_, _| false).map_err(other)
+}
+
 impl Redb {
     /// Does a write in a transaction of its own.
     fn write(
@@ -197,12 +205,7 @@ impl Session for RedbSession<'_> {
     }
 
     fn delete_range(&mut self, start: &[u8], end: &[u8]) -> Result<()> {
-        if start >= end {
-            return Ok(());
-        }
-        self.engine.write(self.engine.durability, |table| {
-            table.retain_in::<&[u8], _>(start..end, |_, _| false).map_err(other)
-        })
+        self.engine.write(self.engine.durability, |table| remove_range(table, start, end))
     }
 
     fn write(&mut self, batch: &WriteBatch) -> Result<()> {
@@ -218,6 +221,7 @@ impl Session for RedbSession<'_> {
                         capabilities.check_sizes(key, &[])?;
                         table.remove(key.as_slice()).map_err(other)?;
                     }
+                    WriteOperation::DeleteRange { start, end } => remove_range(table, start, end)?,
                 }
             }
             Ok(())

@@ -353,6 +353,10 @@ impl Session for RocksDbSession<'_> {
                     self.engine.capabilities.check_sizes(key, &[])?;
                     writes.delete(key);
                 }
+                WriteOperation::DeleteRange { start, end } if start < end => {
+                    writes.delete_range(start, end);
+                }
+                WriteOperation::DeleteRange { .. } => {}
             }
         }
         self.engine.database.write_opt(writes, &self.write_options).map_err(other)

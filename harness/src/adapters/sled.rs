@@ -21,8 +21,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use kvdyno_engines::{
-    Capabilities, Direction, Durability, Engine, Error, Metrics, Result, Session, Visit,
-    WriteBatch, WriteOperation,
+    Capabilities, Direction, Durability, Engine, Error, Metrics, OperationKind, Result, Session,
+    Visit, WriteBatch, WriteOperation,
 };
 use sled::{Batch, Config, Db, IVec};
 
@@ -213,6 +213,9 @@ impl Session for SledSession<'_> {
                 WriteOperation::Delete { key } => {
                     self.engine.capabilities.check_sizes(key, &[])?;
                     writes.remove(key.as_slice());
+                }
+                WriteOperation::DeleteRange { .. } => {
+                    return Err(Error::Unsupported(OperationKind::DeleteRange));
                 }
             }
         }

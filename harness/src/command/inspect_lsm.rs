@@ -62,17 +62,19 @@ fn text(dir: &Path, report: &VerifyReport) -> String {
         "level",
         "entries",
         "deletions",
+        "ranges",
         "filter",
         "blocks",
         "least key",
         "greatest key",
     ];
-    let mut tables = plain_table(&header, 2..8);
+    let mut tables = plain_table(&header, 2..9);
     for (file, table) in files.iter().filter_map(|file| Some((file, file.table.as_ref()?))) {
         tables.add_row(table_row(file, table));
     }
-    let header = ["file", "kind", "bytes", "used", "writes", "values", "deletions", "torn bytes"];
-    let mut logs = plain_table(&header, 2..8);
+    let header =
+        ["file", "kind", "bytes", "used", "writes", "values", "deletions", "ranges", "torn bytes"];
+    let mut logs = plain_table(&header, 2..9);
     for file in files.iter().filter(|file| file.table.is_none()) {
         logs.add_row(other_row(file));
     }
@@ -87,12 +89,13 @@ fn text(dir: &Path, report: &VerifyReport) -> String {
     let sum = |figure: fn(&TableFigures) -> u64| report.tables().map(figure).sum::<u64>();
     let logs = || report.files.iter().filter_map(|file| file.log.as_ref());
     text.push_str(&format!(
-        "\nLSM tree in {}: {} of {} bytes with {}, {} of them deletions; {} with {}\n",
+        "\nLSM tree in {}: {} of {} bytes with {}, {} of them deletions, and {}; {} with {}\n",
         dir.display(),
         counted(report.tables().count() as u64, "table", "tables"),
         sum(|table| table.file_bytes),
         counted(sum(|table| table.entries), "entry", "entries"),
         sum(|table| table.deletions),
+        counted(sum(|table| table.range_deletions), "deleted range", "deleted ranges"),
         counted(logs().count() as u64, "log", "logs"),
         counted(logs().map(|log| log.writes).sum(), "write", "writes"),
     ));
@@ -101,13 +104,15 @@ fn text(dir: &Path, report: &VerifyReport) -> String {
 }
 
 fn levels(report: &VerifyReport) -> String {
-    let header = ["level", "tables", "bytes", "entries", "deletions", "filter bits per key"];
-    let mut table = plain_table(&header, 0..6);
+    let header =
+        ["level", "tables", "bytes", "entries", "deletions", "ranges", "filter bits per key"];
+    let mut table = plain_table(&header, 0..7);
     for (number, level) in report.levels().iter().enumerate() {
-        let LevelFigures { tables, bytes, entries, deletions, filter_bytes } = level;
+        let LevelFigures { tables, bytes, entries, deletions, range_deletions, filter_bytes } =
+            level;
         let bits = *filter_bytes as f64 * 8.0 / (*entries).max(1) as f64;
         let mut row = vec![number.to_string()];
-        row.extend([tables, bytes, entries, deletions].map(u64::to_string));
+        row.extend([tables, bytes, entries, deletions, range_deletions].map(u64::to_string));
         row.push(format!("{bits:.1}"));
         table.add_row(row);
     }
@@ -121,7 +126,7 @@ fn level_of(table: &TableFigures) -> String {
 fn table_row(file: &VerifiedFile, table: &TableFigures) -> Vec<String> {
     let mut row = vec![file.name.clone(), file.role.name().to_owned(), file.bytes.to_string()];
     row.push(level_of(table));
-    row.extend([table.entries, table.deletions].map(|n| n.to_string()));
+    row.extend([table.entries, table.deletions, table.range_deletions].map(|n| n.to_string()));
     row.push(format!("{:.1}", table.filter_bits_per_key()));
     row.push(table.blocks.to_string());
     row.extend([&table.key_min, &table.key_max].map(|key| key_text(key)));
@@ -142,11 +147,12 @@ fn other_row(file: &VerifiedFile) -> Vec<String> {
     let mut row = vec![file.name.clone(), kind.to_owned(), file.bytes.to_string()];
     match &file.log {
         Some(log) => {
-            let figures = [log.used_bytes, log.writes, log.values, log.deletions, file.torn_bytes];
-            row.extend(figures.map(|n| n.to_string()));
+            let figures = [log.used_bytes, log.writes, log.values, log.deletions];
+            let last = [log.range_deletions, file.torn_bytes];
+            row.extend(figures.into_iter().chain(last).map(|n| n.to_string()));
         }
         None if file.role == FileRole::Manifest => {
-            row.extend([String::new(), String::new(), String::new(), String::new()]);
+            row.extend(std::iter::repeat_n(String::new(), 5));
             row.push(file.torn_bytes.to_string());
         }
         None => {}
@@ -210,6 +216,7 @@ fn object(report: &VerifyReport) -> Value {
             "bytes": level.bytes,
             "entries": level.entries,
             "deletions": level.deletions,
+            "range_deletions": level.range_deletions,
             "filter_bytes": level.filter_bytes,
         })
     };
@@ -238,6 +245,7 @@ fn table_object(table: &TableFigures) -> Value {
         "level": table.level,
         "entries": table.entries,
         "deletions": table.deletions,
+        "range_deletions": table.range_deletions,
         "key_min": table.key_min.escape_ascii().to_string(),
         "key_max": table.key_max.escape_ascii().to_string(),
         "sequence_min": table.sequence_min,
@@ -257,6 +265,7 @@ fn log_object(log: &LogFigures) -> Value {
         "writes": log.writes,
         "values": log.values,
         "deletions": log.deletions,
+        "range_deletions": log.range_deletions,
         "writes_behind_tear": log.writes_behind_tear,
     })
 }
@@ -280,7 +289,11 @@ fn print_records(arguments: &InspectArguments) -> Result<ExitStatus> {
 }
 
 fn kind_of(record: &StoredRecord<'_>) -> &'static str {
-    if record.value.is_some() { "value" } else { "deletion" }
+    match record {
+        StoredRecord { value: Some(_), .. } => "value",
+        StoredRecord { range_end: Some(_), .. } => "range",
+        _ => "deletion",
+    }
 }
 
 fn record_line(record: &StoredRecord<'_>) -> String {
@@ -291,12 +304,15 @@ fn record_line(record: &StoredRecord<'_>) -> String {
         Place::Log { sequence: None } => "log".to_owned(),
     };
     format!(
-        "{:>10} {:>11} {place:14} {:8} \"{}\"{}",
+        "{:>10} {:>11} {place:14} {:8} \"{}\"{}{}",
         record.file,
         record.offset,
         kind_of(record),
         record.key.escape_ascii(),
         record.value.map_or_else(String::new, value_text),
+        record
+            .range_end
+            .map_or_else(String::new, |end| { format!(" to \"{}\": deleted", end.escape_ascii()) }),
     )
 }
 
@@ -313,6 +329,7 @@ fn record_object(record: &StoredRecord<'_>) -> Value {
         "kind": kind_of(record),
         "key": record.key.escape_ascii().to_string(),
         "value": record.value.map(|value| value.escape_ascii().to_string()),
+        "range_end": record.range_end.map(|end| end.escape_ascii().to_string()),
     })
 }
 

@@ -21,6 +21,8 @@ pub(crate) fn table(text: &str) -> TableMeta {
         sequence_min: number.into(),
         sequence_max: number.into(),
         created_ms: created_ms.parse().unwrap(),
+        range_deletions: 0,
+        is_open: false,
         key_min: low.into(),
         key_max: high.into(),
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::super::files::FileNumber;
 use super::super::options::Options;
+use super::super::range_set::RangeSet;
 use super::super::table::TableMeta;
 use super::super::version::{LEVELS, PerLevel, sort_level};
 use super::manual;
@@ -21,11 +22,22 @@ const ENTRY_BYTES: u64 = 10;
 type Entry = (u32, bool);
 type Entries = BTreeMap<u8, Entry>;
 
+/// What is in a table. Its entries are younger than its ranges.
+#[derive(Default)]
+struct Content {
+    entries: Entries,
+    ranges: RangeSet,
+}
+
+fn in_range(ranges: &RangeSet, key: u8) -> bool {
+    ranges.find(&[key]).is_some()
+}
+
 struct History {
     options: Options,
     random: Random,
     levels: PerLevel<Vec<TableMeta>>,
-    entries: HashMap<FileNumber, Entries>,
+    entries: HashMap<FileNumber, Content>,
     newest: Entries,
     running: Vec<Task>,
     turns: PerLevel<Vec<u8>>,
@@ -51,30 +63,65 @@ impl History {
     fn flush(&mut self) {
         let (first, dense) = (self.random.below(KEYS), self.random.below(4) == 0);
         let ascending = self.random.below(3) == 0;
-        let mut flushed = Entries::new();
+        let mut flushed = Content::default();
         for at in 0..=self.random.below(9) {
+            if self.random.below(20) == 0 {
+                self.delete_range(&mut flushed);
+            }
             let key = if ascending { (first + at) % KEYS } else { self.random.below(KEYS) };
             self.version += 1;
             let deleted = self.random.below(5) == 0 || dense;
-            flushed.insert(key as u8, (self.version, deleted));
+            flushed.entries.insert(key as u8, (self.version, deleted));
         }
-        self.newest.extend(&flushed);
+        if self.random.below(10) == 0 {
+            self.delete_range(&mut flushed);
+        }
+        self.newest.extend(&flushed.entries);
         let sequences = (u64::from(self.version), u64::from(self.version));
         self.add_table(0, flushed, sequences, u64::from(self.version));
+    }
+
+    /// Deletes a range of keys in what will be flushed.
+    fn delete_range(&mut self, flushed: &mut Content) {
+        let start = self.random.below(KEYS);
+        let longest = if self.random.below(4) == 0 { KEYS } else { 6 };
+        let end = start + 1 + self.random.below(longest);
+        self.version += 1;
+        let range = |key: &u8| (start..end).contains(&u64::from(*key));
+        flushed.entries.retain(|key, _| !range(key));
+        let mut added = RangeSet::default();
+        added.push(&[start as u8], &[end as u8]);
+        flushed.ranges = RangeSet::union([&flushed.ranges, &added]);
+        for (_, newest) in self.newest.iter_mut().filter(|(key, _)| range(key)) {
+            *newest = (self.version, true);
+        }
     }
 
     fn add_table(
         &mut self,
         level: usize,
-        entries: Entries,
+        mut content: Content,
         (sequence_min, sequence_max): (u64, u64),
         created_ms: u64,
     ) {
+        let Content { entries, ranges } = &mut content;
+        let spans = ranges.spans();
+        if let Some(first) = spans.first()
+            && entries.is_empty()
+        {
+            entries.insert(first.start[0], (0, true));
+        }
         let (Some((first, _)), Some((last, _))) =
             (entries.first_key_value(), entries.last_key_value())
         else {
             return;
         };
+        let (mut key_min, mut key_max, mut is_open) = (vec![*first], vec![*last], false);
+        if let (Some(first), Some(last)) = (spans.first(), spans.last()) {
+            is_open = last.end > key_max;
+            key_min = key_min.min(first.start.clone());
+            key_max = key_max.max(last.end.clone());
+        }
         let meta = TableMeta {
             number: self.next_number,
             level: level as u8,
@@ -84,11 +131,13 @@ impl History {
             sequence_min,
             sequence_max,
             created_ms,
-            key_min: vec![*first],
-            key_max: vec![*last],
+            range_deletions: spans.len() as u64,
+            is_open,
+            key_min,
+            key_max,
         };
         self.next_number += 1;
-        self.entries.insert(meta.number, entries);
+        self.entries.insert(meta.number, content);
         self.levels[level].push(meta);
         sort_level(level, &mut self.levels[level], |meta| meta);
     }
@@ -154,11 +203,17 @@ impl History {
     }
 
     fn merge(&mut self, task: &Task, inputs: &[TableMeta]) {
-        let mut merged = Entries::new();
+        let (mut merged, mut ranges) = (Entries::new(), RangeSet::default());
         for table in inputs {
-            merged.extend(&self.entries[&table.number]);
+            let content = &self.entries[&table.number];
+            merged.retain(|key, _| !in_range(&content.ranges, *key));
+            merged.extend(&content.entries);
+            ranges = RangeSet::union([&ranges, &content.ranges]);
         }
-        merged.retain(|_, (_, deleted)| !(*deleted && task.drops_deletions));
+        if task.drops_deletions {
+            merged.retain(|_, (_, deleted)| !*deleted);
+            ranges = RangeSet::default();
+        }
         let sequences = (
             inputs.iter().map(|table| table.sequence_min).min().unwrap(),
             inputs.iter().map(|table| table.sequence_max).max().unwrap(),
@@ -173,30 +228,37 @@ impl History {
         let mut table = Entries::new();
         for (key, entry) in merged {
             if cutter.ends_before(&[key], table.len() as u64 * ENTRY_BYTES) {
-                self.add_table(task.output, std::mem::take(&mut table), sequences, created_ms);
+                let entries = std::mem::take(&mut table);
+                let content = Content { entries, ranges: ranges.take_before(&[key]) };
+                self.add_table(task.output, content, sequences, created_ms);
             }
             table.insert(key, entry);
         }
-        self.add_table(task.output, table, sequences, created_ms);
+        let content = Content { entries: table, ranges };
+        self.add_table(task.output, content, sequences, created_ms);
     }
 
     /// What a read finds, in the order in which it looks.
     fn read(&self, key: u8) -> Option<Entry> {
-        let found = |table: &TableMeta| self.entries[&table.number].get(&key).copied();
+        let found = |table: &TableMeta| {
+            let content = &self.entries[&table.number];
+            let hidden = in_range(&content.ranges, key).then_some((0, true));
+            content.entries.get(&key).copied().or(hidden).filter(|_| table.overlaps(&[key], &[key]))
+        };
         self.levels.iter().flatten().find_map(found)
     }
 
     fn check(&self) {
         for tables in &self.levels[1..] {
             for pair in tables.windows(2) {
-                assert!(pair[0].key_max < pair[1].key_min, "{pair:?}");
+                assert!(pair[0].ends_before(&pair[1].key_min), "{pair:?}");
             }
         }
         let forgets = matches!(self.options.style, Style::Fifo(_));
         for (key, newest) in &self.newest {
             let found = self.read(*key);
             let right = match found {
-                Some(found) => found == *newest,
+                Some(found) => found == *newest || found.1 && newest.1,
                 None => newest.1 || forgets,
             };
             assert!(right, "key {key}: {found:?} instead of {newest:?}");

@@ -173,9 +173,14 @@ fn one_table(
     candidates.into_iter().find_map(|(_, table)| {
         let mut inputs: Metas<'_> = Metas::default();
         inputs[level + 1] = below(table).to_vec();
-        let (low, high) = hull(inputs[level + 1].iter().copied().chain([table]));
-        // What lies between the bounds of those tables needs no other ones.
-        let within = |other: &&TableMeta| &other.key_min[..] >= low && &other.key_max[..] <= high;
+        let chosen = || inputs[level + 1].iter().copied().chain([table]);
+        let (low, high) = hull(chosen());
+        // What lies between the bounds of those tables needs no other ones. Their greatest key may be in none of them.
+        let has_high = chosen().any(|table| !table.is_open && table.key_max == high);
+        let within = |other: &&TableMeta| {
+            let ends = other.ends_before(high) || has_high && other.key_max == high;
+            &other.key_min[..] >= low && ends
+        };
         inputs[level] = overlapping(tables, low, high).iter().copied().filter(within).collect();
         let end = inputs[level].iter().map(|table| &table.key_max).max().cloned();
         let task = Task::new(levels, &inputs, level + 1, options);

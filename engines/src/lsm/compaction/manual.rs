@@ -46,7 +46,7 @@ pub(crate) fn range(
     }
     let taken = || inputs.iter().flatten();
     let above = inputs[..output].iter().any(|tables| !tables.is_empty());
-    let deletions = taken().any(|table| table.deletions > 0);
+    let deletions = taken().any(|table| table.deletions + table.range_deletions > 0);
     if taken().next().is_none() || !above && !deletions {
         return None;
     }

@@ -1,6 +1,7 @@
 //! Writes sorted entries out as tables that follow each other in the order of their keys.
 
 use super::super::files::StoreFile;
+use super::super::range_set::RangeSet;
 use super::super::stats::count;
 use super::super::store::Core;
 use super::super::table::{TableBuilder, TableMeta, TableOptions};
@@ -29,21 +30,25 @@ pub(crate) struct Output<'c, S: Storage> {
     origin: Origin,
     cutter: Cutter,
     current: Option<TableBuilder<S::Appender>>,
+    /// Keys that are deleted of everything older, as far as they are in no table yet.
+    ranges: RangeSet,
     written: Written<S>,
     /// Every file that was created, to be removed should the work fail.
     created: Vec<StoreFile>,
 }
 
 impl<'c, S: Storage> Output<'c, S> {
-    pub(crate) fn new(core: &'c Core<S>, origin: Origin, cutter: Cutter) -> Self {
+    /// Tables for the entries that are added, which delete `ranges` of everything older.
+    pub(crate) fn new(core: &'c Core<S>, origin: Origin, cutter: Cutter, ranges: RangeSet) -> Self {
         let (written, created) = (Vec::new(), Vec::new());
-        Self { core, origin, cutter, current: None, written, created }
+        Self { core, origin, cutter, current: None, ranges, written, created }
     }
 
     pub(crate) fn add(&mut self, key: &[u8], kind: Kind, value: &[u8]) -> Result<()> {
         let bytes = self.current.as_ref().map_or(0, TableBuilder::bytes);
         if self.cutter.ends_before(key, bytes) {
-            self.end_table()?;
+            let ranges = self.ranges.take_before(key);
+            self.end_table(&ranges)?;
         }
         self.table()?.add(key, kind, value)
     }
@@ -71,10 +76,19 @@ impl<'c, S: Storage> Output<'c, S> {
         }
     }
 
+    /// Ends the last table; there is one if anything is in it.
+    pub(crate) fn end(&mut self) -> Result<()> {
+        let ranges = std::mem::take(&mut self.ranges);
+        if !ranges.is_empty() {
+            self.table()?;
+        }
+        self.end_table(&ranges)
+    }
+
     /// Ends the table that is being written, if there is one.
-    pub(crate) fn end_table(&mut self) -> Result<()> {
+    fn end_table(&mut self, ranges: &RangeSet) -> Result<()> {
         if let Some(table) = self.current.take() {
-            self.written.push(table.finish()?);
+            self.written.push(table.finish(ranges)?);
             count(&self.core.stats.fsyncs, 1);
         }
         Ok(())

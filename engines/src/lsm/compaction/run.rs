@@ -14,6 +14,8 @@ use super::super::manifest::Edit;
 use super::super::memtable::{self, Memtable};
 use super::super::merge::{Cursor, LevelCursor, Merge};
 use super::super::options::Background;
+use super::super::range_set::{RangeSet, Span};
+use super::super::shadowed::{Deleted, Sources};
 use super::super::stats::count;
 use super::super::store::Core;
 use super::super::table::{self, Table, TableMeta};
@@ -49,7 +51,7 @@ pub(crate) fn flush<S: Storage>(core: &Core<S>, memtable: &Arc<Memtable<S::File>
     let next = memtable.next_sequence();
     let sequences = (memtable.first_sequence, next.saturating_sub(1));
     let origin = Origin { level: 0, sequences, created_ms: core.options.clock.now_ms() };
-    let mut output = Output::new(core, origin, Cutter::never());
+    let mut output = Output::new(core, origin, Cutter::never(), ranges_to_flush(core, memtable));
     let write = |output: &mut Output<'_, S>| {
         let mut cursor = memtable::Cursor::seek(memtable.view(), &[], Direction::Forward)?;
         while let Some((key, deleted, value)) = cursor.current() {
@@ -58,7 +60,7 @@ pub(crate) fn flush<S: Storage>(core: &Core<S>, memtable: &Arc<Memtable<S::File>
         }
         // Pages of the log may have left the cache without having been stored.
         memtable.verify()?;
-        output.end_table()
+        output.end()
     };
     if let Err(error) = write(&mut output) {
         return Err(Output::abandon([output], error));
@@ -83,6 +85,28 @@ pub(crate) fn flush<S: Storage>(core: &Core<S>, memtable: &Arc<Memtable<S::File>
     count(&core.stats.flush_bytes, bytes);
     core.stats.event(EventKind::Flush, start, bytes);
     Ok(())
+}
+
+/// The ranges of keys that a memtable deletes, without those in which no table has any key: all tables are older than it, or have nothing in common with it.
+fn ranges_to_flush<S: Storage>(core: &Core<S>, memtable: &Memtable<S::File>) -> RangeSet {
+    let mut ranges = memtable.ranges().map_or_else(RangeSet::default, |ranges| ranges.set());
+    if !ranges.is_empty() {
+        let version = Arc::clone(&core.tree.load().version);
+        let metas = version.metas();
+        ranges.retain(|span| hides_any(&metas, span));
+    }
+    ranges
+}
+
+/// Whether any of these tables may have keys in a range.
+fn hides_any(levels: &Metas<'_>, span: &Span) -> bool {
+    let begins_before_end = |table: &&TableMeta| table.key_min < span.end;
+    let of_0 = levels[0].iter().any(|t| begins_before_end(t) && !t.ends_before(&span.start));
+    let deeper = levels[1..].iter().any(|tables| {
+        let at = tables.partition_point(|table| table.ends_before(&span.start));
+        tables.get(at).is_some_and(begins_before_end)
+    });
+    of_0 || deeper
 }
 
 /// The tables of a task, by level.
@@ -151,10 +175,16 @@ fn merge<S: Storage>(
     let levels = version.metas();
     let (table_bytes, pieces_max) = (core.options.table_bytes, core.options.subcompactions_max);
     let cuts = boundaries(&metas, task.output, table_bytes, pieces_max);
+    let ranges = if task.drops_deletions {
+        RangeSet::default()
+    } else {
+        RangeSet::union(inputs.iter().flatten().map(|table| table.ranges()))
+    };
     let piece = |at: usize| {
         let from = at.checked_sub(1).map_or(&[][..], |before| &cuts[before]);
         let to = cuts.get(at).map(Vec::as_slice);
-        let mut output = Output::new(core, origin, cutter(&levels, task, table_bytes));
+        let cutter = cutter(&levels, task, table_bytes);
+        let mut output = Output::new(core, origin, cutter, ranges.within(from, to));
         match merge_range(core, inputs, task, (from, to), &mut output) {
             Ok(ended) => Ok((output, ended)),
             Err(error) => Err(Output::abandon([output], error)),
@@ -226,16 +256,20 @@ fn merge_range<S: Storage>(
     output: &mut Output<'_, S>,
 ) -> Result<bool> {
     let begins_before_end = |meta: &TableMeta| to.is_none_or(|to| &meta.key_min[..] < to);
-    let mut cursors = Vec::new();
+    let mut sources = Sources::new();
     for table in &inputs[0] {
-        if &table.meta.key_max[..] >= from && begins_before_end(&table.meta) {
-            cursors.push(Cursor::Table(table::Cursor::seek(table, from, Direction::Forward)?));
+        if !table.meta.ends_before(from) && begins_before_end(&table.meta) {
+            let deleted = table.deletes_ranges().then(|| Deleted::Table(table.ranges()));
+            let cursor = table::Cursor::seek(table, from, Direction::Forward)?;
+            sources.push(Cursor::Table(cursor), deleted);
         }
     }
     for tables in &inputs[1..] {
-        cursors.push(Cursor::Level(LevelCursor::seek(tables, from, Direction::Forward)?));
+        let deletes = tables.iter().any(|table| table.deletes_ranges());
+        let cursor = LevelCursor::seek(tables, from, Direction::Forward)?;
+        sources.push(Cursor::Level(cursor), deletes.then_some(Deleted::Level(tables)));
     }
-    let mut merge = Merge::new(cursors, Direction::Forward);
+    let mut merge = Merge::new(sources.cursors()?, Direction::Forward);
     while let Some((key, deleted, value)) = merge.current()
         && to.is_none_or(|to| key < to)
     {
@@ -249,6 +283,6 @@ fn merge_range<S: Storage>(
             return Ok(false);
         }
     }
-    output.end_table()?;
+    output.end()?;
     Ok(true)
 }

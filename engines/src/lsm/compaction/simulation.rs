@@ -182,6 +182,8 @@ impl<'o> Simulation<'o> {
             sequence_min: self.flushes,
             sequence_max: self.flushes,
             created_ms: 0,
+            range_deletions: 0,
+            is_open: false,
             key_min: first.to_be_bytes().to_vec(),
             key_max: last.to_be_bytes().to_vec(),
         };

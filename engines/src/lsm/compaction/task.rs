@@ -97,14 +97,16 @@ impl Task {
     fn can_move(&self, levels: &Metas<'_>, inputs: &Metas<'_>, options: &Options) -> bool {
         let mut tables: Vec<&TableMeta> = inputs.iter().flatten().copied().collect();
         tables.sort_by(|a, b| a.key_min.cmp(&b.key_min));
-        let disjoint = tables.windows(2).all(|pair| pair[0].key_max < pair[1].key_min);
+        let disjoint = tables.windows(2).all(|pair| pair[0].ends_before(&pair[1].key_min));
         let below = levels.get(self.output + 1).map_or(&[][..], Vec::as_slice);
         let bad_overlap = |table: &&TableMeta| {
             let bytes = overlapping(below, &table.key_min, &table.key_max);
             let bytes = bytes.iter().map(|table| table.file_bytes).sum::<u64>();
             bytes > GRANDPARENTS_MAX * options.table_bytes.max(table.file_bytes)
         };
-        let vain = |table: &&TableMeta| self.drops_deletions && is_dense(table, options);
+        let vain = |table: &&TableMeta| {
+            self.drops_deletions && (is_dense(table, options) || table.range_deletions > 0)
+        };
         self.output > 0 && disjoint && !tables.iter().any(|table| bad_overlap(table) || vain(table))
     }
 
@@ -137,10 +139,11 @@ impl Task {
     }
 }
 
-/// Whether so many of the table's entries are deletions that it is compacted for their sake.
+/// Whether so many of the table's entries are deletions, ranges among them, that it is compacted for their sake.
 pub(crate) fn is_dense(table: &TableMeta, options: &Options) -> bool {
     let percent = options.deletions_percent;
-    percent > 0 && table.deletions > 0 && table.deletions * 100 >= table.entries * percent
+    let deletions = table.deletions + table.range_deletions;
+    percent > 0 && deletions > 0 && deletions * 100 >= table.entries * percent
 }
 
 /// The least and the greatest key of some tables.
@@ -155,7 +158,7 @@ pub(crate) fn overlapping<'t, 'm>(
     low: &[u8],
     high: &[u8],
 ) -> &'t [&'m TableMeta] {
-    let from = tables.partition_point(|table| &table.key_max[..] < low);
+    let from = tables.partition_point(|table| table.ends_before(low));
     let len = tables[from..].partition_point(|table| &table.key_min[..] <= high);
     &tables[from..from + len]
 }

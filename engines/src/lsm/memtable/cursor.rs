@@ -3,15 +3,14 @@
 use super::super::wal::Operation;
 use super::node::Slot;
 use super::tree::{LeafCopy, Position};
-use super::{Memtable, View};
+use super::{Memtable, Moment, View};
 use crate::storage::File;
 use crate::{Direction, Error, Result};
 
 /// A position in a memtable.
 pub(crate) struct Cursor<'m, F: File> {
     memtable: &'m Memtable<F>,
-    /// What was written at or above this offset is not seen.
-    visible: u32,
+    moment: Moment,
     direction: Direction,
     leaf: LeafCopy,
     /// Index in `leaf` of the current entry.
@@ -22,7 +21,7 @@ pub(crate) struct Cursor<'m, F: File> {
 impl<'m, F: File> Cursor<'m, F> {
     /// At the first key in `direction` that is not before `start`; an empty `start` is the first key of all.
     pub(crate) fn seek(view: View<'m, F>, start: &[u8], direction: Direction) -> Result<Self> {
-        let View { memtable, visible } = view.trusted()?;
+        let View { memtable, moment } = view.trusted()?;
         let mut leaf = LeafCopy::default();
         let position = match direction {
             _ if !start.is_empty() => Position::At(start),
@@ -36,12 +35,23 @@ impl<'m, F: File> Cursor<'m, F> {
             Direction::Reverse if start.is_empty() => leaf.len,
             Direction::Reverse => leaf.found + usize::from(leaf.exact),
         };
-        let mut cursor = Self { memtable, visible, direction, leaf, at, current: None };
+        let mut cursor = Self { memtable, moment, direction, leaf, at, current: None };
         match direction {
             Direction::Forward => cursor.settle_forward()?,
             Direction::Reverse => cursor.step_back()?,
         }
         Ok(cursor)
+    }
+
+    pub(crate) fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// Goes to the first key in the cursor's direction that is not before `start`.
+    pub(crate) fn seek_again(&mut self, start: &[u8]) -> Result<()> {
+        let view = self.memtable.view_at(self.moment.clone());
+        *self = Self::seek(view, start, self.direction)?;
+        Ok(())
     }
 
     /// The current entry: key, whether it is deleted, value.
@@ -99,10 +109,10 @@ impl<'m, F: File> Cursor<'m, F> {
         }
     }
 
-    /// Makes the newest version that can be seen of `slot` current, if there is one.
+    /// Makes the newest version that can be seen of `slot` current, if there is one that no range of deleted keys covers.
     #[inline]
     fn take(&mut self, slot: Slot) -> Result<bool> {
-        let Some(slot) = self.memtable.visible_version(slot, self.visible) else {
+        let Some(slot) = self.memtable.visible_version(slot, self.moment.visible) else {
             return Ok(false);
         };
         let file = self.memtable.tree.file();
@@ -111,6 +121,11 @@ impl<'m, F: File> Cursor<'m, F> {
         if self.memtable.is_suspect() {
             let reason = "a sync of this log failed while it was being read: read again";
             return Err(Error::corrupt(file.path(), slot.offset.into(), reason));
+        }
+        if let Some(ranges) = &self.moment.ranges
+            && ranges.delete(&bytes[operation.key()], slot.offset)
+        {
+            return Ok(false);
         }
         self.current = Some((operation, bytes));
         Ok(true)

@@ -8,28 +8,33 @@
 //! 2. A reader takes a [`View`]: the memtable up to a length of its log. Whatever is written later lies above it and is skipped, so a view
 //!    is one point in time, and no version needs a sequence number of its own.
 //! 3. When the segment is full, the memtable is frozen by having no writer any more.
-//! 4. After a failed sync of the log a copy of it is read, or nothing: `stand_in`.
+//! 4. Ranges of keys that are deleted are not in the tree: [`ranges`]. What they delete of the memtable itself is passed over by whoever reads it.
+//! 5. After a failed sync of the log a copy of it is read, or nothing: `stand_in`.
 
 mod chunks;
 mod cursor;
 mod node;
+mod ranges;
 mod stand_in;
 mod tree;
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use arc_swap::ArcSwapOption;
 pub(crate) use cursor::Cursor;
 use node::Slot;
+pub(crate) use ranges::Fragments;
+use ranges::Published;
 use stand_in::Lost;
 use tree::Tree;
 
 use super::files::FileNumber;
 use super::table::filter::{self, LINE_WORDS};
-use super::wal::{LOG_HEADER_BYTES, OPERATION_HEADER_BYTES, Operation};
+use super::wal::{self, Kind, LOG_HEADER_BYTES, OPERATION_HEADER_BYTES, Operation};
 use crate::log::frame::frame_bytes;
 use crate::storage::File;
-use crate::{Result, log};
+use crate::{Error, Result, log};
 
 /// A longest log: offsets have 32 bits, and the last is not an offset.
 pub(crate) const LOG_BYTES_MAX: u64 = u32::MAX as u64 - 1;
@@ -57,6 +62,9 @@ pub(crate) struct Memtable<F> {
     filter: Box<[AtomicU64]>,
     /// What lies below this offset of the log can be seen.
     visible: AtomicU32,
+    /// Ranges of keys have been deleted.
+    has_ranges: AtomicBool,
+    ranges: ArcSwapOption<Published>,
     /// Keys.
     entries: AtomicU64,
     /// Writes.
@@ -69,20 +77,34 @@ pub(crate) struct Memtable<F> {
     stand_in: OnceLock<Result<Box<Memtable<F>>, Lost>>,
 }
 
+/// A moment of a memtable.
+#[derive(Clone, Debug)]
+pub(crate) struct Moment {
+    /// What lies below this offset of the log is seen.
+    visible: u32,
+    /// The ranges of keys that were deleted by then.
+    ranges: Option<Arc<Fragments>>,
+}
+
+impl Moment {
+    /// Length of the log, as far as it is seen.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.visible.into()
+    }
+}
+
 /// A memtable at one moment.
 #[derive(Debug)]
 pub(crate) struct View<'m, F> {
     memtable: &'m Memtable<F>,
-    visible: u32,
+    moment: Moment,
 }
 
 impl<F> Clone for View<'_, F> {
     fn clone(&self) -> Self {
-        *self
+        Self { memtable: self.memtable, moment: self.moment.clone() }
     }
 }
-
-impl<F> Copy for View<'_, F> {}
 
 impl<F: File> Memtable<F> {
     /// An index for the log in `file`, which will not be longer than `log_bytes`.
@@ -98,6 +120,8 @@ impl<F: File> Memtable<F> {
             tree: Tree::new(file, entries_max),
             filter: (0..lines * LINE_WORDS).map(|_| AtomicU64::new(0)).collect(),
             visible: AtomicU32::new(LOG_HEADER_BYTES as u32),
+            has_ranges: AtomicBool::new(false),
+            ranges: ArcSwapOption::empty(),
             entries: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             synced: AtomicU64::new(0),
@@ -122,6 +146,43 @@ impl<F: File> Memtable<F> {
         Ok(())
     }
 
+    /// Adds the operations of a write whose payload lies at `offset` of the log, and which ends it at `log_bytes`. To be called as [`Self::insert`] is.
+    ///
+    /// # Errors
+    /// What `corrupt` makes of a reason if the payload is not made of operations.
+    pub(crate) fn insert_all(
+        &self,
+        offset: u32,
+        payload: &[u8],
+        log_bytes: u64,
+        corrupt: impl Fn(&str) -> Error,
+    ) -> Result<()> {
+        let mut ranges = None;
+        wal::operations(payload, corrupt, |at, operation| {
+            let (offset, bytes) = (offset + at as u32, &payload[at..at + operation.bytes()]);
+            let key = &bytes[operation.key()];
+            if operation.kind() != Kind::DeleteRange {
+                return self.insert(offset, key);
+            }
+            let ranges = ranges.get_or_insert_with(|| self.newest_ranges());
+            ranges.add(key, &bytes[operation.value()], offset);
+            Ok(())
+        })?;
+        if let Some(ranges) = ranges {
+            let published =
+                Published::after(self.ranges.load().as_deref(), ranges, log_bytes as u32);
+            self.ranges.store(Some(Arc::new(published)));
+            // Whoever sees the write sees this: the log's length is published behind it.
+            self.has_ranges.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn newest_ranges(&self) -> Fragments {
+        let published = self.ranges.load();
+        published.as_ref().map_or_else(Fragments::default, |ranges| (*ranges.newest).clone())
+    }
+
     /// Lets everybody see a write that ends the log at `log_bytes`.
     #[inline]
     pub(crate) fn publish(&self, log_bytes: u64) {
@@ -132,13 +193,41 @@ impl<F: File> Memtable<F> {
     /// The memtable as it is now.
     #[inline]
     pub(crate) fn view(&self) -> View<'_, F> {
-        View { memtable: self, visible: self.visible.load(Ordering::Acquire) }
+        View { memtable: self, moment: self.moment() }
     }
 
-    /// The memtable as it was when its log had `log_bytes`, which is a length that it has had.
+    /// The memtable as it was at a moment.
     #[inline]
-    pub(crate) fn view_up_to(&self, log_bytes: u64) -> View<'_, F> {
-        View { memtable: self, visible: log_bytes as u32 }
+    pub(crate) fn view_at(&self, moment: Moment) -> View<'_, F> {
+        View { memtable: self, moment }
+    }
+
+    /// What can be seen now.
+    #[inline]
+    pub(crate) fn moment(&self) -> Moment {
+        let visible = self.visible.load(Ordering::Acquire);
+        if self.has_ranges.load(Ordering::Relaxed) {
+            return self.moment_with_ranges();
+        }
+        Moment { visible, ranges: None }
+    }
+
+    #[cold]
+    fn moment_with_ranges(&self) -> Moment {
+        loop {
+            let visible = self.visible.load(Ordering::Acquire);
+            // Nothing that is visible is missing here, but what has been published since may be too much.
+            let ranges = self.ranges.load();
+            let Some(ranges) = &*ranges else { return Moment { visible, ranges: None } };
+            if let Some(moment) = ranges.at(visible) {
+                return moment;
+            }
+        }
+    }
+
+    /// The ranges of keys that are deleted, the last ones included.
+    pub(crate) fn ranges(&self) -> Option<Arc<Fragments>> {
+        self.ranges.load().as_ref().map(|ranges| Arc::clone(&ranges.newest))
     }
 
     /// Length of the log, as far as it can be seen.
@@ -168,7 +257,8 @@ impl<F: File> Memtable<F> {
 
     /// Memory in use, without the log.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        (self.tree.memory_bytes() + size_of_val(&*self.filter)) as u64
+        let ranges = self.ranges().map_or(0, |ranges| ranges.memory_bytes());
+        (self.tree.memory_bytes() + size_of_val(&*self.filter) + ranges) as u64
     }
 
     /// The log's file.
@@ -204,9 +294,23 @@ impl<F: File> View<'_, F> {
         let found = self.look_up(key, hash, value);
         if self.memtable.is_suspect() {
             value.clear();
-            return self.trusted()?.look_up(key, hash, value);
+            return self.clone().trusted()?.look_up(key, hash, value);
         }
         found
+    }
+
+    /// The ranges of keys that are deleted of everything older than this memtable.
+    pub(crate) fn ranges(&self) -> Option<&Arc<Fragments>> {
+        self.moment.ranges.as_ref()
+    }
+
+    /// What a lookup of `key` finds if there is no version of it that can be seen.
+    #[inline]
+    fn without_version(&self, key: &[u8]) -> Lookup {
+        match &self.moment.ranges {
+            Some(ranges) if ranges.find(key).is_some() => Lookup::Deleted,
+            _ => Lookup::Absent,
+        }
     }
 
     #[inline]
@@ -218,14 +322,16 @@ impl<F: File> View<'_, F> {
             .bits()
             .all(|(word, bit)| memtable.filter[line + word].load(Ordering::Relaxed) & bit != 0);
         if !maybe {
-            return Ok(Lookup::Absent);
+            return Ok(self.without_version(key));
         }
-        let Some(slot) = memtable.tree.get(key)? else { return Ok(Lookup::Absent) };
-        let Some(version) = memtable.visible_version(slot, self.visible) else {
-            return Ok(Lookup::Absent);
+        let Some(slot) = memtable.tree.get(key)? else { return Ok(self.without_version(key)) };
+        let Some(version) = memtable.visible_version(slot, self.moment.visible) else {
+            return Ok(self.without_version(key));
         };
         let operation = Operation::at(memtable.file(), version.offset)?;
-        if operation.is_delete() {
+        let ranges = self.moment.ranges.as_ref();
+        if operation.is_delete() || ranges.is_some_and(|ranges| ranges.delete(key, version.offset))
+        {
             return Ok(Lookup::Deleted);
         }
         let at = operation.value();

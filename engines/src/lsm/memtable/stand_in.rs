@@ -87,6 +87,6 @@ impl<'m, F: File> View<'m, F> {
     /// The same moment of the memtable that is to be read.
     #[inline]
     pub(super) fn trusted(self) -> Result<View<'m, F>> {
-        Ok(View { memtable: self.memtable.trusted()?, visible: self.visible })
+        Ok(View { memtable: self.memtable.trusted()?, moment: self.moment })
     }
 }

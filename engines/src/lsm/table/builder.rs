@@ -2,15 +2,18 @@
 //!
 //! 1. Entries arrive in ascending order of their keys and fill a data block; at the wished length it goes to the file with its trailer.
 //! 2. The index gets for each block the shortest key that is greater than every key before the block and not greater than any in it, with the block's handle.
-//! 3. Behind the last block come the filter (at a multiple of 64, so that its lines are cache lines), the index, the properties, the footer.
+//! 3. Behind the last block come the filter (at a multiple of 64, so that its lines are cache lines), the index, the ranges of deleted keys, the properties, the footer.
+//! 4. A table that has nothing but such ranges gets the deletion of the first key of the first one, which says nothing new: so no reader needs to know of tables without blocks.
 
 use super::super::codec::common_prefix;
 use super::super::files::FileNumber;
+use super::super::range_set::RangeSet;
 use super::super::wal::Kind;
 use super::block::{self, BlockBuilder};
 use super::filter;
 use super::footer::{FOOTER_BYTES, Footer, Handle};
 use super::meta::TableMeta;
+use super::ranges;
 use crate::Result;
 use crate::storage::{Appender, File};
 
@@ -59,6 +62,8 @@ impl<A: Appender> TableBuilder<A> {
             sequence_min: sequences.0,
             sequence_max: sequences.1,
             created_ms,
+            range_deletions: 0,
+            is_open: false,
             key_min: Vec::new(),
             key_max: Vec::new(),
         };
@@ -121,8 +126,13 @@ impl<A: Appender> TableBuilder<A> {
         Ok(Handle { offset, bytes: self.encoded.len() as u32 })
     }
 
-    /// Ends the table, which has at least one entry, and syncs it. Its name is not yet durable.
-    pub(crate) fn finish(mut self) -> Result<(A::File, TableMeta)> {
+    /// Ends the table, which has at least one entry, or one of the `ranges` of keys that it deletes, and syncs it. Its name is not yet durable.
+    pub(crate) fn finish(mut self, ranges: &RangeSet) -> Result<(A::File, TableMeta)> {
+        if let Some(first) = ranges.spans().first()
+            && self.meta.entries == 0
+        {
+            self.add(&first.start, Kind::Delete, &[])?;
+        }
         debug_assert!(self.meta.entries > 0, "a table has at least one entry");
         if !self.block.is_empty() {
             self.end_block()?;
@@ -137,17 +147,36 @@ impl<A: Appender> TableBuilder<A> {
         let index = self.append_encoded()?;
 
         self.meta.key_max = std::mem::take(&mut self.last);
+        let ranges = self.append_ranges(ranges)?;
         self.encoded.clear();
         self.meta.encode(&mut self.encoded);
         let properties = self.append_encoded()?;
 
         let file_bytes = self.appender.len() + FOOTER_BYTES as u64;
         let number = self.meta.number;
-        let footer = Footer { filter, index, properties, number, file_bytes };
+        let footer = Footer { filter, index, properties, ranges, number, file_bytes };
         self.appender.append(&[&footer.encode()])?;
         self.meta.file_bytes = file_bytes;
         let file = self.appender.finish()?;
         file.sync()?;
         Ok((file, self.meta))
+    }
+
+    /// Appends the ranges, if there are any, and makes the table's bounds take them in.
+    fn append_ranges(&mut self, ranges: &RangeSet) -> Result<Handle> {
+        let (Some(first), Some(last)) = (ranges.spans().first(), ranges.spans().last()) else {
+            return Ok(Handle::default());
+        };
+        self.meta.range_deletions = ranges.spans().len() as u64;
+        if first.start < self.meta.key_min {
+            self.meta.key_min.clone_from(&first.start);
+        }
+        if last.end > self.meta.key_max {
+            self.meta.key_max.clone_from(&last.end);
+            self.meta.is_open = true;
+        }
+        self.encoded.clear();
+        ranges::encode(ranges, &mut self.encoded);
+        self.append_encoded()
     }
 }

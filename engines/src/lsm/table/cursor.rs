@@ -69,6 +69,16 @@ impl<'t, S: Storage> Cursor<'t, S> {
         Ok(cursor)
     }
 
+    pub(crate) fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// Goes to the first key in the cursor's direction that is not before `start`.
+    pub(crate) fn seek_again(&mut self, start: &[u8]) -> Result<()> {
+        *self = Self::seek(self.table, start, self.direction)?;
+        Ok(())
+    }
+
     /// The current entry: key, whether it is deleted, value.
     #[inline]
     pub(crate) fn current(&self) -> Option<(&[u8], bool, &[u8])> {

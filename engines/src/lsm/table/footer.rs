@@ -8,11 +8,14 @@
 //! 20      4     length of the index
 //! 24      8     offset of the properties
 //! 32      4     length of the properties
-//! 36      4     number of the table
-//! 40      8     length of the file
-//! 48      4     version: 2
-//! 52      4     CRC-32 of bytes 0..52
-//! 56      8     magic "kvdLSMtb"
+//! 36      8     offset of the ranges of deleted keys; 0 if there are none
+//! 44      4     length of these; 0 if there are none
+//! 48      4     number of the table
+//! 52      8     length of the file
+//! 60      4     zero
+//! 64      4     version: 3
+//! 68      4     CRC-32 of bytes 0..68
+//! 72      8     magic "kvdLSMtb"
 //! ```
 //!
 //! Lengths are without the trailers.
@@ -23,10 +26,12 @@ use crate::storage::File;
 use crate::{Error, Result};
 
 /// Bytes of a footer.
-pub(crate) const FOOTER_BYTES: usize = 64;
+pub(crate) const FOOTER_BYTES: usize = 80;
+/// Bytes that the checksum covers.
+const CHECKED_BYTES: usize = 68;
 const MAGIC: &[u8; 8] = b"kvdLSMtb";
-/// Version 1 did not say in the properties when the table was created.
-const VERSION: u32 = 2;
+/// Version 1 did not say in the properties when the table was created, version 2 had no ranges of deleted keys.
+const VERSION: u32 = 3;
 
 /// A part of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +64,8 @@ pub(crate) struct Footer {
     pub(crate) filter: Handle,
     pub(crate) index: Handle,
     pub(crate) properties: Handle,
+    /// Without bytes if there are none.
+    pub(crate) ranges: Handle,
     pub(crate) number: FileNumber,
     pub(crate) file_bytes: u64,
 }
@@ -69,12 +76,13 @@ impl Footer {
         out[..12].copy_from_slice(&self.filter.encode());
         out[12..24].copy_from_slice(&self.index.encode());
         out[24..36].copy_from_slice(&self.properties.encode());
-        out[36..40].copy_from_slice(&self.number.to_le_bytes());
-        out[40..48].copy_from_slice(&self.file_bytes.to_le_bytes());
-        out[48..52].copy_from_slice(&VERSION.to_le_bytes());
-        let crc = crc32fast::hash(&out[..52]);
-        out[52..56].copy_from_slice(&crc.to_le_bytes());
-        out[56..].copy_from_slice(MAGIC);
+        out[36..48].copy_from_slice(&self.ranges.encode());
+        out[48..52].copy_from_slice(&self.number.to_le_bytes());
+        out[52..60].copy_from_slice(&self.file_bytes.to_le_bytes());
+        out[64..68].copy_from_slice(&VERSION.to_le_bytes());
+        let crc = crc32fast::hash(&out[..CHECKED_BYTES]);
+        out[68..72].copy_from_slice(&crc.to_le_bytes());
+        out[72..].copy_from_slice(MAGIC);
         out
     }
 
@@ -106,28 +114,42 @@ impl Footer {
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn decode(bytes: &[u8; FOOTER_BYTES]) -> Result<Self, String> {
-        if &bytes[56..] != MAGIC {
+        if &bytes[72..] != MAGIC {
             return Err("the file does not end as a table does".to_owned());
+        }
+        // The footer of an older version is shorter, with the same end.
+        let older =
+            Decoder::new(&bytes[64..]).u32().filter(|version| (1..VERSION).contains(version));
+        if let Some(version) = older {
+            return Err(of_another_version(version));
         }
         let mut fields = Decoder::new(bytes);
         let mut decode = || {
             let mut handle = || Some(Handle { offset: fields.u64()?, bytes: fields.u32()? });
             let (filter, index, properties) = (handle()?, handle()?, handle()?);
-            let (number, file_bytes) = (fields.u32()?, fields.u64()?);
-            let footer = Self { filter, index, properties, number, file_bytes };
-            Some((footer, fields.u32()?, fields.u32()?))
+            let ranges = handle()?;
+            let (number, file_bytes, zero) = (fields.u32()?, fields.u64()?, fields.u32()?);
+            let footer = Self { filter, index, properties, ranges, number, file_bytes };
+            Some((footer, zero, fields.u32()?, fields.u32()?))
         };
-        let (footer, version, crc) = decode().ok_or("the footer is too short")?;
-        if crc != crc32fast::hash(&bytes[..52]) {
+        let (footer, zero, version, crc) = decode().ok_or("the footer is too short")?;
+        if crc != crc32fast::hash(&bytes[..CHECKED_BYTES]) {
             return Err("the footer's checksum is wrong".to_owned());
         }
         if version != VERSION {
-            return Err(format!(
-                "the table has version {version}, and this build knows version {VERSION}"
-            ));
+            return Err(of_another_version(version));
+        }
+        if zero != 0 {
+            return Err("the footer is not as this version has it".to_owned());
         }
         Ok(footer)
     }
+}
+
+fn of_another_version(version: u32) -> String {
+    format!(
+        "the table has version {version}, and this build knows version {VERSION}: use the build that wrote it"
+    )
 }
 
 #[cfg(test)]
@@ -139,8 +161,9 @@ mod tests {
             filter: Handle { offset: 64, bytes: 128 },
             index: Handle { offset: 197, bytes: 50 },
             properties: Handle { offset: 252, bytes: 60 },
+            ranges: Handle { offset: 317, bytes: 40 },
             number: 3,
-            file_bytes: 381,
+            file_bytes: 442,
         }
     }
 
@@ -148,10 +171,11 @@ mod tests {
     fn the_layout_is_the_documented_one() {
         let golden =
             b"\x40\0\0\0\0\0\0\0\x80\0\0\0\xc5\0\0\0\0\0\0\0\x32\0\0\0\xfc\0\0\0\0\0\0\0\x3c\0\0\0\
-            \x03\0\0\0\x7d\x01\0\0\0\0\0\0\x02\0\0\0";
+            \x3d\x01\0\0\0\0\0\0\x28\0\0\0\
+            \x03\0\0\0\xba\x01\0\0\0\0\0\0\0\0\0\0\x03\0\0\0";
         let bytes = footer().encode();
-        assert_eq!(bytes[..52], golden[..]);
-        assert_eq!(&bytes[56..], b"kvdLSMtb");
+        assert_eq!(bytes[..68], golden[..]);
+        assert_eq!(&bytes[72..], b"kvdLSMtb");
         assert_eq!(Footer::decode(&bytes), Ok(footer()));
     }
 

@@ -1,9 +1,10 @@
 //! Looks a table through from outside: its parts, and if wanted each block and each entry.
 //!
-//! 1. The footer must be whole, as without it nothing is found. Filter, index and properties must be whole, and lie one behind the other.
+//! 1. The footer must be whole, as without it nothing is found. Filter, index, ranges of deleted keys and properties must be whole, and lie one behind the other.
 //! 2. The blocks that the index names must lie one behind the other from the file's start, and be whole. Keys ascend, within blocks and from one to the next; each block's key in the index
 //!    is greater than all keys before, and not greater than the block's first.
 //! 3. The filter must let every key pass. Numbers of entries and deletions, the least and the greatest key must be what the properties say, and these what the manifest says.
+//! 4. The ranges are visited before the entries, which are younger.
 //!
 //! So every byte of the file is covered. Damage is noted, and the looking goes on behind it.
 
@@ -13,22 +14,27 @@ use super::super::codec::Decoder;
 use super::super::files::FileNumber;
 use super::super::findings::TableFigures;
 use super::super::options::KEY_BYTES_MAX;
+use super::super::range_set::{RangeSet, Span};
 use super::super::wal::Kind;
 use super::TableMeta;
 use super::block::{self, Layout, Malformed, TRAILER_BYTES};
 use super::filter::{self, LINE_BYTES, Probe};
 use super::footer::{FOOTER_BYTES, Footer, Handle};
+use super::reader::read_ranges;
 use crate::storage::File;
 use crate::{Error, Result};
 
-/// An entry of a table.
+/// An entry of a table, or a range of keys that it deletes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Item<'a> {
     /// Offset of its block.
     pub(crate) block: u64,
+    /// Of a range, where it begins.
     pub(crate) key: &'a [u8],
     /// None for a deletion.
     pub(crate) value: Option<&'a [u8]>,
+    /// Of a range, where it ends.
+    pub(crate) end: Option<&'a [u8]>,
 }
 
 /// What is done with the entries of a table.
@@ -73,6 +79,7 @@ pub(crate) fn look_through<F: File>(
         None => None,
     };
     let stored = noted(named("properties", properties(file, number, &footer)), note)?;
+    let ranges = noted(read_ranges(file, number, &footer), note)?;
     let mut has_all_entries = false;
     if let (Some(stored), Some(expected)) = (&stored, expected) {
         let (level, file_bytes) = (expected.level, expected.file_bytes);
@@ -84,8 +91,13 @@ pub(crate) fn look_through<F: File>(
     if let (Some(visit), Some((layout, index))) = (visit, index) {
         let filter = filter.as_deref();
         let mut walk = Walk { file, number, filter, visit, note, found: Found::default() };
-        if walk.blocks(layout, index, &footer)?.is_continue() {
-            has_all_entries = walk.compare(stored.as_ref().or(expected), &footer);
+        let has_all_ranges = ranges.is_some();
+        let ranges = ranges.unwrap_or_default();
+        if walk.ranges(&ranges, &footer)?.is_continue()
+            && walk.blocks(layout, index, &footer)?.is_continue()
+        {
+            let agrees = walk.compare(stored.as_ref().or(expected), &ranges, &footer);
+            has_all_entries = agrees && has_all_ranges;
         }
     }
     let figures = stored.as_ref().or(expected).map(|meta| figures(meta, &footer, index));
@@ -99,6 +111,7 @@ fn figures(meta: &TableMeta, footer: &Footer, index: Option<(Layout, &[u8])>) ->
         file_bytes: footer.file_bytes,
         entries: meta.entries,
         deletions: meta.deletions,
+        range_deletions: meta.range_deletions,
         key_min: meta.key_min.clone(),
         key_max: meta.key_max.clone(),
         sequence_min: meta.sequence_min,
@@ -139,13 +152,15 @@ fn end_of(part: Handle) -> u64 {
 /// Notes parts that do not follow each other.
 fn places(footer: &Footer, note: &mut Note<'_>) {
     let footer_at = footer.file_bytes - FOOTER_BYTES as u64;
+    let behind_index = if footer.ranges.bytes > 0 { footer.ranges } else { footer.properties };
     let parts = [
         ("filter", footer.filter, footer.index.offset),
-        ("index", footer.index, footer.properties.offset),
+        ("index", footer.index, behind_index.offset),
+        ("ranges of deleted keys", footer.ranges, footer.properties.offset),
         ("properties", footer.properties, footer_at),
     ];
     for (name, part, next) in parts {
-        if end_of(part) != next {
+        if part != Handle::default() && end_of(part) != next {
             let reason = format!(
                 "the footer says that the {name} ends at byte {}, and what follows begins at byte {next}",
                 end_of(part)
@@ -209,6 +224,17 @@ struct Walk<'w, 'v, 'n, F> {
 }
 
 impl<F: File> Walk<'_, '_, '_, F> {
+    fn ranges(&mut self, ranges: &RangeSet, footer: &Footer) -> Result<ControlFlow<()>> {
+        for Span { start, end } in ranges.spans() {
+            let block = footer.ranges.offset;
+            let item = Item { block, key: start, value: None, end: Some(end) };
+            if (self.visit)(item)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
     fn blocks(&mut self, layout: Layout, index: &[u8], footer: &Footer) -> Result<ControlFlow<()>> {
         let file = self.file;
         let malformed = |Malformed| malformed(file, footer.index.offset);
@@ -281,13 +307,16 @@ impl<F: File> Walk<'_, '_, '_, F> {
             }
             found.key_max.clone_from(&key);
             found.entries += 1;
+            if entry.kind == Kind::DeleteRange {
+                return Err(corrupt("a range of deleted keys stands among the entries"));
+            }
             let is_deletion = entry.kind == Kind::Delete;
             found.deletions += u64::from(is_deletion);
             if !passes(self.filter, &key) {
                 return Err(corrupt("the filter denies a key of this block"));
             }
             let value = (!is_deletion).then_some(entry.value);
-            if (self.visit)(Item { block: offset, key: &key, value })?.is_break() {
+            if (self.visit)(Item { block: offset, key: &key, value, end: None })?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
@@ -295,15 +324,22 @@ impl<F: File> Walk<'_, '_, '_, F> {
     }
 
     /// Notes what is not as the properties say, and tells whether all entries have been found.
-    fn compare(&mut self, meta: Option<&TableMeta>, footer: &Footer) -> bool {
+    fn compare(&mut self, meta: Option<&TableMeta>, ranges: &RangeSet, footer: &Footer) -> bool {
         let found = &self.found;
         let Some(meta) = meta.filter(|_| !found.is_partial) else { return !found.is_partial };
+        let (mut key_min, mut key_max, mut is_open) = (&found.key_min, &found.key_max, false);
+        if let (Some(first), Some(last)) = (ranges.spans().first(), ranges.spans().last()) {
+            key_min = key_min.min(&first.start);
+            is_open = last.end > *key_max;
+            key_max = key_max.max(&last.end);
+        }
         let mut agrees = true;
         for (what, is_same) in [
             ("number of entries", meta.entries == found.entries),
             ("number of deletions", meta.deletions == found.deletions),
-            ("least key", meta.key_min == found.key_min),
-            ("greatest key", meta.key_max == found.key_max),
+            ("number of ranges", meta.range_deletions == ranges.spans().len() as u64),
+            ("least key", meta.key_min == *key_min),
+            ("greatest key", meta.key_max == *key_max && meta.is_open == is_open),
         ] {
             agrees &= is_same;
             if !is_same {

@@ -10,9 +10,15 @@
 //! 29      8     lowest sequence number of the writes that went into it
 //! 37      8     highest
 //! 45      8     when the youngest of these writes was flushed, in milliseconds since the Unix epoch
-//! 53      4+n   least key, with its length before it
+//! 53      8     ranges of keys that it deletes
+//! 61      1     1 if the greatest key itself is not in the table, but is where the last of these ranges ends; else 0
+//! 62      4+n   least key, with its length before it
 //! …       4+n   greatest key, likewise
 //! ```
+//!
+//! All keys that the table has something to say about lie between the two: those of entries, and those in ranges.
+
+use std::cmp::Ordering;
 
 use super::super::codec::{Decoder, put_bytes};
 use super::super::files::FileNumber;
@@ -29,6 +35,10 @@ pub(crate) struct TableMeta {
     pub(crate) sequence_min: u64,
     pub(crate) sequence_max: u64,
     pub(crate) created_ms: u64,
+    /// Ranges of keys that it deletes of everything older.
+    pub(crate) range_deletions: u64,
+    /// The greatest key itself is not in the table: it is where its last range ends.
+    pub(crate) is_open: bool,
     pub(crate) key_min: Vec<u8>,
     pub(crate) key_max: Vec<u8>,
 }
@@ -39,9 +49,15 @@ impl TableMeta {
         out.push(self.level);
         let (sequence_min, sequence_max) = (self.sequence_min, self.sequence_max);
         let sizes = [self.file_bytes, self.entries, self.deletions];
-        for field in sizes.into_iter().chain([sequence_min, sequence_max, self.created_ms]) {
+        for field in sizes.into_iter().chain([
+            sequence_min,
+            sequence_max,
+            self.created_ms,
+            self.range_deletions,
+        ]) {
             out.extend_from_slice(&field.to_le_bytes());
         }
+        out.push(u8::from(self.is_open));
         put_bytes(out, &self.key_min);
         put_bytes(out, &self.key_max);
     }
@@ -56,17 +72,37 @@ impl TableMeta {
             sequence_min: fields.u64()?,
             sequence_max: fields.u64()?,
             created_ms: fields.u64()?,
+            range_deletions: fields.u64()?,
+            is_open: match fields.u8()? {
+                0 => false,
+                1 => true,
+                _ => return None,
+            },
             key_min: fields.bytes()?.to_vec(),
             key_max: fields.bytes()?.to_vec(),
         };
         let key_fits = |key: &[u8]| (1..=KEY_BYTES_MAX).contains(&key.len());
-        (key_fits(&meta.key_min) && key_fits(&meta.key_max) && meta.key_min <= meta.key_max)
-            .then_some(meta)
+        let holds_keys = if meta.is_open {
+            meta.range_deletions > 0 && meta.key_min < meta.key_max
+        } else {
+            meta.key_min <= meta.key_max
+        };
+        (key_fits(&meta.key_min) && key_fits(&meta.key_max) && holds_keys).then_some(meta)
     }
 
     /// Whether any key between `low` and `high`, both included, may be in the table.
     pub(crate) fn overlaps(&self, low: &[u8], high: &[u8]) -> bool {
-        &self.key_min[..] <= high && low <= &self.key_max[..]
+        &self.key_min[..] <= high && !self.ends_before(low)
+    }
+
+    /// Whether all keys that may be in the table come before `key`.
+    #[inline]
+    pub(crate) fn ends_before(&self, key: &[u8]) -> bool {
+        match self.key_max[..].cmp(key) {
+            Ordering::Less => true,
+            Ordering::Equal => self.is_open,
+            Ordering::Greater => false,
+        }
     }
 }
 
@@ -85,6 +121,8 @@ mod tests {
             sequence_min: 4,
             sequence_max: 6,
             created_ms: 515,
+            range_deletions: 1,
+            is_open: true,
             key_min: b"a".to_vec(),
             key_max: b"bc".to_vec(),
         };
@@ -92,6 +130,7 @@ mod tests {
         meta.encode(&mut out);
         let golden = b"\x09\0\0\0\x01\x02\x01\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\
             \x04\0\0\0\0\0\0\0\x06\0\0\0\0\0\0\0\x03\x02\0\0\0\0\0\0\
+            \x01\0\0\0\0\0\0\0\x01\
             \x01\0\0\0a\x02\0\0\0bc";
         assert_eq!(out, golden);
         assert_eq!(TableMeta::decode(&mut Decoder::new(&out)), Some(meta));

@@ -5,12 +5,15 @@
 //! zeros up to a multiple of 64
 //! filter, with a trailer                  [`filter`]
 //! index, a block with its trailer         [`block`]: separator → handle of a data block
+//! ranges of deleted keys, if there are    [`ranges`], a block with its trailer
 //! properties, with a trailer              [`meta`]
 //! footer                                  [`footer`]
 //! ```
 //!
 //! A table holds one entry per key, the newest; entries have no sequence number. Which of two tables is younger follows from where they
 //! are: level 0 is ordered by age, and each level is younger than the next. A reader of the past keeps the tables of its time.
+//!
+//! Ranges of deleted keys hide what older tables hold, and nothing of their own table.
 
 pub(crate) mod block;
 mod builder;
@@ -19,6 +22,7 @@ pub(crate) mod filter;
 pub(crate) mod footer;
 pub(crate) mod look;
 mod meta;
+pub(crate) mod ranges;
 mod reader;
 
 pub(crate) use builder::{TableBuilder, TableOptions};

@@ -1,7 +1,7 @@
 //! Reads a table.
 //!
-//! 1. Opening reads the footer, and verifies filter, index and properties. Data blocks are left alone.
-//! 2. A get asks the filter, then the index for the one block that can hold the key, then that block.
+//! 1. Opening reads the footer, and verifies filter, index and properties. Data blocks are left alone. The ranges of deleted keys are taken into memory.
+//! 2. A get asks the filter, then the index for the one block that can hold the key, then that block; then, if there are any, the ranges.
 //! 3. A block's checksum is verified the first time that it is read since the table was opened; a bit for each block remembers that. Tables do not
 //!    change, so later reads of it are free.
 //!
@@ -11,15 +11,37 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::super::codec::Decoder;
+use super::super::files::FileNumber;
 use super::super::memtable::Lookup;
+use super::super::range_set::RangeSet;
 use super::super::stats::ReadStats;
 use super::super::wal::Kind;
 use super::block::{self, Layout, Malformed, TRAILER_BYTES};
 use super::filter::{self, LINE_BYTES};
 use super::footer::{Footer, Handle};
 use super::meta::TableMeta;
+use super::ranges;
 use crate::storage::{File, Storage};
 use crate::{Error, Result};
+
+/// Reads the ranges of keys that a table deletes.
+pub(super) fn read_ranges<F: File>(
+    file: &F,
+    number: FileNumber,
+    footer: &Footer,
+) -> Result<RangeSet> {
+    let Handle { offset, bytes } = footer.ranges;
+    if bytes == 0 {
+        return Ok(RangeSet::default());
+    }
+    let block = file.read(offset, bytes as usize + TRAILER_BYTES)?;
+    block::verify(file.path(), number, offset, &block)?;
+    let malformed = |Malformed| {
+        let reason = "the ranges of deleted keys are malformed";
+        Error::corrupt(file.path(), offset, reason)
+    };
+    ranges::decode(&block[..bytes as usize]).map_err(malformed)
+}
 
 /// An open table.
 pub(crate) struct Table<S: Storage> {
@@ -29,6 +51,8 @@ pub(crate) struct Table<S: Storage> {
     filter: Handle,
     index: Handle,
     index_layout: Layout,
+    /// Keys that are deleted of everything older.
+    ranges: RangeSet,
     /// A bit for each data block whose checksum has been verified.
     verified: Box<[AtomicU64]>,
     /// Removes the file when nobody uses the table any more.
@@ -68,6 +92,11 @@ impl<S: Storage> Table<S> {
             Layout::parse(&bytes)
                 .map_err(|Malformed| corrupt(footer.index.offset, "the index is malformed"))?
         };
+        let ranges = read_ranges(&file, meta.number, &footer)?;
+        if ranges.spans().len() as u64 != meta.range_deletions {
+            let reason = "the ranges of deleted keys are not as many as the properties say";
+            return Err(corrupt(footer.ranges.offset, reason));
+        }
         if !(footer.filter.bytes as usize).is_multiple_of(LINE_BYTES) {
             return Err(corrupt(footer.filter.offset, "the filter does not consist of lines"));
         }
@@ -79,6 +108,7 @@ impl<S: Storage> Table<S> {
             filter: footer.filter,
             index: footer.index,
             index_layout,
+            ranges,
             verified: (0..words).map(|_| AtomicU64::new(0)).collect(),
             obsolete: AtomicBool::new(false),
         }))
@@ -87,6 +117,17 @@ impl<S: Storage> Table<S> {
     /// The table's file.
     pub(crate) fn file(&self) -> &S::File {
         &self.file
+    }
+
+    /// Keys that are deleted of everything older.
+    pub(crate) fn ranges(&self) -> &RangeSet {
+        &self.ranges
+    }
+
+    /// Whether there are any.
+    #[inline]
+    pub(crate) fn deletes_ranges(&self) -> bool {
+        !self.ranges.is_empty()
     }
 
     /// Lets the file go once the last user of the table does.
@@ -165,6 +206,21 @@ impl<S: Storage> Table<S> {
     /// Reads the value of `key`, whose [`filter::hash`] is `hash`, into `value`, which is empty.
     #[inline]
     pub(crate) fn get(
+        &self,
+        key: &[u8],
+        hash: u64,
+        value: &mut Vec<u8>,
+        stats: &ReadStats,
+    ) -> Result<Lookup> {
+        let found = self.get_entry(key, hash, value, stats)?;
+        if found == Lookup::Absent && self.deletes_ranges() && self.ranges.find(key).is_some() {
+            return Ok(Lookup::Deleted);
+        }
+        Ok(found)
+    }
+
+    #[inline]
+    fn get_entry(
         &self,
         key: &[u8],
         hash: u64,

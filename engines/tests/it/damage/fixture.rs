@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kvdyno_engines::storage::{SimulatedDisk, Storage};
-use kvdyno_engines::{Durability, Engine, OperationKind};
+use kvdyno_engines::{Durability, Engine, OperationKind, WriteOperation};
 
 use super::{is, is_aid};
 use crate::history::{Map, Open, Write, apply, change, supported};
@@ -72,7 +72,7 @@ impl Fixture {
             live(&*engine, &mut map, life, value_bytes);
             if life == 1 {
                 engine.settle().unwrap();
-                write(&*engine, &mut map, &vec![(key(1), Some(b"newest".to_vec()))]);
+                write(&*engine, &mut map, &vec![put(key(1), b"newest".to_vec())]);
             }
             engine.close().unwrap();
             if life < 2 {
@@ -107,28 +107,35 @@ impl Fixture {
 
 /// What is written between an opening and a close.
 fn live(engine: &dyn Engine, map: &mut Map, life: u32, value_bytes: usize) {
-    let value = |number| Some(format!("{life}/{number}{:value_bytes$}", "").into_bytes());
+    let value = |number| format!("{life}/{number}{:value_bytes$}", "").into_bytes();
     let key_of = |number| key((number + life * 3) % IN_TURN);
     for number in 0..8 {
-        write(engine, map, &vec![(key_of(number), value(number))]);
+        write(engine, map, &vec![put(key_of(number), value(number))]);
     }
-    write(engine, map, &vec![(key_of(2), None)]);
-    write(engine, map, &vec![(key_of(3), value(8)), (key_of(4), None), (key_of(0), value(9))]);
+    let delete = |number| WriteOperation::Delete { key: key_of(number) };
+    write(engine, map, &vec![delete(2)]);
+    write(engine, map, &vec![put(key_of(3), value(8)), delete(4), put(key_of(0), value(9))]);
+    let (start, end) = (key_of(6), [&key_of(6)[..], b"\0"].concat());
+    write(engine, map, &vec![WriteOperation::DeleteRange { start, end }]);
     let long = format!("{life}/long{:1$}", "", COMPRESSED_ABOVE_BYTES).into_bytes();
-    write(engine, map, &vec![(key(IN_TURN), Some(long))]);
+    write(engine, map, &vec![put(key(IN_TURN), long)]);
     let (session, value) = (key(IN_TURN + 1), format!("session {life}").into_bytes());
     if engine.capabilities().supports(OperationKind::PutExpiring) {
         let later = Duration::from_hours(1);
         engine.session().unwrap().put_expiring(&session, &value, later).unwrap();
         map.insert(session, value);
     } else {
-        write(engine, map, &vec![(session, Some(value))]);
+        write(engine, map, &vec![put(session, value)]);
     }
+}
+
+fn put(key: Vec<u8>, value: Vec<u8>) -> WriteOperation {
+    WriteOperation::Put { key, value }
 }
 
 fn write(engine: &dyn Engine, map: &mut Map, write: &Write) {
     apply(engine, write).unwrap();
-    change(map, supported(engine, write));
+    change(map, &supported(engine, write));
 }
 
 /// All files of a disk with what is in them.

@@ -170,21 +170,39 @@ fn change(random: &mut StdRng, store: &Lsm<SimulatedDisk>, model: &mut Map) {
             let mut batch = WriteBatch::default();
             for _ in 0..random.random_range(0..8) {
                 let key = any_key(random);
-                batch.operations.push(if random.random_range(0..3) == 0 {
-                    model.remove(&key);
-                    WriteOperation::Delete { key }
-                } else {
-                    let value = value(random);
-                    model.insert(key.clone(), value.clone());
-                    WriteOperation::Put { key, value }
+                batch.operations.push(match random.random_range(0..12) {
+                    0 => {
+                        let (start, end) = (key.clone(), any_key(random));
+                        model.retain(|key, _| *key < start || *key >= end);
+                        WriteOperation::DeleteRange { start, end }
+                    }
+                    1..5 => {
+                        model.remove(&key);
+                        WriteOperation::Delete { key }
+                    }
+                    _ => {
+                        let value = value(random);
+                        model.insert(key.clone(), value.clone());
+                        WriteOperation::Put { key, value }
+                    }
                 });
             }
             store.write(&batch).unwrap();
         }
-        8..16 => {
+        8..14 => {
             let key = any_key(random);
             store.delete(&key).unwrap();
             model.remove(&key);
+        }
+        14 => {
+            let (range, _) = any_range(random, model);
+            model.retain(|key, _| !range.contains(key));
+            store.delete_range(range).unwrap();
+        }
+        15 => {
+            let (first, last) = (any_key(random), any_key(random));
+            model.retain(|key, _| !(&first..=&last).contains(&key));
+            store.delete_range(&first[..]..=&last[..]).unwrap();
         }
         _ => {
             let (key, value) = (any_key(random), value(random));

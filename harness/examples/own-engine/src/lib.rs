@@ -20,8 +20,8 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use kvdyno_engines::{
-    BytesWritten, Capabilities, Direction, Durability, Engine, Error, Metrics, Result, Session,
-    Visit, WriteBatch, WriteOperation,
+    BytesWritten, Capabilities, Direction, Durability, Engine, Error, Metrics, OperationKind,
+    Result, Session, Visit, WriteBatch, WriteOperation,
 };
 use kvdyno_harness::OpenRequest;
 
@@ -260,10 +260,13 @@ impl Session for JournalSession<'_> {
 
     fn write(&mut self, batch: &WriteBatch) -> Result<()> {
         let operations = batch.operations.iter().map(|operation| match operation {
-            WriteOperation::Put { key, value } => (key.as_slice(), Some(value.as_slice())),
-            WriteOperation::Delete { key } => (key.as_slice(), None),
+            WriteOperation::Put { key, value } => Ok((key.as_slice(), Some(value.as_slice()))),
+            WriteOperation::Delete { key } => Ok((key.as_slice(), None)),
+            WriteOperation::DeleteRange { .. } => {
+                Err(Error::Unsupported(OperationKind::DeleteRange))
+            }
         });
-        self.0.write(&operations.collect::<Vec<_>>())
+        self.0.write(&operations.collect::<Result<Vec<_>>>()?)
     }
 
     fn scan(
