@@ -84,6 +84,36 @@ pub enum Error {
         /// The longest batch in bytes.
         max: usize,
     },
+    /// A table takes its keys in ascending order.
+    #[error("{}: the key \"{}\" does not come after \"{}\": add keys in ascending order, each once", file.display(), key.escape_ascii(), last.escape_ascii())]
+    NotAscending {
+        /// The table that is being written.
+        file: PathBuf,
+        /// What was to be added.
+        key: Vec<u8>,
+        /// What was added before it.
+        last: Vec<u8>,
+    },
+    /// A table has at least one key, or one range of keys that it deletes.
+    #[error("{}: nothing was added to the table: add a key, or write none", file.display())]
+    EmptyTable {
+        /// The table that was being written.
+        file: PathBuf,
+    },
+    /// A table that is to be taken into a store belongs to one.
+    #[error("{} is a table of a store: only tables that were written outside of one can be read or taken in by themselves", file.display())]
+    NotOutside {
+        /// The table.
+        file: PathBuf,
+    },
+    /// Tables that are to be taken into a store at once have keys between each other's bounds.
+    #[error("the keys of {} and {} overlap: merge the two, or take them in one after the other, the older first", first.display(), second.display())]
+    Overlap {
+        /// The one that begins first.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
     /// The store has no data file with this number.
     #[error("{} has no data file {id}: merges and crashes take files away, so look which there are", dir.display())]
     NoSuchFile {

@@ -17,6 +17,8 @@
 //! | `compaction_simulation` | what a style costs, over metadata alone (feature `simulation`) |
 //! | `recovery`, `replay` | opening a store, after a clean close or a crash |
 //! | [`LsmReader`] | reading beside another process, or where nothing may be changed |
+//! | [`TableWriter`], [`TableReader`], [`merge_tables`] | tables outside of a store |
+//! | `ingest` | taking such tables in |
 //! | `backup` | checkpoints and backups of an open store |
 //! | `survey`, `log_scan`, [`verify()`], [`records()`], [`salvage()`] | a store looked at from outside, damaged or not |
 //!
@@ -82,6 +84,11 @@
 //! between ranges and entries. Where a compaction ends a table it cuts the range there, so that each table says by its least and greatest key which keys it has anything to say about. In the deepest level that has any of
 //! the keys, the range itself is dropped. Stores without ranges pay nothing for them.
 //!
+//! # Tables from outside
+//!
+//! A [`TableWriter`] writes a table with keys in ascending order, without a store; [`TableReader`] reads it, [`merge_tables`] merges several. [`Lsm::ingest`] takes such tables in, all at once and durably, without writing their content anew: what they hold
+//! is younger than everything before. They go as deep as nothing is in the way, so that a sorted load costs one write of each byte.
+//!
 //! # Versions
 //!
 //! A key's versions live only in the memtable, where the offset in the log tells their age. A table holds the newest version
@@ -98,6 +105,7 @@ mod files;
 mod findings;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod ingest;
 mod iter;
 mod log_scan;
 mod manifest;
@@ -120,6 +128,7 @@ mod stats;
 mod store;
 mod survey;
 mod table;
+mod table_file;
 mod verify;
 mod version;
 mod wal;
@@ -132,6 +141,7 @@ pub use cursor::Cursor;
 pub use findings::{
     Damage, FileRole, LevelFigures, LogFigures, TableFigures, VerifiedFile, VerifyReport,
 };
+pub use ingest::IngestReport;
 pub use iter::Iter;
 pub use options::{
     Background, Choice, Fifo, KEY_BYTES_MAX, Levelled, Options, Style, Tiered, VALUE_BYTES_MAX,
@@ -144,4 +154,5 @@ pub use recovery::Recovery;
 pub use salvage::{SalvageReport, salvage};
 pub use session::Lsm;
 pub use snapshot::Snapshot;
+pub use table_file::{TableEntry, TableReader, TableWriter, TableWriterOptions, merge_tables};
 pub use verify::{inspect, verify};

@@ -489,16 +489,28 @@ impl<S: Storage> Core<S> {
             let covered = writer.memtable.next_sequence();
             (self.tree.load_full(), Arc::clone(&writer.memtable), writer.log.len(), covered)
         };
+        self.sync_logs_of(&tree, &memtable, log_bytes, |error| self.distrust_logs(error))?;
+        Ok(covered)
+    }
+
+    /// Syncs all logs, of which the newest one, that of `active`, has `log_bytes`, and tells `failed` which sync of one has failed.
+    fn sync_logs_of(
+        &self,
+        tree: &Tree<S>,
+        active: &Arc<Memtable<S::File>>,
+        log_bytes: u64,
+        failed: impl Fn(&Error),
+    ) -> Result<()> {
         self.sync_names()?;
         let waiting = tree.waiting.iter().rev().map(|memtable| (memtable, memtable.log_bytes()));
-        for (memtable, log_bytes) in waiting.chain([(&memtable, log_bytes)]) {
+        for (memtable, log_bytes) in waiting.chain([(active, log_bytes)]) {
             if memtable.synced_bytes() < log_bytes {
-                memtable.file().sync().inspect_err(|error| self.distrust_logs(error))?;
+                memtable.file().sync().inspect_err(&failed)?;
                 memtable.set_synced(log_bytes);
                 count(&self.stats.fsyncs, 1);
             }
         }
-        Ok(covered)
+        Ok(())
     }
 
     /// The sync of a log has failed: what its pages show from now on may not be what was written. Lets copies be read that have been verified.
@@ -507,6 +519,10 @@ impl<S: Storage> Core<S> {
         self.poison(error);
         // Who is writing comes to the end of it; nobody else begins.
         drop(self.writer.lock());
+        self.distrust_unsynced();
+    }
+
+    fn distrust_unsynced(&self) {
         let tree = self.tree.load();
         for memtable in tree.waiting.iter().chain([&tree.active]) {
             if memtable.synced_bytes() < memtable.log_bytes() {
@@ -620,14 +636,50 @@ impl<S: Storage> Core<S> {
     /// Freezes the active memtable, if anything is in it, and flushes all.
     pub(crate) fn flush(&self) -> Result<()> {
         let mut writer = self.writer.lock();
-        self.check_poison()?;
-        if writer.memtable.writes() > 0 {
-            self.wait_for_flushes()?;
-            self.rotate(&mut writer, 0)?;
-        }
+        self.freeze(&mut writer)?;
         drop(writer);
         while self.flush_oldest()? {}
         Ok(())
+    }
+
+    /// As [`Self::flush`], while nobody writes.
+    pub(crate) fn flush_with(&self, writer: &mut Writer<S>) -> Result<()> {
+        self.freeze(writer)?;
+        while self.flush_oldest()? {}
+        Ok(())
+    }
+
+    fn freeze(&self, writer: &mut Writer<S>) -> Result<()> {
+        self.check_poison()?;
+        if writer.memtable.writes() > 0 {
+            self.wait_for_flushes()?;
+            self.rotate(writer, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps others from writing.
+    pub(crate) fn lock_writer(&self) -> MutexGuard<'_, Writer<S>> {
+        self.writer.lock()
+    }
+
+    /// Takes the sequence number of a write that does nothing, and makes it durable with all before it: no other write will ever have it.
+    pub(crate) fn take_sequence(&self, writer: &mut Writer<S>) -> Result<u64> {
+        let header = wal::operation_header(Kind::DeleteRange, 1, 1);
+        let payload = [&header[..], &[0], &[0]].concat();
+        self.store_found()?;
+        self.admit(writer, payload.len())?;
+        let sequence = writer.memtable.next_sequence();
+        self.fatal(writer.log.append(&[&payload]))?;
+        writer.memtable.publish(writer.log.len());
+        count(&self.stats.log_bytes, frame::frame_bytes(payload.len()));
+        let (tree, log_bytes) = (self.tree.load_full(), writer.log.len());
+        let synced = self.sync_logs_of(&tree, &writer.memtable, log_bytes, |error| {
+            self.poison(error);
+            self.distrust_unsynced();
+        });
+        self.fatal(synced)?;
+        Ok(sequence)
     }
 
     /// Writes down, at the very end, that all logs are whole.

@@ -3,6 +3,7 @@
 mod approximate;
 mod backups;
 mod beside;
+mod ingest;
 mod isolation;
 mod iterating;
 mod looking;

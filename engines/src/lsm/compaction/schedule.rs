@@ -112,6 +112,11 @@ impl<S: Storage> Core<S> {
         Ok(Progress::Worked)
     }
 
+    /// Calls `change` with the compactions that are under way, while no other is chosen.
+    pub(crate) fn while_none_begins<T>(&self, change: impl FnOnce(&[Task]) -> T) -> T {
+        change(&self.compactions.list.lock().running)
+    }
+
     /// Calls `look` while no compaction is under way, once those that are have ended. None begins meanwhile.
     pub(crate) fn while_nothing_compacts<T>(&self, look: impl FnOnce() -> T) -> T {
         let _asked = Asked::new(self);

@@ -34,7 +34,7 @@ use super::table::filter::{self, LINE_WORDS};
 use super::wal::{self, Kind, LOG_HEADER_BYTES, OPERATION_HEADER_BYTES, Operation};
 use crate::log::frame::frame_bytes;
 use crate::storage::File;
-use crate::{Error, Result, log};
+use crate::{Direction, Error, Result, log};
 
 /// A longest log: offsets have 32 bits, and the last is not an offset.
 pub(crate) const LOG_BYTES_MAX: u64 = u32::MAX as u64 - 1;
@@ -164,8 +164,11 @@ impl<F: File> Memtable<F> {
             if operation.kind() != Kind::DeleteRange {
                 return self.insert(offset, key);
             }
-            let ranges = ranges.get_or_insert_with(|| self.newest_ranges());
-            ranges.add(key, &bytes[operation.value()], offset);
+            let end = &bytes[operation.value()];
+            if key < end {
+                let ranges = ranges.get_or_insert_with(|| self.newest_ranges());
+                ranges.add(key, end, offset);
+            }
             Ok(())
         })?;
         if let Some(ranges) = ranges {
@@ -253,6 +256,14 @@ impl<F: File> Memtable<F> {
     /// About which part of the keys, from 0 to 1, comes before `key`, or with `inclusive` up to it.
     pub(crate) fn share_before(&self, key: &[u8], inclusive: bool) -> Result<f64> {
         self.trusted()?.tree.share_before(key, inclusive)
+    }
+
+    /// Whether any key from `low` to `high`, both included, has been written or deleted.
+    pub(crate) fn has_between(&self, low: &[u8], high: &[u8]) -> Result<bool> {
+        let view = self.view();
+        let in_range = view.ranges().is_some_and(|ranges| ranges.overlap(low, high));
+        let cursor = Cursor::seek(view, low, Direction::Forward)?;
+        Ok(in_range || cursor.current().is_some_and(|(key, ..)| key <= high))
     }
 
     /// Memory in use, without the log.

@@ -79,6 +79,14 @@ impl Fragments {
         chunk.get(at).filter(|fragment| &*fragment.start <= key)
     }
 
+    /// Whether any key from `low` to `high`, both included, is in a fragment.
+    pub(super) fn overlap(&self, low: &[u8], high: &[u8]) -> bool {
+        let chunk = self.chunks.partition_point(|chunk| bounds(chunk).1 <= low);
+        let Some(chunk) = self.chunks.get(chunk) else { return false };
+        let at = chunk.partition_point(|fragment| &*fragment.end <= low);
+        chunk.get(at).is_some_and(|fragment| &*fragment.start <= high)
+    }
+
     /// Whether a version of `key` that lies at `offset` of the log is deleted.
     #[inline]
     pub(crate) fn delete(&self, key: &[u8], offset: u32) -> bool {

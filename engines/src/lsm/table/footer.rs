@@ -10,7 +10,7 @@
 //! 32      4     length of the properties
 //! 36      8     offset of the ranges of deleted keys; 0 if there are none
 //! 44      4     length of these; 0 if there are none
-//! 48      4     number of the table
+//! 48      4     number of the table: that of its file, or if it was written outside of a store, one that no file of a store has
 //! 52      8     length of the file
 //! 60      4     zero
 //! 64      4     version: 3
@@ -21,7 +21,7 @@
 //! Lengths are without the trailers.
 
 use super::super::codec::Decoder;
-use super::super::files::FileNumber;
+use super::super::files::{FILE_NUMBER_MAX, FileNumber};
 use crate::storage::File;
 use crate::{Error, Result};
 
@@ -89,7 +89,7 @@ impl Footer {
     /// Reads the footer of the table in `file`, which should have this number and length.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] if it is not whole, or that of another table.
+    /// [`Error::Corrupt`] if it is not whole, or that of another table. One that comes from outside of the store can be in any file.
     pub(crate) fn read<F: File>(file: &F, number: FileNumber, file_bytes: u64) -> Result<Self> {
         let corrupt = |offset, reason: &str| Error::corrupt(file.path(), offset, reason);
         if file.len() != file_bytes {
@@ -103,10 +103,16 @@ impl Footer {
         let bytes = file.read(at, FOOTER_BYTES)?;
         let bytes = bytes.first_chunk().ok_or_else(|| corrupt(at, "no footer"))?;
         let footer = Self::decode(bytes).map_err(|reason| corrupt(at, &reason))?;
-        if footer.number != number || footer.file_bytes != file_bytes {
+        let is_this = footer.number == number || footer.is_from_outside();
+        if !is_this || footer.file_bytes != file_bytes {
             return Err(corrupt(at, "this is the footer of another table"));
         }
         Ok(footer)
+    }
+
+    /// Whether the table was written outside of a store: then its number is not that of its file.
+    pub(crate) fn is_from_outside(&self) -> bool {
+        self.number > FILE_NUMBER_MAX
     }
 
     /// Takes a footer apart.

@@ -67,6 +67,7 @@ pub(crate) fn look_through<F: File>(
     let Some(footer) = noted(Footer::read(file, number, file_bytes), note)? else {
         return Ok(Looked::default());
     };
+    let number = footer.number;
     places(&footer, note);
     let filter = noted(named("filter", part(file, number, footer.filter)), note)?;
     if !(footer.filter.bytes as usize).is_multiple_of(LINE_BYTES) {
@@ -78,15 +79,19 @@ pub(crate) fn look_through<F: File>(
         Some(index) => noted(parsed(file, footer.index.offset, index), note)?.zip(Some(&**index)),
         None => None,
     };
-    let stored = noted(named("properties", properties(file, number, &footer)), note)?;
-    let ranges = noted(read_ranges(file, number, &footer), note)?;
+    let stored = noted(named("properties", properties(file, &footer)), note)?;
+    let outside = footer.is_from_outside();
+    let stored = stored.map(|stored| match expected {
+        Some(known) => stored.placed_as(known, outside),
+        None => stored,
+    });
+    let ranges = noted(read_ranges(file, &footer), note)?;
     let mut has_all_entries = false;
-    if let (Some(stored), Some(expected)) = (&stored, expected) {
-        let (level, file_bytes) = (expected.level, expected.file_bytes);
-        if (TableMeta { level, file_bytes, ..stored.clone() }) != *expected {
-            let reason = "the properties contradict the manifest".to_owned();
-            note(footer.properties.offset, reason);
-        }
+    if let (Some(stored), Some(expected)) = (&stored, expected)
+        && stored != expected
+    {
+        let reason = "the properties contradict the manifest".to_owned();
+        note(footer.properties.offset, reason);
     }
     if let (Some(visit), Some((layout, index))) = (visit, index) {
         let filter = filter.as_deref();
@@ -186,8 +191,8 @@ fn malformed<F: File>(file: &F, offset: u64) -> Error {
     Error::corrupt(file.path(), offset, "the block's checksum is right, but not its content")
 }
 
-fn properties<F: File>(file: &F, number: FileNumber, footer: &Footer) -> Result<TableMeta> {
-    let at = footer.properties;
+fn properties<F: File>(file: &F, footer: &Footer) -> Result<TableMeta> {
+    let (at, number) = (footer.properties, footer.number);
     let bytes = part(file, number, at)?;
     let meta = TableMeta::decode(&mut Decoder::new(&bytes));
     let meta = meta.filter(|meta| meta.number == number);
@@ -198,7 +203,23 @@ fn properties<F: File>(file: &F, number: FileNumber, footer: &Footer) -> Result<
 /// What a table says about itself, if its footer and properties are whole.
 pub(crate) fn own_meta<F: File>(file: &F, number: FileNumber) -> Option<TableMeta> {
     let footer = Footer::read(file, number, file.len()).ok()?;
-    properties(file, number, &footer).ok()
+    properties(file, &footer).ok().map(|meta| TableMeta { number, ..meta })
+}
+
+/// As [`own_meta`], of a file whose number nobody knows.
+///
+/// # Errors
+/// [`Error::Corrupt`] if it is no table, or damaged.
+pub(crate) fn says_itself<F: File>(file: &F) -> Result<TableMeta> {
+    let too_short = || Error::corrupt(file.path(), 0, "the file is too short for a table");
+    let at = file.len().checked_sub(FOOTER_BYTES as u64).ok_or_else(too_short)?;
+    let number = {
+        let bytes = file.read(at, FOOTER_BYTES)?;
+        let bytes = bytes.first_chunk().ok_or_else(too_short)?;
+        let footer = Footer::decode(bytes);
+        footer.map_err(|reason| Error::corrupt(file.path(), at, reason))?.number
+    };
+    properties(file, &Footer::read(file, number, file.len())?)
 }
 
 /// What was found on the way through a table.

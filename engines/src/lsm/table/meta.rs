@@ -90,6 +90,18 @@ impl TableMeta {
         (key_fits(&meta.key_min) && key_fits(&meta.key_max) && holds_keys).then_some(meta)
     }
 
+    /// What the properties of a table say, as the manifest would say it that says `known`: they do not know what became of the table.
+    pub(crate) fn placed_as(self, known: &Self, is_from_outside: bool) -> Self {
+        let (level, file_bytes) = (known.level, known.file_bytes);
+        let placed = Self { level, file_bytes, ..self };
+        if is_from_outside {
+            let (number, sequence_min, sequence_max) =
+                (known.number, known.sequence_min, known.sequence_max);
+            return Self { number, sequence_min, sequence_max, ..placed };
+        }
+        placed
+    }
+
     /// Whether any key between `low` and `high`, both included, may be in the table.
     pub(crate) fn overlaps(&self, low: &[u8], high: &[u8]) -> bool {
         &self.key_min[..] <= high && !self.ends_before(low)

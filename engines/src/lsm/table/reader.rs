@@ -25,17 +25,13 @@ use crate::storage::{File, Storage};
 use crate::{Error, Result};
 
 /// Reads the ranges of keys that a table deletes.
-pub(super) fn read_ranges<F: File>(
-    file: &F,
-    number: FileNumber,
-    footer: &Footer,
-) -> Result<RangeSet> {
+pub(super) fn read_ranges<F: File>(file: &F, footer: &Footer) -> Result<RangeSet> {
     let Handle { offset, bytes } = footer.ranges;
     if bytes == 0 {
         return Ok(RangeSet::default());
     }
     let block = file.read(offset, bytes as usize + TRAILER_BYTES)?;
-    block::verify(file.path(), number, offset, &block)?;
+    block::verify(file.path(), footer.number, offset, &block)?;
     let malformed = |Malformed| {
         let reason = "the ranges of deleted keys are malformed";
         Error::corrupt(file.path(), offset, reason)
@@ -48,6 +44,8 @@ pub(crate) struct Table<S: Storage> {
     pub(crate) meta: TableMeta,
     storage: S,
     file: S::File,
+    /// What its checksums start from.
+    number: FileNumber,
     filter: Handle,
     index: Handle,
     index_layout: Layout,
@@ -75,15 +73,15 @@ impl<S: Storage> Table<S> {
         let footer = Footer::read(&file, meta.number, meta.file_bytes)?;
         for part in [footer.filter, footer.index, footer.properties] {
             let bytes = file.read(part.offset, part.bytes as usize + TRAILER_BYTES)?;
-            block::verify(file.path(), meta.number, part.offset, &bytes)?;
+            block::verify(file.path(), footer.number, part.offset, &bytes)?;
         }
         {
             let properties = footer.properties;
             let bytes = file.read(properties.offset, properties.bytes as usize)?;
-            let mut stored = TableMeta::decode(&mut Decoder::new(&bytes))
+            let stored = TableMeta::decode(&mut Decoder::new(&bytes))
+                .filter(|stored| stored.number == footer.number)
                 .ok_or_else(|| corrupt(properties.offset, "the properties are malformed"))?;
-            (stored.file_bytes, stored.level) = (meta.file_bytes, meta.level);
-            if stored != meta {
+            if stored.placed_as(&meta, footer.is_from_outside()) != meta {
                 return Err(corrupt(properties.offset, "the properties contradict the manifest"));
             }
         }
@@ -92,7 +90,7 @@ impl<S: Storage> Table<S> {
             Layout::parse(&bytes)
                 .map_err(|Malformed| corrupt(footer.index.offset, "the index is malformed"))?
         };
-        let ranges = read_ranges(&file, meta.number, &footer)?;
+        let ranges = read_ranges(&file, &footer)?;
         if ranges.spans().len() as u64 != meta.range_deletions {
             let reason = "the ranges of deleted keys are not as many as the properties say";
             return Err(corrupt(footer.ranges.offset, reason));
@@ -105,6 +103,7 @@ impl<S: Storage> Table<S> {
             meta,
             storage,
             file,
+            number: footer.number,
             filter: footer.filter,
             index: footer.index,
             index_layout,
@@ -194,7 +193,7 @@ impl<S: Storage> Table<S> {
         let (word, bit) = (&self.verified[at / 64], 1 << (at % 64));
         if word.load(Ordering::Relaxed) & bit == 0 {
             let bytes = self.file.read(handle.offset, handle.bytes as usize + TRAILER_BYTES)?;
-            block::verify(self.file.path(), self.meta.number, handle.offset, &bytes)?;
+            block::verify(self.file.path(), self.number, handle.offset, &bytes)?;
             word.fetch_or(bit, Ordering::Relaxed);
         }
         let block = self.file.read(handle.offset, handle.bytes as usize)?;
