@@ -54,6 +54,8 @@ pub(crate) struct Store<S: Storage> {
     pub(crate) preparing: Mutex<()>,
     /// Held while data files are merged.
     pub(crate) merging: Mutex<()>,
+    /// Held while a batch of presumptions is verified.
+    pub(crate) verifying: Mutex<()>,
     pub(crate) sealer: Signal,
     pub(crate) merger: Signal,
     pub(crate) syncer: Signal,
@@ -112,6 +114,7 @@ impl<S: Storage> Store<S> {
             sealing: Mutex::default(),
             preparing: Mutex::default(),
             merging: Mutex::default(),
+            verifying: Mutex::default(),
             sealer: Signal::default(),
             merger: Signal::default(),
             syncer: Signal::default(),

@@ -218,8 +218,9 @@ impl<S: Storage> Store<S> {
         self.view.keydir.len()
     }
 
-    /// Verifies what was presumed up to now.
+    /// Verifies what was presumed up to now; one after the other, as two batches would take twice the memory and read the same pages.
     pub(crate) fn verify_presumed(&self) -> Result<()> {
+        let _one_at_a_time = self.verifying.lock();
         self.view.verify_all(|_| true, || self.stopping.load(Ordering::Relaxed))
     }
 

@@ -137,6 +137,54 @@ fn a_hot_key_is_overwritten_without_verifying() {
     assert_eq!(get(&store, b"new").unwrap(), [4]);
 }
 
+/// Ends the active data file, and leaves the presumptions of other hashes than the filler's alone.
+fn rotate(disk: &SimulatedDisk, store: &Store, filler: &[u8]) {
+    let before = files(disk, "hint").len();
+    while files(disk, "hint").len() == before {
+        store.put(filler, &[0; 200]).unwrap();
+    }
+    assert!(store.delete(filler).unwrap());
+    // Whoever finds nothing verifies what might be the key's.
+    assert!(!store.delete(filler).unwrap());
+}
+
+/// A store where so many puts of a key wait, the first of which has replaced the entry of `old`; and that key. One bit of the hash decides: of a few keys, one has that of `old`, and one that fills files has the other.
+fn hidden_behind(puts: u64) -> (Store, Vec<u8>) {
+    let attempt = |new: &[u8], filler: &[u8]| {
+        let disk = SimulatedDisk::new();
+        let store = open(&disk, &Options { hash_mask: 1, ..unmerged() });
+        store.put(b"old", b"1").unwrap();
+        for round in 0..puts {
+            rotate(&disk, &store, filler);
+            store.put(new, &round.to_le_bytes()).unwrap();
+            if presumptions(&store) != round + 1 {
+                return None;
+            }
+        }
+        Some((store, new.to_vec()))
+    };
+    let keys: Vec<Vec<u8>> = (0..8_u8).map(|key| vec![b'k', key]).collect();
+    let pairs = keys.iter().flat_map(|new| keys.iter().map(move |filler| (new, filler)));
+    let mut pairs = pairs.filter(|(new, filler)| new != filler);
+    pairs.find_map(|(new, filler)| attempt(new, filler)).expect("keys of both hashes")
+}
+
+#[test]
+fn a_key_behind_several_puts_of_another_is_read_and_overwritten() {
+    for puts in 2..=5 {
+        let (store, new) = hidden_behind(puts);
+        assert_eq!(get(&store, b"old").unwrap(), b"1");
+        assert_eq!(get(&store, &new).unwrap(), (puts - 1).to_le_bytes());
+        assert_eq!(presumptions(&store), puts, "reads leave them");
+        store.put(b"old", b"3").unwrap();
+        assert_eq!(get(&store, b"old").unwrap(), b"3");
+        let map = contents(&store);
+        assert_eq!((map.len(), &*map[&new]), (2, &(puts - 1).to_le_bytes()[..]));
+        let live: u64 = store.files().iter().map(|file| file.live_records).sum();
+        assert_eq!(live, 2);
+    }
+}
+
 #[test]
 fn a_key_behind_a_put_of_another_survives_merges_and_closing() {
     let disk = SimulatedDisk::new();
