@@ -339,9 +339,10 @@ def sized(data):
     return u32(len(data)) + data
 
 
-def meta(number=3, low=b"a", high=b"f", size=0, level=0, entries=2, sequences=(1, 2), created=1700000000000, ranges=0, is_open=0):
+def meta(number=3, low=b"a", high=b"f", size=0, level=0, entries=2, sequences=(1, 2), created=1700000000000, ranges=0, is_open=0, values=(), count=None):
     numbers = [size, entries, 0, *sequences, created, ranges]
-    return u32(number) + u8(level) + b"".join(map(u64, numbers)) + u8(is_open) + sized(low) + sized(high)
+    values_ = b"".join(u32(file) + u64(length) for file, length in values)
+    return u32(number) + u8(level) + b"".join(map(u64, numbers)) + u8(is_open) + sized(low) + sized(high) + u32(len(values) if count is None else count) + values_
 
 
 def metas():
@@ -360,6 +361,11 @@ def metas():
     case(t, "open-without-ranges", meta(is_open=1), "malformed")
     case(t, "open-without-keys", meta(high=b"a", ranges=1, is_open=1), "malformed")
     case(t, "neither-open-nor-not", meta(ranges=1, is_open=2), "malformed")
+    case(t, "with-values", meta(values=[(4, 100), (7, 1)]))
+    case(t, "values-count-max", meta(values=[(4, 100)], count=2**32 - 1), "malformed")
+    case(t, "values-twice", meta(values=[(4, 100), (4, 1)]), "malformed")
+    case(t, "values-of-no-bytes", meta(values=[(4, 0)]), "malformed")
+    case(t, "values-too-many-bytes", meta(values=[(4, 2**64 - 1)]), "malformed")
 
 
 def lsm_manifests():
@@ -389,6 +395,12 @@ def lsm_manifests():
     case(t, "level-255", good + frame(added(255, meta(4))), "the edit is impossible")
     case(t, "removes-what-is-not-there", good + frame(b"\x05\x01" + u32(4)), "the edit is impossible")
     case(t, "key-length-max", good + frame(added(2, meta(4)[:62] + u32(2**32 - 1) + b"a")), "the edit is malformed")
+    values = lambda number, length: b"\x07" + u32(number) + u64(length)
+    case(t, "values", good + frame(values(9, 500) + added(2, meta(4, values=[(9, 400)]))) + frame(b"\x05\x02" + u32(4)))
+    case(t, "values-without-a-table", good + frame(values(9, 500)))
+    case(t, "values-that-are-not-there", good + frame(added(2, meta(4, values=[(9, 1)]))), "the edit is impossible")
+    case(t, "values-that-are-shorter", good + frame(values(9, 500) + added(2, meta(4, values=[(9, 501)]))), "the edit is impossible")
+    case(t, "values-twice", good + frame(values(9, 500) * 2), "the edit is impossible")
     case(t, "synced-edit-damaged", good + flip(frame(b"\x02" + u32(30)), 14) + frame(b"\x02" + u32(31), watermark=len(good) + 24), "is corrupt")
 
 
@@ -416,6 +428,7 @@ def logs():
     case(t, "header-cut", op(b"key")[:7], "an operation is cut")
     case(t, "no-key", op(b""), "an operation has an impossible kind or key length")
     case(t, "unknown-kind", op(b"key", kind=9), "an operation has an impossible kind or key length")
+    case(t, "pointer", op(b"key", kind=4), "an operation has an impossible kind or key length")
     case(t, "range", op(b"key", b"kez", kind=3))
     case(t, "range-of-nothing", op(b"key", b"key", kind=3))
     case(t, "range-backwards", op(b"key", b"kex", kind=3), "a range of keys ends before it begins")
@@ -430,7 +443,7 @@ def logs():
 def block(entries, prefix=b"", count=None, prefix_bytes=None, starts=None):
     """Entries are suffixes behind the prefix, kinds and values."""
     heads = b"".join(struct.pack("<Q", int.from_bytes(s[:8].ljust(8, b"\0"), "big")) for s, _, _ in entries)
-    bodies = [u32(len(s) | kind << 30) + s[8:] + value for s, kind, value in entries]
+    bodies = [u32(len(s) | kind << 24) + s[8:] + value for s, kind, value in entries]
     if starts is None:
         starts = [sum(map(len, bodies[:i])) for i in range(len(bodies))]
     count = len(entries) if count is None else count
@@ -463,6 +476,7 @@ def blocks():
     case(t, "start-max", trailed(block(some, b"user", starts=[0, 2**32 - 1])), "malformed")
     case(t, "starts-backwards", trailed(block(some, b"user", starts=[10, 0])), "malformed")
     case(t, "unknown-kind", trailed(block([(b"k", 0, b"")])), "malformed")
+    case(t, "pointer", trailed(block([(b"k", 4, u32(7) + u64(4096) + u32(258))])))
     case(t, "ranges", trailed(block([(b"a", 3, b"userb"), (b"c", 3, b"userd")], b"user")))
     case(t, "ranges-overlap", trailed(block([(b"a", 3, b"userc"), (b"b", 3, b"userd")], b"user")))
     case(t, "suffix-past-the-end", trailed(flip(block([(b"k", 1, b"")]), 20, 0x1F)), "malformed")
@@ -475,8 +489,8 @@ def footer(parts, number=ID, size=0, version=3, magic=b"kvdLSMtb", wrong=0, rang
     return data + u32(crc32(data) ^ wrong) + magic
 
 
-def table(index_value=None, filter_=b"", number=ID, offset=None, properties=None, size=None, index=None, ranges=None):
-    data = trailed(block([(b"1", 1, b"one"), (b"2", 2, b"")], b"user"))
+def table(index_value=None, filter_=b"", number=ID, offset=None, properties=None, size=None, index=None, ranges=None, rows=None):
+    data = trailed(block(rows or [(b"1", 1, b"one"), (b"2", 2, b"")], b"user"))
     handle = u64(0) + u32(len(data) - 5) if index_value is None else index_value
     out = data + bytes(-len(data) % 64)
     parts = [(len(out), len(filter_))]
@@ -527,6 +541,10 @@ def tables():
     case(t, "block-is-the-filter", table(index_value=u64(64) + u32(0)), "the block's checksum is right, but not its content")
     case(t, "handle-cut", table(index_value=u64(0)), "the block's checksum is right, but not its content")
     handle = u64(0) + u32(len(block([(b"1", 1, b"one"), (b"2", 2, b"")], b"user")))
+    pointing = lambda value, values: table(rows=[(b"1", 4, value)], properties=meta(ID, b"user1", b"user1", values=values))
+    case(t, "with-pointers", pointing(u32(9) + u64(32) + u32(20), [(9, 32)]))
+    case(t, "pointer-cut", pointing(u32(9) + u64(32) + u32(20)[:3], [(9, 32)]), "the block's checksum is right, but not its content")
+    case(t, "pointer-into-another-file", pointing(u32(8) + u64(32) + u32(20), [(9, 32)]), "the block's checksum is right, but not its content")
     case(t, "block-twice", table(index=block([(b"user1", 1, handle)] * 2)))
     ranges = block([(b"2", 3, b"user3"), (b"4", 3, b"user5")], b"user")
     wide = meta(ID, b"user1", b"user5", ranges=2, is_open=1)
@@ -541,6 +559,30 @@ def tables():
     case(t, "properties-cut", table(properties=meta(ID, b"user1", b"user2")[:-1]), "no table")
 
 
+def values():
+    t = "lsm_values"
+    header = lambda magic=b"kvdLSMvl", version=1, number=ID: frame(magic + u32(version) + u32(number))
+    record = lambda key, value, compression=0, key_bytes=None: frame(u32((len(key) if key_bytes is None else key_bytes) | compression << 24) + key + value)
+    case(t, "header-only", header())
+    case(t, "whole", header() + record(b"user1", b"one") + record(b"user2", b""))
+    case(t, "compressed", header() + record(b"k", u32(20) + b"\x1f" + b"a" + b"\x01\0" + b"\0", 1), "no compressed value")
+    case(t, "compressed-literals", header() + record(b"k", u32(5) + b"\x50hello", 1))
+    case(t, "compressed-length-max", header() + record(b"k", u32(2**32 - 1) + b"\x50hello", 1), "no compressed value")
+    case(t, "empty", b"", "is corrupt at byte 0")
+    case(t, "wrong-magic", header(magic=b"kvdLSMxx"), "this is not the header of a file of values")
+    case(t, "future-version", header(version=2), "the file of values has version 2")
+    case(t, "of-another-file", header(number=8), "this is the header of the file of values 8")
+    case(t, "header-cut", frame(b"kvdLSMvl" + u32(1)), "the header of the file of values is cut")
+    case(t, "header-too-long", frame(b"kvdLSMvl" + u32(1) + u32(ID) + b"\0"), "the header of the file of values is too long")
+    case(t, "unknown-compression", header() + record(b"key", b"value", 2), "no value at byte")
+    case(t, "no-key", header() + record(b"", b"value"), "no value at byte")
+    case(t, "key-past-the-end", header() + record(b"key", b"", key_bytes=4), "no value at byte")
+    case(t, "key-length-max", header() + record(b"key", b"", key_bytes=0xFFFFFF), "no value at byte")
+    case(t, "bad-crc", flip(header() + record(b"user1", b"one"), len(header()) + 17), "the checksum is")
+    case(t, "cut", (header() + record(b"user1", b"one"))[:-8], "is corrupt")
+    case(t, "pointer", u32(7) + u64(4096) + u32(258), "is corrupt")
+
+
 def filters():
     t = "lsm_filter"
     case(t, "ones", b"\xff" * 64)
@@ -551,7 +593,7 @@ def filters():
 
 if __name__ == "__main__":
     shutil.rmtree(ROOT, ignore_errors=True)
-    for write in [frames, records, hints, bitcask_manifests, keydirs, scans, openings, compressed, metas, lsm_manifests, logs, blocks, tables, filters]:
+    for write in [frames, records, hints, bitcask_manifests, keydirs, scans, openings, compressed, metas, lsm_manifests, logs, blocks, tables, values, filters]:
         write()
     (ROOT / "EXPECTED").write_text("".join(line + "\n" for line in EXPECTED))
     print(f"{len(EXPECTED)} inputs")

@@ -34,6 +34,8 @@ mod backup;
 #[cfg(feature = "bitcask")]
 pub mod bitcask;
 mod clock;
+#[cfg(any(feature = "bitcask", feature = "lsm"))]
+mod compression;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod engine;

@@ -1,6 +1,5 @@
 //! See [`crate::fuzzing`].
 
-use super::compression::{compressed, decompressed};
 use super::entry::{Entry, Layout};
 use super::fingerprint::Hasher;
 use super::hint::{Hint, HintKey, Summary};
@@ -10,6 +9,7 @@ use super::manifest::{Manifest, ManifestFile};
 use super::options::VALUE_BYTES_MAX;
 use super::record::{self, Preface, Record};
 use super::segment::FileId;
+use crate::compression::{compressed, decompressed};
 use crate::fuzzing::{ID, Outcome, Target, file, with_checksum};
 use crate::log::frame;
 

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::compression::decompressed;
 use super::fuzzing::HASHER;
 use super::hint::{Hint, HintEntry, HintKey, Summary};
 use super::manifest::{MANIFEST_NAME, Manifest, ManifestFile};
@@ -16,6 +15,7 @@ use super::scan::{End, Found, Gap, Piece, Scan, scan};
 use super::segment::{FileId, FileKind, NEVER};
 use super::view::View;
 use crate::Clock;
+use crate::compression::decompressed;
 use crate::fuzzing::{ID, Outcome, file, with_frame_checksums};
 use crate::log::frame::{self, ALIGNMENT, HEADER_BYTES, Header};
 use crate::storage::{SimulatedDisk, Storage};

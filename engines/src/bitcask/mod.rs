@@ -41,7 +41,7 @@
 //! | `fingerprint` | the hashes that stand for keys |
 //! | `snapshot`, `iter` | the store at one point in time: iteration while writes and merges go on |
 //! | `ordered` | an ordered view of the keys, on demand |
-//! | `record`, `compression` | format of data files, `0000000001.data` |
+//! | `record` | format of data files, `0000000001.data` |
 //! | `hint` | format of hint files, `0000000001.hint` |
 //! | `keydir_file` | format of the keydir as it is written down at a close, `KEYDIR` |
 //! | `manifest` | format of the list of data files, `MANIFEST` |
@@ -81,7 +81,6 @@
 mod background;
 mod backup;
 mod batch;
-mod compression;
 mod control;
 mod engine;
 mod entry;

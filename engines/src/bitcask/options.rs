@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::compression::UNPACKED_BYTES_MAX;
 use crate::log::frame::{ALIGNMENT, LOG_BYTES_MAX};
 use crate::{Capabilities, Durability, Error, OperationKind, Result};
 
@@ -15,6 +16,7 @@ pub const SEGMENT_BYTES_MIN: u64 = 4 << 10;
 /// Largest [`Options::segment_bytes`]; what is left up to the longest possible log takes one record of any length.
 pub const SEGMENT_BYTES_MAX: u64 = 8 << 30;
 
+const _: () = assert!(VALUE_BYTES_MAX <= UNPACKED_BYTES_MAX);
 const _: () =
     assert!(SEGMENT_BYTES_MAX < LOG_BYTES_MAX && SEGMENT_BYTES_MIN.is_multiple_of(ALIGNMENT));
 

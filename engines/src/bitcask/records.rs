@@ -3,11 +3,11 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::compression::decompressed;
 use super::findings::Damage;
 use super::scan::{Piece, joined, scan};
 use super::segment::{FileId, FileKind};
 use super::survey::{Source, Survey};
+use crate::compression::decompressed;
 use crate::storage::{File, Storage};
 use crate::{Error, Result};
 

@@ -7,10 +7,10 @@
 //!
 //! Nothing is judged here. Whether a gap or a tail is damage depends on what had been synced: see [`Scan::was_synced`].
 
-use super::compression::decompressed;
 use super::hint::Hint;
 use super::record::{FRAME_BYTES_MAX, Preface, Record};
 use super::segment::FileId;
+use crate::compression::decompressed;
 use crate::log::ReadAhead;
 use crate::log::frame::{self, ALIGNMENT, HEADER_BYTES, Header};
 use crate::storage::File;

@@ -23,7 +23,6 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::background::Signal;
-use super::compression::compressed;
 use super::entry::Entry;
 use super::files::Active;
 use super::fingerprint::Fingerprint;
@@ -33,6 +32,7 @@ use super::record::{Record, Value};
 use super::report::Recovery;
 use super::segment::{Ended, Segment};
 use super::view::{Found, Sought, View};
+use crate::compression::compressed;
 use crate::engine::check_sizes;
 use crate::log::{Expected, GroupCommit, replay};
 use crate::storage::{File, Storage};

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use arc_swap::Guard;
 
-use super::compression::decompressed;
 use super::entry::Entry;
 use super::files::Files;
 use super::fingerprint::{Fingerprint, Hasher};
@@ -21,6 +20,7 @@ use super::presumed::Presumption;
 use super::record::{self, Record, Value};
 use super::segment::{Segment, Table};
 use crate::clock::Clock;
+use crate::compression::decompressed;
 use crate::engine::check_sizes;
 use crate::log::frame;
 use crate::storage::{File, Storage};

@@ -33,9 +33,12 @@ fn of_table<S: Storage>(table: &Table<S>, range: &KeyRange) -> Result<u64> {
     if !range.overlaps(least, greatest) {
         Ok(0)
     } else if range.contains(least) && range.contains(greatest) {
-        Ok(table.meta.file_bytes)
+        Ok(table.meta.file_bytes + table.meta.value_bytes())
     } else {
-        table.bytes_between(bound_key(range.lower()), bound_key(range.upper()))
+        let bytes = table.bytes_between(bound_key(range.lower()), bound_key(range.upper()))?;
+        // What the values take that the table points to is not in its index.
+        let share = bytes as f64 / table.meta.file_bytes.max(1) as f64;
+        Ok(bytes + (table.meta.value_bytes() as f64 * share.min(1.0)) as u64)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Checkpoints and backups: a second store with what the first one held at one moment.
 //!
 //! 1. Between two writes, the tree is taken as it is, with the length of its newest log. Its tables and memtables stay as long as they are held, whatever flushes and compactions do.
-//! 2. The tables are linked or copied. The logs are copied up to these lengths, and each copy is read back: every frame in it is whole.
+//! 2. The tables and the files of values are linked or copied. The logs are copied up to these lengths, and each copy is read back: every frame in it is whole.
 //! 3. The new store's manifest, which makes it a store, is written last. It names the logs as closed, so that a byte that is missing later is noticed. A backup that is cut short is
 //!    thus no store, and is refused as such.
 
@@ -9,11 +9,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Lsm;
-use super::files::StoreFile;
-use super::manifest::{Manifest, State};
+use super::files::{FileNumber, StoreFile};
+use super::manifest::{Manifest, State, ValueFileState};
 use super::memtable::Memtable;
 use super::stats::count;
 use super::store::Core;
+use super::value_log::Usage;
 use super::version::Tree;
 use crate::Result;
 use crate::backup::{self, BackupReport, How};
@@ -21,7 +22,7 @@ use crate::log::{Expected, replay};
 use crate::storage::{File, Storage};
 
 impl<S: Storage> Lsm<S> {
-    /// Makes a second store in `to`, which must be empty or missing, and on the same file system: hard links to the tables, which from then on both stores have in common until either
+    /// Makes a second store in `to`, which must be empty or missing, and on the same file system: hard links to the tables and the value log, which from then on both stores have in common until either
     /// compacts them away, and copies of the logs, of the size of a memtable or three.
     /// It holds what was acknowledged before the call, as it is: tables are not verified ([`super::verify()`] does that). Reads, writes, flushes and compactions go on.
     ///
@@ -31,13 +32,17 @@ impl<S: Storage> Lsm<S> {
         self.core.back_up(to.as_ref(), How::Link)
     }
 
-    /// As [`Lsm::checkpoint`], with copies of the tables: `to` may be on another file system, and shares nothing.
+    /// As [`Lsm::checkpoint`], with copies of all files: `to` may be on another file system, and shares nothing.
     ///
     /// # Errors
     /// As [`Lsm::checkpoint`].
     pub fn backup(&self, to: impl AsRef<Path>) -> Result<BackupReport> {
         self.core.back_up(to.as_ref(), How::Copy)
     }
+}
+
+fn value_file(Usage { number, bytes, live_bytes }: Usage) -> (FileNumber, ValueFileState) {
+    (number, ValueFileState { bytes, live_bytes })
 }
 
 /// A log at one moment.
@@ -68,6 +73,7 @@ impl<S: Storage> Core<S> {
             sequence,
             levels: tree.version.metas().map(|metas| metas.into_iter().cloned().collect()),
             closed_logs: logs.iter().map(|log| (log.memtable.log, log.bytes)).collect(),
+            value_files: tree.version.values.usage().map(value_file).collect(),
         };
         Manifest::create(self.storage.clone(), to, Arc::clone(&self.stats), number, state)?;
         Ok(report)
@@ -81,16 +87,17 @@ impl<S: Storage> Core<S> {
         logs: &[Log<S>],
     ) -> Result<BackupReport> {
         let mut report = BackupReport::default();
-        for table in tree.version.levels.iter().flatten() {
-            let name = StoreFile::Table(table.meta.number);
+        let tables = tree.version.levels.iter().flatten();
+        let tables = tables.map(|table| (StoreFile::Table(table.meta.number), table.file()));
+        let values = tree.version.values.iter();
+        let values = values.map(|values| (StoreFile::Values(values.number), values.file()));
+        for (name, file) in tables.chain(values) {
             match how {
                 How::Link => self.storage.link(&name.path(&self.dir), &name.path(to))?,
-                How::Copy => {
-                    self.copy(table.file(), &name.path(to), table.meta.file_bytes)?;
-                }
+                How::Copy => drop(self.copy(file, &name.path(to), file.len())?),
             }
             report.files += 1;
-            report.bytes += table.meta.file_bytes;
+            report.bytes += file.len();
         }
         for Log { memtable, bytes } in logs {
             let number = memtable.log;

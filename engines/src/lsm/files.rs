@@ -6,12 +6,13 @@
 //! | `00000001.manifest` | the log of changes to the tree; the newest one that is whole counts |
 //! | `00000002.log` | the write-ahead log of one memtable |
 //! | `00000003.table` | a sorted table |
+//! | `00000004.values` | big values that tables point to |
 //!
-//! One counter numbers all three kinds, so a greater number is a younger file. Anything else in the folder is somebody else's.
+//! One counter numbers all four kinds, so a greater number is a younger file. Anything else in the folder is somebody else's.
 
 use std::path::{Path, PathBuf};
 
-/// The number of a log, a table or a manifest.
+/// The number of a log, a table, a file of values or a manifest.
 pub(crate) type FileNumber = u32;
 
 /// No store gets to a greater number in the life of a device: one that is found is damage. A process that begins below it can count on without looking.
@@ -24,6 +25,7 @@ pub(crate) enum StoreFile {
     Manifest(FileNumber),
     Log(FileNumber),
     Table(FileNumber),
+    Values(FileNumber),
 }
 
 impl StoreFile {
@@ -37,6 +39,7 @@ impl StoreFile {
             (number, "manifest") => Self::Manifest(number),
             (number, "log") => Self::Log(number),
             (number, "table") => Self::Table(number),
+            (number, "values") => Self::Values(number),
             _ => return None,
         };
         (file.name() == name).then_some(file)
@@ -49,6 +52,7 @@ impl StoreFile {
             Self::Manifest(number) => format!("{number:08}.manifest"),
             Self::Log(number) => format!("{number:08}.log"),
             Self::Table(number) => format!("{number:08}.table"),
+            Self::Values(number) => format!("{number:08}.values"),
         }
     }
 
@@ -66,6 +70,7 @@ mod tests {
     fn only_exact_names_are_ours() {
         assert_eq!(StoreFile::parse("00000007.log"), Some(StoreFile::Log(7)));
         assert_eq!(StoreFile::parse("4294967295.table"), Some(StoreFile::Table(u32::MAX)));
+        assert_eq!(StoreFile::parse("00000008.values"), Some(StoreFile::Values(8)));
         assert_eq!(StoreFile::parse("lock"), Some(StoreFile::Lock));
         for foreign in ["7.log", "+0000007.log", "00000007.log~", "notes.txt", "lock.bak", "", "."]
         {

@@ -32,6 +32,11 @@ impl VerifyReport {
         self.files.iter().filter_map(|file| file.table.as_ref())
     }
 
+    /// The files of the value log, as far as they can be read.
+    pub fn value_files(&self) -> impl Iterator<Item = &ValueFigures> {
+        self.files.iter().filter_map(|file| file.values.as_ref())
+    }
+
     /// What is in each level of the tree, level 0 first, without the empty ones at the end.
     pub fn levels(&self) -> Vec<LevelFigures> {
         let mut levels = vec![LevelFigures::default(); LEVELS];
@@ -43,6 +48,7 @@ impl VerifyReport {
             level.deletions += table.deletions;
             level.range_deletions += table.range_deletions;
             level.filter_bytes += table.filter_bytes;
+            level.value_bytes += table.value_bytes;
         }
         let used = levels.iter().rposition(|level| level.tables > 0).map_or(0, |last| last + 1);
         levels.truncate(used);
@@ -65,6 +71,8 @@ pub struct LevelFigures {
     pub range_deletions: u64,
     /// Bytes of filters.
     pub filter_bytes: u64,
+    /// Bytes in the value log that the tables point to.
+    pub value_bytes: u64,
 }
 
 /// What a file in a store's folder is.
@@ -76,6 +84,8 @@ pub enum FileRole {
     Table,
     /// The write-ahead log of a memtable.
     Log,
+    /// Big values that tables point to: a file of the value log.
+    Values,
     /// Keeps a second process out.
     Lock,
     /// One of ours that the manifest does not name, or an older manifest: left by a crash, and removed when the store is next opened; or of a store that is open, and just being made or done with.
@@ -93,6 +103,7 @@ impl FileRole {
             Self::Manifest => "manifest",
             Self::Table => "table",
             Self::Log => "log",
+            Self::Values => "values",
             Self::Lock => "lock",
             Self::Orphan => "orphan",
             Self::Foreign => "foreign",
@@ -116,6 +127,8 @@ pub struct VerifiedFile {
     pub table: Option<TableFigures>,
     /// What is in it, if it is a log of the store that can be read.
     pub log: Option<LogFigures>,
+    /// What is in it, if it is a file of the value log that can be read.
+    pub values: Option<ValueFigures>,
 }
 
 /// What is in a table.
@@ -147,6 +160,8 @@ pub struct TableFigures {
     pub index_bytes: u64,
     /// Bytes of the filter.
     pub filter_bytes: u64,
+    /// Bytes in the value log that it points to.
+    pub value_bytes: u64,
 }
 
 impl TableFigures {
@@ -177,6 +192,19 @@ pub struct LogFigures {
     pub range_deletions: u64,
     /// Whole writes behind the first frame that is not. A recovery drops them if nothing says that they had been synced, and a salvage keeps them.
     pub writes_behind_tear: u64,
+}
+
+/// What is in a file of the value log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ValueFigures {
+    /// Its number.
+    pub number: u32,
+    /// Its length in bytes.
+    pub file_bytes: u64,
+    /// Of these, bytes that the manifest's tables point to; None without a manifest.
+    pub live_bytes: Option<u64>,
+    /// Values, live or not; None if not every byte was read.
+    pub values: Option<u64>,
 }
 
 /// Bytes that are not what was written.

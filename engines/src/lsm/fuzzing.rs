@@ -7,12 +7,15 @@ use super::table::block::{self, BlockBuilder, Layout, Malformed};
 use super::table::filter::{self, LINE_BYTES, Probe};
 use super::table::footer::{FOOTER_BYTES, Footer};
 use super::table::{Cursor, Table, TableMeta, ranges};
+use super::value_log::format::Record;
+use super::value_log::{self, Pointer};
 use super::wal::{self, Kind, LogHeader};
 use crate::fuzzing::{ID, Outcome, Target, file, with_frame_checksums};
+use crate::log::{Expected, frame, replay};
 use crate::storage::SimulatedDisk;
 use crate::{Direction, Error};
 
-pub(crate) const TARGETS: [Target; 8] = [
+pub(crate) const TARGETS: [Target; 9] = [
     Target { name: "lsm_manifest", decode: manifest },
     Target { name: "lsm_log_header", decode: log_header },
     Target { name: "lsm_operations", decode: operations },
@@ -21,6 +24,7 @@ pub(crate) const TARGETS: [Target; 8] = [
     Target { name: "lsm_table_meta", decode: table_meta },
     Target { name: "lsm_table", decode: table },
     Target { name: "lsm_filter", decode: filter },
+    Target { name: "lsm_values", decode: values },
 ];
 
 fn text(error: &Error) -> String {
@@ -231,6 +235,52 @@ fn table_in(bytes: &[u8]) -> Outcome {
         let _ = table.bytes_between(None, Some(key));
     }
     Ok(())
+}
+
+fn values(bytes: &[u8]) -> Outcome {
+    if let Some(pointer) = Pointer::decode(bytes) {
+        assert_eq!(pointer.encode(), bytes);
+    }
+    let outcome = values_in(bytes);
+    let _ = values_in(&with_frame_checksums(bytes));
+    outcome
+}
+
+fn values_in(bytes: &[u8]) -> Outcome {
+    let file = file(bytes).map_err(|error| text(&error))?;
+    value_log::check_header(&file, ID, None).map_err(|error| text(&error))?;
+    assert_eq!(
+        frame::read(&file, ID, 0).ok().map(|frame| frame.payload().to_vec()),
+        Some(value_log::format::header(ID).to_vec())
+    );
+    let whole = Expected::Exactly(bytes.len() as u64);
+    let mut outcome = Ok(());
+    let replayed = replay(&file, ID, 0, whole, |offset, payload| {
+        let pointer = Pointer { file: ID, offset, bytes: payload.len() as u32 };
+        assert!(offset + pointer.frame_bytes() >= offset + payload.len() as u64);
+        let Some(record) = Record::decode(payload) else {
+            if offset > 0 {
+                outcome = Err(format!("no value at byte {offset}"));
+            }
+            return Ok(());
+        };
+        let encoded = [&record.header()[..], record.key, record.bytes].concat();
+        assert_eq!(encoded, payload);
+        let read = value_log::read_value(&file, pointer, record.key, <[u8]>::to_vec);
+        let value = value_log::uncompressed(&record, <[u8]>::to_vec);
+        assert_eq!(read.as_ref().ok(), value.as_ref());
+        if value.is_none() {
+            outcome = Err(format!("no compressed value at byte {offset}"));
+        }
+        // Neither another key nor another length leads to it.
+        let other = [record.key, b"+"].concat();
+        assert!(value_log::read_value(&file, pointer, &other, |_| ()).is_err());
+        let longer = Pointer { bytes: pointer.bytes + 1, ..pointer };
+        assert!(value_log::read_value(&file, longer, record.key, |_| ()).is_err());
+        Ok(())
+    });
+    replayed.map_err(|error| text(&error))?;
+    outcome
 }
 
 fn filter(bytes: &[u8]) -> Outcome {

@@ -162,7 +162,7 @@ impl<S: Storage> Core<S> {
             self.change_manifest(&Edit { next_number, added, ..Edit::default() })?;
             self.change_tree(|tree| {
                 let added = placed().map(|(level, table)| (level, Arc::clone(table)));
-                tree.version = Arc::new(tree.version.with(&[], added));
+                tree.version = Arc::new(tree.version.with(&[], added, &[]));
             });
             Ok(levels)
         })

@@ -1,4 +1,4 @@
-//! Looks a log through from outside: all whole writes, those behind a torn spot too.
+//! Looks a log, or another file that is made of frames, through from outside: all whole writes, those behind a torn spot too.
 //!
 //! 1. Frames are read from the start. Where one is not whole, a gap begins, and it is searched behind it at every possible offset for one that is.
 //! 2. What the search costs is bounded: garbage that passes for a header costs a checksum over the length that it claims, so the more of it there was, the smaller frames must be to be
@@ -66,6 +66,18 @@ pub(crate) fn scan_log<F: File>(
     closed: Option<u64>,
     mut visit: impl FnMut(Write<'_>) -> Result<()>,
 ) -> Result<LogScan> {
+    let writes = |write: Write<'_>| if write.offset == 0 { Ok(()) } else { visit(write) };
+    let scan = scan_frames(file, number, closed, writes)?;
+    Ok(LogScan { header: LogHeader::read(file, number).ok(), ..scan })
+}
+
+/// As [`scan_log`] with the payloads of all frames, the header's too, of any file that is made of frames.
+pub(crate) fn scan_frames<F: File>(
+    file: &F,
+    number: FileNumber,
+    closed: Option<u64>,
+    mut visit: impl FnMut(Write<'_>) -> Result<()>,
+) -> Result<LogScan> {
     let written = written(file, closed)?;
     let end = closed.unwrap_or(written);
     let mut scan = LogScan { end, ..LogScan::default() };
@@ -75,12 +87,8 @@ pub(crate) fn scan_log<F: File>(
         match frame::read(file, number, offset) {
             Ok(frame) => {
                 scan.watermark = scan.watermark.max(frame.watermark);
-                if offset == 0 {
-                    scan.header = LogHeader::read(file, number).ok();
-                } else {
-                    let behind_gap = !scan.gaps.is_empty();
-                    visit(Write { offset, payload: frame.payload(), behind_gap })?;
-                }
+                let behind_gap = !scan.gaps.is_empty();
+                visit(Write { offset, payload: frame.payload(), behind_gap })?;
                 offset = frame.end;
                 if scan.gaps.is_empty() {
                     scan.used_bytes = offset;

@@ -17,7 +17,10 @@
 //! 4 table added    level (1), then as in [`super::table::TableMeta`]
 //! 5 table removed  level (1), number (4)
 //! 6 log closed     number (4), length (8): the log is whole, synced, and this long
+//! 7 values added   number (4), length (8) of a file of values; comes before the tables that point to it
 //! ```
+//!
+//! A file of values that no table points to any more is gone with the edit that removes the last one.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,7 +36,7 @@ use crate::storage::{File, Storage};
 use crate::{Error, Result, log};
 
 const MAGIC: &[u8; 8] = b"kvdLSMmf";
-/// Version 1 did not say when tables were created, version 2 knew no ranges of deleted keys.
+/// Version 1 did not say when tables were created, version 2 knew no ranges of deleted keys and no value log.
 const VERSION: u32 = 3;
 /// Room that is set aside for a manifest, at least: for some thirty edits.
 const CAPACITY_MIN: u64 = 4 << 10;
@@ -47,6 +50,7 @@ const TAG_FLUSHED: u8 = 3;
 const TAG_ADDED: u8 = 4;
 const TAG_REMOVED: u8 = 5;
 const TAG_CLOSED: u8 = 6;
+const TAG_VALUES_ADDED: u8 = 7;
 
 /// What the manifest knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +64,17 @@ pub(crate) struct State {
     pub(crate) levels: PerLevel<Vec<TableMeta>>,
     /// Logs that are whole, with their lengths.
     pub(crate) closed_logs: BTreeMap<FileNumber, u64>,
+    /// Files of values that tables point to.
+    pub(crate) value_files: BTreeMap<FileNumber, ValueFileState>,
+}
+
+/// A file of values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ValueFileState {
+    /// Its length.
+    pub(crate) bytes: u64,
+    /// Of these, bytes that tables point to.
+    pub(crate) live_bytes: u64,
 }
 
 /// A change to the state.
@@ -71,6 +86,8 @@ pub(crate) struct Edit {
     pub(crate) removed: Vec<(usize, FileNumber)>,
     pub(crate) added: Vec<(usize, TableMeta)>,
     pub(crate) closed: Vec<(FileNumber, u64)>,
+    /// Files of values with their lengths.
+    pub(crate) values: Vec<(FileNumber, u64)>,
 }
 
 impl Edit {
@@ -93,6 +110,11 @@ impl Edit {
         for (level, number) in &self.removed {
             out.extend_from_slice(&[TAG_REMOVED, *level as u8]);
             out.extend_from_slice(&number.to_le_bytes());
+        }
+        for (number, bytes) in &self.values {
+            out.push(TAG_VALUES_ADDED);
+            out.extend_from_slice(&number.to_le_bytes());
+            out.extend_from_slice(&bytes.to_le_bytes());
         }
         for (level, meta) in &self.added {
             out.extend_from_slice(&[TAG_ADDED, *level as u8]);
@@ -117,6 +139,7 @@ impl Edit {
                 }
                 TAG_REMOVED => edit.removed.push((fields.u8()?.into(), fields.u32()?)),
                 TAG_CLOSED => edit.closed.push((fields.u32()?, fields.u64()?)),
+                TAG_VALUES_ADDED => edit.values.push((fields.u32()?, fields.u64()?)),
                 _ => return None,
             }
         }
@@ -139,6 +162,7 @@ impl State {
                 .flat_map(|(level, metas)| metas.iter().map(move |meta| (level, meta.clone())))
                 .collect(),
             closed: self.closed_logs.iter().map(|(number, bytes)| (*number, *bytes)).collect(),
+            values: self.value_files.iter().map(|(number, file)| (*number, file.bytes)).collect(),
         };
         edit.encode(&mut out);
         out
@@ -159,7 +183,14 @@ impl State {
         }
         for (level, number) in &edit.removed {
             let tables = self.levels.get_mut(*level)?;
-            tables.remove(tables.iter().position(|table| table.number == *number)?);
+            let table = tables.remove(tables.iter().position(|table| table.number == *number)?);
+            self.point(&table, false)?;
+        }
+        for (number, bytes) in &edit.values {
+            let file = ValueFileState { bytes: *bytes, live_bytes: 0 };
+            if self.value_files.insert(*number, file).is_some() {
+                return None;
+            }
         }
         for (level, meta) in &edit.added {
             let known = self.levels.iter().flatten().any(|table| table.number == meta.number);
@@ -167,12 +198,27 @@ impl State {
                 return None;
             }
             self.levels.get_mut(*level)?.push(meta.clone());
+            self.point(meta, true)?;
         }
+        self.value_files.retain(|_, file| file.live_bytes > 0);
         for (level, tables) in self.levels.iter_mut().enumerate() {
             sort_level(level, tables, |table| table);
         }
         self.closed_logs.extend(edit.closed.iter().copied());
         self.is_ordered().then_some(())
+    }
+
+    /// Counts what a table points to, or did until now. `None` if that cannot be.
+    fn point(&mut self, table: &TableMeta, points: bool) -> Option<()> {
+        for (number, bytes) in &table.values {
+            let file = self.value_files.get_mut(number)?;
+            file.live_bytes = if points {
+                file.live_bytes.checked_add(*bytes).filter(|live| *live <= file.bytes)?
+            } else {
+                file.live_bytes.checked_sub(*bytes)?
+            };
+        }
+        Some(())
     }
 
     /// Whether the tables of each level but 0 have no keys in common.
@@ -336,6 +382,7 @@ mod tests {
             is_open: false,
             key_min: low.into(),
             key_max: high.into(),
+            values: vec![],
         }
     }
 
@@ -347,10 +394,12 @@ mod tests {
             removed: vec![(1, 7)],
             added: vec![],
             closed: vec![(6, 4096)],
+            values: vec![(8, 515)],
         };
         let mut out = Vec::new();
         edit.encode(&mut out);
-        let golden = b"\x02\x09\0\0\0\x03\x05\0\0\0\x02\x01\0\0\0\0\0\0\x05\x01\x07\0\0\0\x06\x06\0\0\0\x00\x10\0\0\0\0\0\0";
+        let golden = b"\x02\x09\0\0\0\x03\x05\0\0\0\x02\x01\0\0\0\0\0\0\x05\x01\x07\0\0\0\
+            \x07\x08\0\0\0\x03\x02\0\0\0\0\0\0\x06\x06\0\0\0\x00\x10\0\0\0\0\0\0";
         assert_eq!(out, golden);
         assert_eq!(Edit::decode(Decoder::new(&out)), Some(edit));
         assert_eq!(State::default().encode()[..13], *b"\x01kvdLSMmf\x03\0\0\0");
@@ -362,6 +411,10 @@ mod tests {
         state.levels[0] = vec![meta(9, "a", "z"), meta(8, "b", "c")];
         state.levels[2] = vec![meta(3, "a", "f"), meta(4, "g", "h")];
         state.closed_logs.insert(12, 480);
+        state.levels[0][0].values = vec![(6, 100), (7, 20)];
+        state.levels[2][1].values = vec![(7, 30)];
+        state.value_files.insert(6, ValueFileState { bytes: 150, live_bytes: 100 });
+        state.value_files.insert(7, ValueFileState { bytes: 150, live_bytes: 50 });
         let bytes = state.encode();
         let edit = Edit::decode(Decoder::new(&bytes[13..])).unwrap();
         let mut back = State::default();
@@ -384,5 +437,37 @@ mod tests {
         refuse(Edit { next_number: Some(u32::MAX), ..Edit::default() });
         refuse(Edit { flushed: Some((u32::MAX, 1)), ..Edit::default() });
         refuse(Edit { flushed: Some((1, u64::MAX)), ..Edit::default() });
+        let pointing = |bytes| TableMeta { values: vec![(7, bytes)], ..meta(2, "x", "y") };
+        refuse(Edit { added: vec![(0, pointing(1))], ..Edit::default() });
+        let values = vec![(7, 100)];
+        refuse(Edit { added: vec![(0, pointing(101))], values: values.clone(), ..Edit::default() });
+        refuse(Edit { values: [values.clone(), values].concat(), ..Edit::default() });
+    }
+
+    #[test]
+    fn a_file_of_values_lasts_as_long_as_a_table_points_to_it() {
+        let pointing = |number, low: &str, values| TableMeta { values, ..meta(number, low, "z") };
+        let mut state = State::default();
+        let live = |state: &State| -> Vec<_> {
+            state.value_files.iter().map(|(number, file)| (*number, file.live_bytes)).collect()
+        };
+        let mut apply = |edit| {
+            state.apply(&edit).unwrap();
+            live(&state)
+        };
+        let flushed = Edit {
+            values: vec![(10, 100), (11, 200), (12, 50)],
+            added: vec![(0, pointing(1, "a", vec![(10, 60), (11, 10)]))],
+            ..Edit::default()
+        };
+        assert_eq!(apply(flushed), [(10, 60), (11, 10)], "nobody points to the third");
+        let added = vec![(0, pointing(2, "b", vec![(11, 90)]))];
+        assert_eq!(apply(Edit { added, ..Edit::default() }), [(10, 60), (11, 100)]);
+        let removed = vec![(0, 1)];
+        let moved = vec![(1, pointing(1, "a", vec![(10, 60), (11, 10)]))];
+        let moving = Edit { removed, added: moved, ..Edit::default() };
+        assert_eq!(apply(moving), [(10, 60), (11, 100)]);
+        assert_eq!(apply(Edit { removed: vec![(1, 1)], ..Edit::default() }), [(11, 90)]);
+        assert_eq!(apply(Edit { removed: vec![(0, 2)], ..Edit::default() }), []);
     }
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use super::memtable;
 use super::shadowed::Shadowed;
 use super::table::{self, Table};
+use super::wal::Kind;
 use crate::storage::Storage;
 use crate::{Direction, Result};
 
@@ -32,7 +33,7 @@ pub(crate) enum Cursor<'t, S: Storage> {
 
 impl<S: Storage> Cursor<'_, S> {
     #[inline]
-    pub(crate) fn current(&self) -> Option<(&[u8], bool, &[u8])> {
+    pub(crate) fn current(&self) -> Option<(&[u8], Kind, &[u8])> {
         match self {
             Self::Memtable(cursor) => cursor.current(),
             Self::Table(cursor) => cursor.current(),
@@ -157,9 +158,9 @@ impl<'t, S: Storage> Merge<'t, S> {
         Self { cursors, direction, order, may_tie: true }
     }
 
-    /// The current entry: key, whether it is deleted, value.
+    /// The current entry: key, what it holds, and the value, or where that lies.
     #[inline]
-    pub(crate) fn current(&self) -> Option<(&[u8], bool, &[u8])> {
+    pub(crate) fn current(&self) -> Option<(&[u8], Kind, &[u8])> {
         self.cursors[*self.order.first()?].current()
     }
 

@@ -7,6 +7,7 @@
 //! | [`Snapshot`], [`Iter`], [`Cursor`], [`KeyRange`] | the store at one moment, and ways to walk through it |
 //! | `store` | what the parts share, and how a write goes through it |
 //! | `wal`, `memtable` | the write-ahead log, and the ordered index over it |
+//! | `value_log` | big values, kept apart from the tables |
 //! | `table` | sorted tables: blocks, filter, index, footer |
 //! | `version`, `manifest` | which tables there are, for readers and on disk |
 //! | `retired` | what has been replaced, until the last reader has left it |
@@ -29,6 +30,8 @@
 //! | `buffered`, `os` | every acknowledged write is there | a prefix of the writes, with everything up to the last [`Lsm::sync`] |
 //! | `sync` | every acknowledged write is there | every acknowledged write is there |
 //!
+//! The class is the store's ([`Options::durability`]), or that of a single write ([`WriteOptions`]): what is acknowledged in class `sync` is there, with all that was written before it.
+//!
 //! An append to the log is a copy into a shared mapping, as cheap as one into a buffer in memory, so `buffered` is served as `os`.
 //!
 //! A failed sync or append refuses all later writes until the store is opened anew; reads go on, from copies of the logs that have been verified, as their pages may have left the cache unstored. A store that is opened after that, with or without a restart of the
@@ -48,7 +51,7 @@
 //! | [`verify()`], [`inspect`], [`records()`] | none | nothing | safe; tables may go while they are looked for, so that under steady compaction [`Lsm::verify`] is the better one |
 //! | [`salvage()`] | none on the old store | a new folder | not to be done: the old store must rest |
 //!
-//! Tables and logs are read and written through mappings. If somebody else truncates one while it is open, or the device cannot read a page, the system ends the process (SIGBUS).
+//! Tables, files of values and logs are read and written through mappings. If somebody else truncates one while it is open, or the device cannot read a page, the system ends the process (SIGBUS).
 //!
 //! # What readers see
 //!
@@ -88,6 +91,14 @@
 //!
 //! A [`TableWriter`] writes a table with keys in ascending order, without a store; [`TableReader`] reads it, [`merge_tables`] merges several. [`Lsm::ingest`] takes such tables in, all at once and durably, without writing their content anew: what they hold
 //! is younger than everything before. They go as deep as nothing is in the way, so that a sorted load costs one write of each byte.
+//!
+//! # Value log
+//!
+//! With [`Options::value_log_min_bytes`], values from that size on lie apart from the tables, in files of their own to which the tables point. A compaction then moves the pointers, of 16 bytes, and a value is
+//! written twice: to the log, and once more when its memtable is flushed. What is overwritten or deleted, and that compactions have found to be so, is dead room, until there is more of it than
+//! [`Options::value_log_dead_percent`] says; then the values that are alive in the deadest files are moved, and the files removed. A get of such a value costs one read more; scans read the values of keys that were
+//! flushed together one behind the other. The option may change from one open to the next, and what compactions meet they put where it belongs by now. The metrics tell the bytes written to the value log, and how many of
+//! its bytes are dead. `value_log/mod.rs` says how it works, and why so.
 //!
 //! # Versions
 //!
@@ -129,6 +140,7 @@ mod store;
 mod survey;
 mod table;
 mod table_file;
+mod value_log;
 mod verify;
 mod version;
 mod wal;
@@ -139,13 +151,14 @@ pub use crate::backup::BackupReport;
 pub use compaction::simulation as compaction_simulation;
 pub use cursor::Cursor;
 pub use findings::{
-    Damage, FileRole, LevelFigures, LogFigures, TableFigures, VerifiedFile, VerifyReport,
+    Damage, FileRole, LevelFigures, LogFigures, TableFigures, ValueFigures, VerifiedFile,
+    VerifyReport,
 };
 pub use ingest::IngestReport;
 pub use iter::Iter;
 pub use options::{
     Background, Choice, Fifo, KEY_BYTES_MAX, Levelled, Options, Style, Tiered, VALUE_BYTES_MAX,
-    capabilities,
+    WriteOptions, capabilities,
 };
 pub use range::KeyRange;
 pub use reader::LsmReader;

@@ -56,10 +56,34 @@ pub struct Options {
     pub block_bytes: usize,
     /// Bits of a table's Bloom filter per key; 0 for no filter.
     pub filter_bits_per_key: usize,
+    /// Values of so many bytes or more are kept apart from the tables, in the value log, and moved seldom; `None`: none are. At least 32. What compactions meet they put
+    /// where it belongs by now.
+    pub value_log_min_bytes: Option<usize>,
+    /// When more than so many per cent of the value log is dead, its deadest files are emptied, until three quarters of that are. 1 to 100; 100: only files in which all is dead are
+    /// removed. The more, the more room is taken, and the fewer values are moved.
+    pub value_log_dead_percent: u64,
+    /// Whether values in the value log are compressed (LZ4) where that makes them shorter. Applies to what is written from now on.
+    pub value_log_lz4: bool,
     /// Where flushes and compactions run.
     pub background: Background,
     /// What time it is: when tables were written.
     pub clock: Clock,
+}
+
+/// How a write is done, where that is not what the store's [`Options`] say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriteOptions {
+    /// What the write survives once it is acknowledged; `None`: what [`Options::durability`] says. As writes become durable in their order, a write in class `Sync` takes all before it with it, of whichever class,
+    /// and one in a lower class is durable with the next one in class `Sync`, or with [`Lsm::sync`](super::Lsm::sync). In a store whose own class is lower, logs lie in large pages, of which each sync stores a whole one:
+    /// where most writes are to be in class `Sync`, let the store be.
+    pub durability: Option<Durability>,
+}
+
+impl WriteOptions {
+    /// A write in this class.
+    pub fn durable(durability: Durability) -> Self {
+        Self { durability: Some(durability) }
+    }
 }
 
 impl Default for Options {
@@ -82,6 +106,9 @@ impl Default for Options {
             subcompactions_max: 1,
             block_bytes: 4 << 10,
             filter_bits_per_key: 10,
+            value_log_min_bytes: None,
+            value_log_dead_percent: 35,
+            value_log_lz4: false,
             background: Background::Threads,
             clock: Clock::System,
         }
@@ -105,6 +132,14 @@ impl Options {
         if self.filter_bits_per_key > 64 {
             let value = self.filter_bits_per_key.to_string();
             return invalid("filter_bits_per_key", value, "0 to 64");
+        }
+        if self.value_log_min_bytes.is_some_and(|bytes| bytes < 32) {
+            let value = self.value_log_min_bytes.unwrap_or(0).to_string();
+            return invalid("value_log_min_bytes", value, "at least 32");
+        }
+        if !(1..=100).contains(&self.value_log_dead_percent) {
+            let value = self.value_log_dead_percent.to_string();
+            return invalid("value_log_dead_percent", value, "1 to 100");
         }
         self.check_compaction()
     }

@@ -10,7 +10,7 @@ use super::memtable::Memtable;
 use super::recovery::{self, Files, Mode, Recovery};
 use super::scan::scan;
 use super::stats::ReadStats;
-use super::version::{Tree, Version};
+use super::version::Tree;
 use crate::storage::{Disk, Storage};
 use crate::{Direction, Error, Result, Visit};
 
@@ -73,7 +73,7 @@ impl<S: Storage> LsmReader<S> {
         };
         files.check(dir)?;
         let state = recovery::read_state(storage, dir, &files, Mode::Read)?;
-        let tables = recovery::open_tables(storage, dir, &state, &files)?;
+        let version = recovery::open_version(storage, dir, &state, &files)?;
         let (mut memtables, mut recovery) =
             recovery::recover_logs(dir, &state, &files, |path| Mode::Read.open(storage, path))?;
         if recovery.logs_dropped > 0 && !last {
@@ -92,7 +92,7 @@ impl<S: Storage> LsmReader<S> {
         let tree = Tree {
             active: Arc::new(active),
             waiting: memtables.into_iter().rev().map(Arc::new).collect(),
-            version: Arc::new(Version::new(tables)),
+            version: Arc::new(version),
         };
         recovery.duration = start.elapsed();
         let (storage, dir, stats) = (storage.clone(), dir.to_owned(), ReadStats::default());

@@ -5,9 +5,11 @@ use std::path::Path;
 
 use super::files::StoreFile;
 use super::findings::Damage;
-use super::log_scan::scan_log;
-use super::survey::{FoundLog, FoundTable, Survey};
-use super::table::look::{Item, look_through};
+use super::log_scan::{Write, scan_frames, scan_log};
+use super::survey::{FoundLog, FoundTable, FoundValues, Survey};
+use super::table::look::{Content, Item, look_through};
+use super::value_log::format::Record;
+use super::value_log::uncompressed;
 use super::wal::{self, Kind};
 use crate::storage::{File, Storage};
 use crate::{Error, Result};
@@ -25,6 +27,8 @@ pub enum Place {
         /// 0 for what was flushed and not yet merged.
         level: Option<usize>,
     },
+    /// In a file of the value log: a value, of which only the tables know whether it is alive.
+    Values,
 }
 
 /// A record in a table or log.
@@ -42,14 +46,16 @@ pub struct StoredRecord<'a> {
     pub value: Option<&'a [u8]>,
     /// Where the range ends whose keys are deleted, itself not in it; None if this is about one key. In a table, a range comes before the entries, which are younger.
     pub range_end: Option<&'a [u8]>,
+    /// Of a record in a table, the file of the value log in which the value lies; None: with its key.
+    pub value_file: Option<u32>,
 }
 
 /// Calls `visit` with every whole record of the store in the folder `dir`, live or not, until it breaks: the deepest level first, each level in the order of its keys, level 0 and the logs oldest first.
-/// With `file`, with those of that table or log only. Returns what could not be read, torn tails among it. Takes no lock and changes nothing.
+/// With `file`, with those of that table, log or file of the value log only; the latter are left out otherwise, as what is alive in them is shown with the tables. Returns what could not be read, torn tails among it. Takes no lock and changes nothing.
 ///
 /// # Errors
 /// - [`Error::NotAStore`] if the folder holds no LSM tree.
-/// - [`Error::NoSuchFile`] if there is no such table or log.
+/// - [`Error::NoSuchFile`] if there is no such file.
 pub fn records<S: Storage>(
     storage: &S,
     dir: impl AsRef<Path>,
@@ -63,13 +69,19 @@ pub fn records<S: Storage>(
     let mut found = false;
     for table in survey.oldest_first().filter(|table| wanted(table.number)) {
         found = true;
-        if of_table(dir, table, &mut visit, &mut damage)?.is_break() {
+        if of_table(&survey, table, &mut visit, &mut damage)?.is_break() {
             return Ok(damage);
         }
     }
     for log in survey.logs.iter().filter(|log| wanted(log.number)) {
         found = true;
         if of_log(dir, log, &mut visit, &mut damage)?.is_break() {
+            return Ok(damage);
+        }
+    }
+    for values in survey.values.iter().filter(|values| file == Some(values.number)) {
+        found = true;
+        if of_values(dir, values, &mut visit, &mut damage)?.is_break() {
             return Ok(damage);
         }
     }
@@ -80,29 +92,99 @@ pub fn records<S: Storage>(
 }
 
 fn of_table<F: File>(
-    dir: &Path,
+    survey: &Survey<F>,
     table: &FoundTable<F>,
     visit: &mut impl FnMut(&StoredRecord<'_>) -> ControlFlow<()>,
     damage: &mut Vec<Damage>,
 ) -> Result<ControlFlow<()>> {
-    let path = StoreFile::Table(table.number).path(dir);
-    let mut note = |offset, reason| damage.push(Damage { file: path.clone(), offset, reason });
+    let path = StoreFile::Table(table.number).path(&survey.dir);
     let file = match &table.file {
+        Ok(file) => file,
+        Err(reason) => {
+            damage.push(Damage { file: path, offset: 0, reason: reason.clone() });
+            return Ok(ControlFlow::Continue(()));
+        }
+    };
+    let (mut of_values, mut of_table) = (Vec::new(), Vec::new());
+    let mut note = |offset, reason| of_table.push(Damage { file: path.clone(), offset, reason });
+    let place = Place::Table { level: table.known.as_ref().map(|(level, _)| *level) };
+    let mut flow = ControlFlow::Continue(());
+    let mut visit_item = |item: Item<'_>| -> Result<ControlFlow<()>> {
+        let Item { block: offset, key, content } = item;
+        let file = table.number;
+        let mut show = |value: Option<&[u8]>, value_file, range_end: Option<&[u8]>| {
+            visit(&StoredRecord { file, offset, place, key, value, range_end, value_file })
+        };
+        flow = match content {
+            Content::Deleted => show(None, None, None),
+            Content::DeletedUpTo(end) => show(None, None, Some(end)),
+            Content::Value(value) => show(Some(value), None, None),
+            Content::Pointer(pointer) => {
+                let file = Some(pointer.file);
+                match survey.value(key, pointer, |value| show(Some(value), file, None)) {
+                    Err(Error::Corrupt { file, offset, reason }) => {
+                        of_values.push(Damage { file, offset, reason });
+                        ControlFlow::Continue(())
+                    }
+                    flow => flow?,
+                }
+            }
+        };
+        Ok(flow)
+    };
+    let meta = table.known.as_ref().map(|(_, meta)| meta);
+    look_through(file, table.number, meta, Some(&mut visit_item), &mut note)?;
+    damage.extend(of_table);
+    damage.extend(of_values);
+    Ok(flow)
+}
+
+fn of_values<F: File>(
+    dir: &Path,
+    values: &FoundValues<F>,
+    visit: &mut impl FnMut(&StoredRecord<'_>) -> ControlFlow<()>,
+    damage: &mut Vec<Damage>,
+) -> Result<ControlFlow<()>> {
+    let path = StoreFile::Values(values.number).path(dir);
+    let mut note = |offset, reason| damage.push(Damage { file: path.clone(), offset, reason });
+    let file = match &values.file {
         Ok(file) => file,
         Err(reason) => {
             note(0, reason.clone());
             return Ok(ControlFlow::Continue(()));
         }
     };
-    let place = Place::Table { level: table.known.as_ref().map(|(level, _)| *level) };
     let mut flow = ControlFlow::Continue(());
-    let mut visit_item = |item: Item<'_>| -> Result<ControlFlow<()>> {
-        let Item { block: offset, key, value, end: range_end } = item;
-        flow = visit(&StoredRecord { file: table.number, offset, place, key, value, range_end });
-        Ok(flow)
-    };
-    let meta = table.known.as_ref().map(|(_, meta)| meta);
-    look_through(file, table.number, meta, Some(&mut visit_item), &mut note)?;
+    let scan =
+        scan_frames(file, values.number, Some(file.len()), |Write { offset, payload, .. }| {
+            if offset == 0 || flow.is_break() {
+                return Ok(());
+            }
+            let record = Record::decode(payload);
+            let shown = record.and_then(|record| {
+                uncompressed(&record, |value| {
+                    let (place, value) = (Place::Values, Some(value));
+                    let (file, key, value_file) = (values.number, record.key, None);
+                    visit(&StoredRecord {
+                        file,
+                        offset,
+                        place,
+                        key,
+                        value,
+                        range_end: None,
+                        value_file,
+                    })
+                })
+            });
+            match shown {
+                Some(shown) => flow = shown,
+                None => note(offset, "the checksum is right, but this is no value".to_owned()),
+            }
+            Ok(())
+        })?;
+    for gap in scan.gaps {
+        note(gap.offset, gap.reason);
+    }
     Ok(flow)
 }
 
@@ -143,6 +225,7 @@ fn of_log<F: File>(
                 key: &bytes[operation.key()],
                 value: of_kind(Kind::Put).then_some(value),
                 range_end: of_kind(Kind::DeleteRange).then_some(value),
+                value_file: None,
             });
             Ok(())
         });

@@ -1,7 +1,7 @@
 //! Opening a store.
 //!
 //! 1. A folder that is not empty and holds no manifest is not touched. Otherwise the lock is taken.
-//! 2. The newest manifest whose first frame is whole says which tables there are, and which logs count. Each table is opened; one that is
+//! 2. The newest manifest whose first frame is whole says which tables and files of values there are, and which logs count. Each of the former is opened; one that is
 //!    missing is corruption.
 //! 3. Each log that counts is replayed into a memtable of its own.
 //! 4. The logs are judged, oldest first. If one was torn or was cut short, what it lacks was never known to be synced, and so were all logs after
@@ -22,13 +22,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::files::{FILE_NUMBER_MAX, FileNumber, StoreFile};
-use super::manifest::{self, Manifest, State};
+use super::manifest::{self, Manifest, State, ValueFileState};
 use super::memtable::Memtable;
 use super::options::Options;
 use super::replay::replay_log;
 use super::stats::Stats;
 use super::store::{Core, Parts, Writer, begin_log, create_log};
 use super::table::Table;
+use super::value_log::ValueFile;
 use super::version::{PerLevel, Tree, Version};
 use super::wal::LogHeader;
 use crate::log::Expected;
@@ -62,6 +63,7 @@ pub(crate) struct Files {
     pub(crate) manifests: Vec<FileNumber>,
     pub(crate) logs: Vec<FileNumber>,
     pub(crate) tables: Vec<FileNumber>,
+    pub(crate) values: Vec<FileNumber>,
     /// Anything that is not ours, by an example.
     foreign: Option<String>,
 }
@@ -97,10 +99,12 @@ impl Files {
                 Some(StoreFile::Manifest(number)) => files.manifests.push(number),
                 Some(StoreFile::Log(number)) => files.logs.push(number),
                 Some(StoreFile::Table(number)) => files.tables.push(number),
+                Some(StoreFile::Values(number)) => files.values.push(number),
                 None => files.foreign = Some(entry.name.clone()),
             }
         }
-        for numbers in [&mut files.manifests, &mut files.logs, &mut files.tables] {
+        let Self { manifests, logs, tables, values, .. } = &mut files;
+        for numbers in [manifests, logs, tables, values] {
             numbers.sort_unstable();
         }
         files
@@ -112,6 +116,7 @@ impl Files {
             self.manifests.last().map(|number| (*number, StoreFile::Manifest(*number))),
             self.logs.last().map(|number| (*number, StoreFile::Log(*number))),
             self.tables.last().map(|number| (*number, StoreFile::Table(*number))),
+            self.values.last().map(|number| (*number, StoreFile::Values(*number))),
         ];
         for (number, file) in newest.into_iter().flatten() {
             if number > FILE_NUMBER_MAX {
@@ -123,9 +128,15 @@ impl Files {
         Ok(())
     }
 
+    /// Whether there is anything but manifests, which come first and go last.
+    pub(crate) fn any_data(&self) -> bool {
+        [&self.logs, &self.tables, &self.values].iter().any(|numbers| !numbers.is_empty())
+    }
+
     /// The highest number in use.
     fn highest(&self) -> FileNumber {
-        let last = [self.manifests.last(), self.logs.last(), self.tables.last()];
+        let last =
+            [self.manifests.last(), self.logs.last(), self.tables.last(), self.values.last()];
         last.into_iter().flatten().max().copied().unwrap_or(0)
     }
 }
@@ -151,7 +162,7 @@ pub(crate) fn open<S: Storage>(
     let files = Files::list(&storage, dir)?;
     files.check(dir)?;
     let mut state = read_state(&storage, dir, &files, Mode::Write)?;
-    let tables = open_tables(&storage, dir, &state, &files)?;
+    let version = open_version(&storage, dir, &state, &files)?;
     let (memtables, mut recovery) = recover_logs(dir, &state, &files, |path| storage.open(path))?;
 
     let mut next_number = state.next_number.max(files.highest() + 1);
@@ -194,7 +205,7 @@ pub(crate) fn open<S: Storage>(
     let tree = Tree {
         active: Arc::clone(&active),
         waiting: memtables.into_iter().rev().map(Arc::new).collect(),
-        version: Arc::new(Version::new(tables)),
+        version: Arc::new(version),
     };
     let core = Core::new(Parts {
         storage,
@@ -229,21 +240,22 @@ pub(crate) fn read_state<S: Storage>(
     }
     match damage {
         // The making of the store was not finished: logs and tables come after the first manifest.
-        Some(error) if !files.logs.is_empty() || !files.tables.is_empty() => Err(error),
-        None if !files.logs.is_empty() || !files.tables.is_empty() => Err(Error::NotAStore {
+        Some(error) if files.any_data() => Err(error),
+        None if files.any_data() => Err(Error::NotAStore {
             path: dir.to_owned(),
-            reason: "it holds logs or tables, but no manifest".to_owned(),
+            reason: "it holds logs, tables or values, but no manifest".to_owned(),
         }),
         _ => Ok(State::default()),
     }
 }
 
-pub(crate) fn open_tables<S: Storage>(
+/// Opens the tables and the files of values that the manifest names.
+pub(crate) fn open_version<S: Storage>(
     storage: &S,
     dir: &Path,
     state: &State,
     files: &Files,
-) -> Result<PerLevel<Vec<Arc<Table<S>>>>> {
+) -> Result<Version<S>> {
     let mut levels = PerLevel::<Vec<_>>::default();
     for (level, metas) in levels.iter_mut().zip(&state.levels) {
         for meta in metas {
@@ -258,7 +270,16 @@ pub(crate) fn open_tables<S: Storage>(
             level.push(Table::open(storage.clone(), storage.open(&path)?, meta.clone())?);
         }
     }
-    Ok(levels)
+    let mut values = Vec::new();
+    for (number, ValueFileState { bytes, .. }) in &state.value_files {
+        let path = StoreFile::Values(*number).path(dir);
+        if files.values.binary_search(number).is_err() {
+            let reason = "the manifest names this file of values, but it is missing";
+            return Err(Error::corrupt(&path, 0, reason));
+        }
+        values.push(ValueFile::open(storage.clone(), storage.open(&path)?, *number, *bytes)?);
+    }
+    Ok(Version::new(levels, values))
 }
 
 /// Opens and replays the logs that count, judges them, and returns the memtables of those that stay and are not empty, oldest first.
@@ -350,15 +371,17 @@ pub(crate) fn recover_logs<F: File>(
     Ok((memtables, recovery))
 }
 
-/// Tables and logs that do not count; of the logs the newest first.
+/// Tables, files of values and logs that do not count; of the logs the newest first.
 fn orphans<F: File>(state: &State, files: &Files, memtables: &[Memtable<F>]) -> Vec<StoreFile> {
     let named =
         |number: &FileNumber| state.levels.iter().flatten().any(|table| table.number == *number);
     let live = |number: &FileNumber| memtables.iter().any(|memtable| memtable.log == *number);
     let tables = files.tables.iter().filter(|number| !named(number));
     let logs = files.logs.iter().rev().filter(|number| !live(number));
+    let values = files.values.iter().filter(|number| !state.value_files.contains_key(*number));
     tables
         .map(|number| StoreFile::Table(*number))
+        .chain(values.map(|number| StoreFile::Values(*number)))
         .chain(logs.map(|number| StoreFile::Log(*number)))
         .collect()
 }

@@ -7,7 +7,9 @@
 //!    Logs whose writes are in tables already, as their sequence numbers say, are left out then.
 //! 3. Each block that is whole is taken, and each whole write of a log, those behind a torn spot too; what is not whole is passed over, and told.
 //!    A table whose footer or index is damaged is lost as a whole, as its blocks are found by these; a damaged filter or header of a log costs nothing.
-//! 4. Each entry is written to the new store, deletions too, of a table its ranges of deleted keys first, so that what is younger hides what is older. In the end all is compacted, which drops what is hidden.
+//! 4. A value that lies in the value log is read there; one that cannot be is lost with its entry. Of a table that is lost, the values that it pointed to are lost, too: they are there, but not which of them
+//!    are alive ([`super::records()`] shows them).
+//! 5. Each entry is written to the new store, deletions too, of a table its ranges of deleted keys first, so that what is younger hides what is older. In the end all is compacted, which drops what is hidden.
 //!
 //! Nothing is made up: what is written was once written by a user under this key. It may be older than what was lost, and the report says whether that can be.
 
@@ -20,7 +22,7 @@ use super::findings::{Damage, FileRole};
 use super::log_scan::scan_log;
 use super::options::{Background, Options};
 use super::survey::{FoundLog, FoundTable, Survey};
-use super::table::look::{Item, look_through};
+use super::table::look::{Content, Item, look_through};
 use super::wal::{self, Kind, LOG_HEADER_BYTES, LogHeader};
 use crate::storage::Storage;
 use crate::{Direction, Durability, Error, Result};
@@ -42,7 +44,7 @@ pub struct SalvageReport {
     pub made_anew: Vec<Damage>,
     /// Bytes behind the last whole writes of logs that had not been closed: never whole, as a crash leaves them.
     pub torn_bytes: u64,
-    /// Tables and logs that the manifest names and that could not be opened.
+    /// Tables, logs and files of the value log that the manifest names and that could not be opened.
     pub files_missing: Vec<PathBuf>,
     /// Files of the engine that are not part of the store, and were left out.
     pub files_ignored: Vec<PathBuf>,
@@ -94,8 +96,11 @@ pub fn salvage<S: Storage>(
     let store = Lsm::open(storage.clone(), to, options)?;
     let mut salvager = Salvager { store, from, report: SalvageReport::default(), entries: 0 };
     salvager.about_files(&survey);
+    for values in survey.values.iter().filter(|values| values.file.is_err()) {
+        salvager.missing(StoreFile::Values(values.number).path(from));
+    }
     for table in survey.oldest_first() {
-        salvager.table(table)?;
+        salvager.table(&survey, table)?;
     }
     let flushed = survey.unreadable.is_some().then(|| survey.sequence_max()).flatten();
     for log in &survey.logs {
@@ -152,7 +157,7 @@ impl<S: Storage> Salvager<'_, S> {
         (self.report.deleted_may_return, self.report.older_may_return) = (true, true);
     }
 
-    fn table(&mut self, table: &FoundTable<S::File>) -> Result<()> {
+    fn table(&mut self, survey: &Survey<S::File>, table: &FoundTable<S::File>) -> Result<()> {
         let path = StoreFile::Table(table.number).path(self.from);
         let Ok(file) = &table.file else {
             self.missing(path);
@@ -160,14 +165,24 @@ impl<S: Storage> Salvager<'_, S> {
         };
         self.report.tables_read += 1;
         let (store, entries, report) = (&self.store, &mut self.entries, &mut self.report);
+        let mut lost = Vec::new();
         let mut write = |item: Item<'_>| -> Result<ControlFlow<()>> {
+            let written = match item.content {
+                Content::Value(value) => store.put(item.key, value),
+                Content::Deleted => store.delete(item.key),
+                Content::DeletedUpTo(end) => store.delete_range(item.key..end),
+                Content::Pointer(pointer) => {
+                    match survey.value(item.key, pointer, |value| store.put(item.key, value)) {
+                        Err(Error::Corrupt { file, offset, reason }) => {
+                            lost.push((file, offset, reason));
+                            return Ok(ControlFlow::Continue(()));
+                        }
+                        written => written?,
+                    }
+                }
+            };
             *entries += 1;
-            match (item.value, item.end) {
-                (Some(value), _) => store.put(item.key, value)?,
-                (None, Some(end)) => store.delete_range(item.key..end)?,
-                (None, None) => store.delete(item.key)?,
-            }
-            Ok(ControlFlow::Continue(()))
+            written.map(ControlFlow::Continue)
         };
         let mut damage = Vec::new();
         let mut note = |offset, reason| damage.push((offset, reason));
@@ -179,6 +194,9 @@ impl<S: Storage> Salvager<'_, S> {
             } else {
                 report.lose(&path, offset, reason);
             }
+        }
+        for (file, offset, reason) in lost {
+            report.lose(&file, offset, reason);
         }
         Ok(())
     }
@@ -208,7 +226,8 @@ impl<S: Storage> Salvager<'_, S> {
                 match operation.kind() {
                     Kind::Delete => store.delete(key),
                     Kind::DeleteRange => store.delete_range(key..value),
-                    Kind::Put => store.put(key, value),
+                    // A log has no pointers: that is refused before.
+                    Kind::Put | Kind::Pointer => store.put(key, value),
                 }
             });
             match written {

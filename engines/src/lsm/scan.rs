@@ -5,6 +5,7 @@ use super::merge::{Cursor, LevelCursor, Merge};
 use super::shadowed::{Deleted, Sources};
 use super::table;
 use super::version::Tree;
+use super::wal::Kind;
 use crate::storage::Storage;
 use crate::{Direction, Result, Visit};
 
@@ -20,12 +21,17 @@ pub(crate) fn scan<S: Storage>(
     let mut merge = Merge::new(cursors(tree, active, start, None, direction)?, direction);
     let mut visited = 0;
     while visited < limit
-        && let Some((key, deleted, value)) = merge.current()
+        && let Some((key, kind, value)) = merge.current()
     {
-        if !deleted {
+        if kind != Kind::Delete {
             visited += 1;
+            let flow = if kind == Kind::Put {
+                visit(key, value)
+            } else {
+                tree.version.values.read(key, value, |value| visit(key, value))?
+            };
             // What comes behind the last one need not be read.
-            if visit(key, value).is_break() || visited == limit {
+            if flow.is_break() || visited == limit {
                 break;
             }
         }

@@ -6,12 +6,13 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use super::background;
-use super::options::{Background, Options, capabilities};
+use super::options::{Background, Options, WriteOptions, capabilities};
 use super::range::KeyRange;
 use super::recovery::{self, Recovery};
 use super::scan::scan;
 use super::stats::ReadStats;
 use super::store::Core;
+use super::value_log::Usage;
 use super::wal::Kind;
 use crate::storage::{Disk, Storage};
 use crate::{Capabilities, Direction, Engine, Level, Metrics, Result, Session, Visit, WriteBatch};
@@ -88,12 +89,22 @@ impl<S: Storage> Lsm<S> {
 
     /// Stores `value` under `key`.
     pub fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
-        self.core.write_one(Kind::Put, key, value)
+        self.put_with(key, value, WriteOptions::default())
+    }
+
+    /// As [`Lsm::put`], done as `options` say.
+    pub fn put_with(&self, key: &[u8], value: &[u8], options: WriteOptions) -> Result<()> {
+        self.core.write_one(Kind::Put, key, value, options)
     }
 
     /// Removes `key`; removing what is not there is no error.
     pub fn delete(&self, key: &[u8]) -> Result<()> {
-        self.core.write_one(Kind::Delete, key, &[])
+        self.delete_with(key, WriteOptions::default())
+    }
+
+    /// As [`Lsm::delete`], done as `options` say.
+    pub fn delete_with(&self, key: &[u8], options: WriteOptions) -> Result<()> {
+        self.core.write_one(Kind::Delete, key, &[], options)
     }
 
     /// Removes all keys of a range, in one write whose cost does not depend on how many there are: what is covered is passed over by readers, and dropped by compactions. A range
@@ -121,12 +132,29 @@ impl<S: Storage> Lsm<S> {
     /// # }
     /// ```
     pub fn delete_range(&self, range: impl Into<KeyRange>) -> Result<()> {
-        self.core.delete_range(&range.into())
+        self.delete_range_with(range, WriteOptions::default())
+    }
+
+    /// As [`Lsm::delete_range`], done as `options` say.
+    ///
+    /// # Errors
+    /// As [`Lsm::delete_range`].
+    pub fn delete_range_with(
+        &self,
+        range: impl Into<KeyRange>,
+        options: WriteOptions,
+    ) -> Result<()> {
+        self.core.delete_range(&range.into(), options)
     }
 
     /// Applies a batch: readers, and a recovery, see all of it or nothing.
     pub fn write(&self, batch: &WriteBatch) -> Result<()> {
-        self.core.write_batch(batch)
+        self.write_with(batch, WriteOptions::default())
+    }
+
+    /// As [`Lsm::write`], done as `options` say.
+    pub fn write_with(&self, batch: &WriteBatch, options: WriteOptions) -> Result<()> {
+        self.core.write_batch(batch, options)
     }
 
     /// Visits at most `limit` keys, as [`Session::scan`] does.
@@ -185,6 +213,7 @@ impl<S: Storage> Lsm<S> {
         let memory: u64 = memtables().map(|memtable| memtable.memory_bytes()).sum();
         let logs: u64 = memtables().map(|memtable| memtable.log_bytes()).sum();
         let keys: u64 = memtables().map(|memtable| memtable.entries()).sum();
+        let values = || tree.version.values.usage();
         let counters = [
             ("memtable_bytes", memory),
             ("memtable_log_bytes", logs),
@@ -192,6 +221,10 @@ impl<S: Storage> Lsm<S> {
             ("memtables_waiting", tree.waiting.len() as u64),
             ("snapshots_alive", stats.snapshots_alive.load(Ordering::Relaxed)),
             ("compaction_debt_bytes", self.core.debt_bytes(&tree.version)),
+            ("value_log_files", values().count() as u64),
+            ("value_log_bytes", values().map(|file| file.bytes).sum()),
+            ("value_log_dead_bytes", values().map(Usage::dead_bytes).sum()),
+            ("value_log_relocated_bytes", stats.relocated_bytes.load(Ordering::Relaxed)),
         ];
         Metrics {
             bytes_written: Some(stats.bytes_written()),
@@ -286,11 +319,11 @@ impl<S: Storage> Session for LsmSession<'_, S> {
     }
 
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
-        self.core.write_one(Kind::Put, key, value)
+        self.core.write_one(Kind::Put, key, value, WriteOptions::default())
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<()> {
-        self.core.write_one(Kind::Delete, key, &[])
+        self.core.write_one(Kind::Delete, key, &[], WriteOptions::default())
     }
 
     fn delete_range(&mut self, start: &[u8], end: &[u8]) -> Result<()> {
@@ -298,7 +331,7 @@ impl<S: Storage> Session for LsmSession<'_, S> {
     }
 
     fn write(&mut self, batch: &WriteBatch) -> Result<()> {
-        self.core.write_batch(batch)
+        self.core.write_batch(batch, WriteOptions::default())
     }
 
     fn scan(

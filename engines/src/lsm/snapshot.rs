@@ -135,7 +135,7 @@ impl<'s, S: Storage> Snapshot<'s, S> {
     /// About how many bytes of files the keys and values of a range take, versions and deletions that compactions have not dropped yet among them. Reads no data: of a table, the
     /// blocks that may hold keys of the range count, by its index, or the whole file if all its keys lie in the range; of a memtable, its log in proportion to its
     /// entries. So it may be too high by two blocks for each table, and is a rough estimate where a memtable has few or unequal entries. Costs a comparison for each table, and a
-    /// search in those at the range's ends.
+    /// search in those at the range's ends. Of values that a table has in the value log, a part counts that is proportional to the blocks.
     ///
     /// # Errors
     /// [`crate::Error::Corrupt`] if an index is malformed.

@@ -50,6 +50,10 @@ pub(crate) struct Stats {
     pub(crate) flush_bytes: AtomicU64,
     pub(crate) compaction_bytes: AtomicU64,
     pub(crate) manifest_bytes: AtomicU64,
+    /// Written to files of values, by flushes and compactions.
+    pub(crate) value_log_bytes: AtomicU64,
+    /// Of values that were moved out of files of values.
+    pub(crate) relocated_bytes: AtomicU64,
     pub(crate) fsyncs: AtomicU64,
     /// Snapshots that are alive, those of iterators among them.
     pub(crate) snapshots_alive: AtomicU64,
@@ -112,6 +116,7 @@ impl Stats {
             flush: self.flush_bytes.load(Ordering::Relaxed),
             compaction: self.compaction_bytes.load(Ordering::Relaxed),
             manifest: self.manifest_bytes.load(Ordering::Relaxed),
+            value_log: self.value_log_bytes.load(Ordering::Relaxed),
             ..BytesWritten::default()
         }
     }

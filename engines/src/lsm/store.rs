@@ -4,7 +4,7 @@
 //!
 //! 1. takes the writer's lock, makes sure that there is room in the log (or begins a new log and memtable), and appends one frame;
 //! 2. adds the frame's operations to the memtable, and publishes them;
-//! 3. lets go of the lock, and in class `sync` waits until the log is synced up to the frame, together with all other writers.
+//! 3. lets go of the lock, and in class `sync`, which is the store's or its own, waits until the log is synced up to the frame, together with all other writers.
 //!
 //! Background work is done by whoever comes: the store's threads, a caller who waits for it in [`Core::work`], or with [`Background::Inline`] the writer. The lock `flushing` sees to it
 //! that at most one flush is under way; compactions are on a list, whose lock is held only while one is chosen (`compaction/schedule.rs`).
@@ -27,7 +27,7 @@ use super::compaction::schedule::{Compactions, Progress};
 use super::files::{FileNumber, StoreFile};
 use super::manifest::{Edit, Manifest};
 use super::memtable::{self, LOG_BYTES_MAX, Memtable};
-use super::options::{Background, KEY_BYTES_MAX, Options, VALUE_BYTES_MAX};
+use super::options::{Background, KEY_BYTES_MAX, Options, VALUE_BYTES_MAX, WriteOptions};
 use super::range::{KeyRange, key_after};
 use super::retired::Retired;
 use super::stats::{Stats, count};
@@ -223,14 +223,27 @@ impl<S: Storage> Core<S> {
 
     // Writing.
 
+    /// The class of a write.
+    #[inline]
+    fn class(&self, options: WriteOptions) -> Durability {
+        options.durability.unwrap_or(self.options.durability)
+    }
+
     /// Stores or deletes one key.
     #[inline]
-    pub(crate) fn write_one(&self, kind: Kind, key: &[u8], value: &[u8]) -> Result<()> {
+    pub(crate) fn write_one(
+        &self,
+        kind: Kind,
+        key: &[u8],
+        value: &[u8],
+        options: WriteOptions,
+    ) -> Result<()> {
+        let class = self.class(options);
         check_sizes(key, value, KEY_BYTES_MAX, VALUE_BYTES_MAX)?;
         let header = wal::operation_header(kind, key.len(), value.len());
         let payload_bytes = header.len() + key.len() + value.len();
         let mut writer = self.writer.lock();
-        self.admit(&mut writer, payload_bytes)?;
+        self.admit(&mut writer, payload_bytes, class)?;
         let Writer { log, memtable, .. } = &mut *writer;
         let mut append = || {
             log.advance_watermark(memtable.synced_bytes());
@@ -238,11 +251,12 @@ impl<S: Storage> Core<S> {
             memtable.insert(memtable::first_operation(at), key)
         };
         self.fatal(append())?;
-        self.acknowledge(writer, payload_bytes)
+        self.acknowledge(writer, payload_bytes, class)
     }
 
     /// Applies a batch.
-    pub(crate) fn write_batch(&self, batch: &WriteBatch) -> Result<()> {
+    pub(crate) fn write_batch(&self, batch: &WriteBatch, options: WriteOptions) -> Result<()> {
+        let class = self.class(options);
         if batch.operations.is_empty() {
             return Ok(());
         }
@@ -258,7 +272,7 @@ impl<S: Storage> Core<S> {
             };
             add_operation(&mut writer.payload, kind, key, value)?;
         }
-        self.write_payload(writer)
+        self.write_payload(writer, class)
     }
 
     /// Deletes the keys from `start` up to, but without `end`.
@@ -266,11 +280,11 @@ impl<S: Storage> Core<S> {
         let mut writer = self.writer.lock();
         writer.payload.clear();
         add_operation(&mut writer.payload, Kind::DeleteRange, start, end)?;
-        self.write_payload(writer)
+        self.write_payload(writer, self.options.durability)
     }
 
     /// Deletes the keys of a range. One that has no end is ended behind the greatest key that there is.
-    pub(crate) fn delete_range(&self, range: &KeyRange) -> Result<()> {
+    pub(crate) fn delete_range(&self, range: &KeyRange, options: WriteOptions) -> Result<()> {
         let start = match range.lower() {
             Bound::Unbounded => Vec::new(),
             Bound::Included(key) => key.to_vec(),
@@ -293,7 +307,7 @@ impl<S: Storage> Core<S> {
         };
         writer.payload.clear();
         add_operation(&mut writer.payload, Kind::DeleteRange, &start, &end)?;
-        self.write_payload(writer)
+        self.write_payload(writer, self.class(options))
     }
 
     /// No key of the store is greater than this one, which need not be there. Who holds the lock knows that none is added.
@@ -309,13 +323,13 @@ impl<S: Storage> Core<S> {
     }
 
     /// Writes the operations in the writer's payload, if there are any.
-    fn write_payload(&self, mut guard: MutexGuard<'_, Writer<S>>) -> Result<()> {
+    fn write_payload(&self, mut guard: MutexGuard<'_, Writer<S>>, class: Durability) -> Result<()> {
         let writer = &mut *guard;
         let payload_bytes = writer.payload.len();
         if payload_bytes == 0 {
             return self.check_poison();
         }
-        self.admit(writer, payload_bytes)?;
+        self.admit(writer, payload_bytes, class)?;
         let Writer { log, memtable, payload, .. } = writer;
         let mut append = || {
             log.advance_watermark(memtable.synced_bytes());
@@ -329,27 +343,32 @@ impl<S: Storage> Core<S> {
         if payload.capacity() > 1 << 20 {
             *payload = Vec::new();
         }
-        self.acknowledge(guard, payload_bytes)
+        self.acknowledge(guard, payload_bytes, class)
     }
 
     /// Shows a write that has been appended, and makes it as durable as its class promises.
     #[inline]
-    fn acknowledge(&self, writer: MutexGuard<'_, Writer<S>>, payload_bytes: usize) -> Result<()> {
+    fn acknowledge(
+        &self,
+        writer: MutexGuard<'_, Writer<S>>,
+        payload_bytes: usize,
+        class: Durability,
+    ) -> Result<()> {
         writer.memtable.publish(writer.log.len());
         let ticket = writer.memtable.next_sequence();
         drop(writer);
         count(&self.stats.log_bytes, frame::frame_bytes(payload_bytes));
-        if self.options.durability == Durability::Sync {
+        if class == Durability::Sync {
             self.wait_durable(ticket)?;
         }
         Ok(())
     }
 
-    /// Lets a write with a payload of `payload_bytes` in: afterwards there is room for it.
+    /// Lets a write of this class with a payload of `payload_bytes` in: afterwards there is room for it.
     #[inline]
-    fn admit(&self, writer: &mut Writer<S>, payload_bytes: usize) -> Result<()> {
+    fn admit(&self, writer: &mut Writer<S>, payload_bytes: usize, class: Durability) -> Result<()> {
         self.check_poison()?;
-        if self.options.durability == Durability::Sync {
+        if class == Durability::Sync {
             self.store_found()?;
         }
         let pressure = self.pressure.load(Ordering::Relaxed);
@@ -668,7 +687,7 @@ impl<S: Storage> Core<S> {
         let header = wal::operation_header(Kind::DeleteRange, 1, 1);
         let payload = [&header[..], &[0], &[0]].concat();
         self.store_found()?;
-        self.admit(writer, payload.len())?;
+        self.admit(writer, payload.len(), self.options.durability)?;
         let sequence = writer.memtable.next_sequence();
         self.fatal(writer.log.append(&[&payload]))?;
         writer.memtable.publish(writer.log.len());

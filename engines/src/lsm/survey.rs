@@ -1,15 +1,16 @@
 //! A store as it is found from outside, without a lock: what the manifest says, what there is of it, and what else lies in the folder.
 //!
-//! Manifest and logs are copied into memory, since another process may be writing to them. Tables do not change; they are mapped, and stay readable if somebody removes them meanwhile.
+//! Manifest and logs are copied into memory, since another process may be writing to them. Tables and files of values do not change; they are mapped, and stay readable if somebody removes them meanwhile.
 
 use std::path::{Path, PathBuf};
 
 use super::files::{FileNumber, StoreFile};
 use super::findings::FileRole;
 use super::log_scan::{LogScan, Write, scan_log};
-use super::manifest::{self, State};
+use super::manifest::{self, State, ValueFileState};
 use super::recovery::{Files, Mode};
 use super::table::{TableMeta, look};
+use super::value_log::{Pointer, read_value};
 use crate::storage::{DirEntry, File, Storage};
 use crate::{Error, Result};
 
@@ -34,6 +35,17 @@ pub(crate) struct Survey<F> {
     pub(crate) tables: Vec<FoundTable<F>>,
     /// The logs of the store, oldest first.
     pub(crate) logs: Vec<FoundLog<F>>,
+    /// The files of values of the store, in the order of their numbers; without a manifest, all that there are.
+    pub(crate) values: Vec<FoundValues<F>>,
+}
+
+/// A file of values of the store.
+pub(crate) struct FoundValues<F> {
+    pub(crate) number: FileNumber,
+    /// What the manifest says of it.
+    pub(crate) known: Option<ValueFileState>,
+    /// Or why it cannot be read.
+    pub(crate) file: Result<F, String>,
 }
 
 /// A table of the store.
@@ -72,7 +84,7 @@ impl<F: File> Survey<F> {
     pub(crate) fn of<S: Storage<File = F>>(storage: &S, dir: &Path) -> Result<Self> {
         let entries = storage.list(dir)?;
         let files = Files::among(&entries);
-        if files.manifests.is_empty() && files.logs.is_empty() && files.tables.is_empty() {
+        if files.manifests.is_empty() && !files.any_data() {
             let reason = "it holds no manifest, no log and no table of one".to_owned();
             return Err(Error::NotAStore { path: dir.to_owned(), reason });
         }
@@ -86,11 +98,33 @@ impl<F: File> Survey<F> {
             unreadable: None,
             tables: Vec::new(),
             logs: Vec::new(),
+            values: Vec::new(),
         };
         survey.read_manifest(storage)?;
         survey.find_tables(storage)?;
         survey.find_logs(storage)?;
+        survey.find_values(storage)?;
         Ok(survey)
+    }
+
+    /// Calls `visit` with the value of `key` that a table points to.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it cannot be read.
+    pub(crate) fn value<R>(
+        &self,
+        key: &[u8],
+        pointer: Pointer,
+        visit: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R> {
+        let found = self.values.binary_search_by_key(&pointer.file, |values| values.number);
+        if let Ok(at) = found
+            && let Ok(file) = &self.values[at].file
+        {
+            return read_value(file, pointer, key, visit);
+        }
+        let path = StoreFile::Values(pointer.file).path(&self.dir);
+        Err(Error::corrupt(&path, 0, "tables point to this file, which cannot be read"))
     }
 
     /// Whether tables and logs are known by the manifest; else they are what the folder holds.
@@ -126,7 +160,7 @@ impl<F: File> Survey<F> {
             }
         }
         if self.unreadable.is_none() {
-            let reason = "there are logs or tables, but no manifest";
+            let reason = "there are logs, tables or values, but no manifest";
             self.unreadable = Some(Error::corrupt(&self.dir, 0, reason));
         }
         self.state = State::default();
@@ -147,6 +181,23 @@ impl<F: File> Survey<F> {
             let file =
                 attempt(is_there, || storage.open(&StoreFile::Table(number).path(&self.dir)))?;
             self.tables.push(FoundTable { number, known, file });
+        }
+        Ok(())
+    }
+
+    fn find_values<S: Storage<File = F>>(&mut self, storage: &S) -> Result<()> {
+        let mut named: Vec<(FileNumber, Option<ValueFileState>)> = Vec::new();
+        if self.is_listed() {
+            named
+                .extend(self.state.value_files.iter().map(|(number, file)| (*number, Some(*file))));
+        } else {
+            named.extend(self.files.values.iter().map(|number| (*number, None)));
+        }
+        for (number, known) in named {
+            let is_there = self.files.values.binary_search(&number).is_ok();
+            let file =
+                attempt(is_there, || storage.open(&StoreFile::Values(number).path(&self.dir)))?;
+            self.values.push(FoundValues { number, known, file });
         }
         Ok(())
     }
@@ -207,6 +258,14 @@ impl<F: File> Survey<F> {
                 self.tables.push(FoundTable { number, known: None, file });
             }
         }
+        for number in self.files.values.clone() {
+            if self.values.iter().all(|values| values.number != number) {
+                let path = StoreFile::Values(number).path(&self.dir);
+                let file = attempt(true, || storage.open(&path))?;
+                self.values.push(FoundValues { number, known: None, file });
+            }
+        }
+        self.values.sort_by_key(|values| values.number);
         Ok(())
     }
 
@@ -226,6 +285,7 @@ impl<F: File> Survey<F> {
     pub(crate) fn role(&self, entry: &DirEntry) -> FileRole {
         let is_table = |number| self.tables.iter().any(|table| table.number == number);
         let is_log = |number| self.logs.iter().any(|log| log.number == number);
+        let has_values = |number| self.values.iter().any(|values| values.number == number);
         match StoreFile::parse(&entry.name).filter(|_| entry.is_file) {
             None => FileRole::Foreign,
             Some(StoreFile::Lock) => FileRole::Lock,
@@ -237,6 +297,7 @@ impl<F: File> Survey<F> {
             }
             Some(StoreFile::Table(number)) if is_table(number) => FileRole::Table,
             Some(StoreFile::Log(number)) if is_log(number) => FileRole::Log,
+            Some(StoreFile::Values(number)) if has_values(number) => FileRole::Values,
             Some(_) => FileRole::Orphan,
         }
     }

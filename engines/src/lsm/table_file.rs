@@ -238,6 +238,7 @@ impl<S: Storage> TableReader<S> {
             Lookup::Found => TableEntry::Value,
             Lookup::Deleted => TableEntry::Deleted,
             Lookup::Absent => TableEntry::Absent,
+            Lookup::Pointer => return Err(points_somewhere(&self.table)),
         })
     }
 
@@ -253,9 +254,10 @@ impl<S: Storage> TableReader<S> {
         let range = range.into();
         let start = bound_key(range.lower()).unwrap_or_default();
         let mut cursor = table::Cursor::seek(&self.table, start, Direction::Forward)?;
-        while let Some((key, deleted, value)) = cursor.current() {
+        while let Some((key, kind, value)) = cursor.current() {
+            let is_deleted = kind == Kind::Delete;
             if range.is_behind(key, Direction::Forward)
-                || range.contains(key) && !visit(key, (!deleted).then_some(value))
+                || range.contains(key) && !visit(key, (!is_deleted).then_some(value))
             {
                 break;
             }
@@ -286,7 +288,15 @@ pub(crate) fn open_outside<S: Storage>(storage: &S, path: &Path) -> Result<Arc<T
     if meta.number <= FILE_NUMBER_MAX {
         return Err(Error::NotOutside { file: path.to_owned() });
     }
-    Table::open(storage.clone(), file, meta)
+    let table = Table::open(storage.clone(), file, meta)?;
+    if table.meta.values.is_empty() { Ok(table) } else { Err(points_somewhere(&table)) }
+}
+
+/// A table that belongs to no store has all its values with it.
+#[cold]
+fn points_somewhere<S: Storage>(table: &Table<S>) -> Error {
+    let reason = "the table points to values outside of it, and belongs to no store that has them";
+    Error::corrupt(table.file().path(), 0, reason)
 }
 
 /// Reads every byte of a table.
@@ -320,8 +330,8 @@ pub fn merge_tables<S: Storage>(
         sources.push(Cursor::Table(cursor), deleted);
     }
     let mut merge = Merge::new(sources.cursors()?, Direction::Forward);
-    while let Some((key, deleted, value)) = merge.current() {
-        if !deleted {
+    while let Some((key, kind, value)) = merge.current() {
+        if kind != Kind::Delete {
             writer.put(key, value)?;
         } else if !drops_deletions {
             writer.delete(key)?;

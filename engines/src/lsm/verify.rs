@@ -2,7 +2,8 @@
 //!
 //! 1. The manifest must be whole as far as anything says that it was synced.
 //! 2. Each table that it names must be there, be whole from end to end, and hold what the manifest says (`table/look.rs`).
-//! 3. Each log must be whole as far as anything says that it was synced, and go on where the one before it ended, by the rules of a recovery (`recovery.rs`).
+//! 3. Each file of values that tables point to must be there, and be whole from end to end, and each pointer must lead to a value of its own key.
+//! 4. Each log must be whole as far as anything says that it was synced, and go on where the one before it ended, by the rules of a recovery (`recovery.rs`).
 //!
 //! Damage is noted, and the looking goes on behind it.
 
@@ -11,11 +12,15 @@ use std::path::{Path, PathBuf};
 
 use super::Lsm;
 use super::files::StoreFile;
-use super::findings::{Damage, FileRole, LogFigures, TableFigures, VerifiedFile, VerifyReport};
-use super::log_scan::scan_log;
+use super::findings::{
+    Damage, FileRole, LogFigures, TableFigures, ValueFigures, VerifiedFile, VerifyReport,
+};
+use super::log_scan::{scan_frames, scan_log};
 use super::recovery;
-use super::survey::{FoundLog, FoundTable, Survey};
-use super::table::look::{Item, Visit, look_through};
+use super::survey::{FoundLog, FoundTable, FoundValues, Survey};
+use super::table::look::{Content, Item, Visit, look_through};
+use super::value_log::format::Record;
+use super::value_log::{check_header, uncompressed};
 use super::wal::{self, Kind};
 use crate::storage::{File, Storage};
 use crate::{Error, Result};
@@ -26,7 +31,7 @@ const ATTEMPTS: usize = 5;
 /// Reads every byte of the store in the folder `dir`, and says what is in it and what is damaged. Takes no lock and changes nothing; the store may be open, in this process or another. Of a
 /// store that compacts all the time, tables may go before they are read: [`Lsm::verify`] keeps them.
 ///
-/// Costs a sequential read of the store, and memory for its logs.
+/// Costs a sequential read of the store, another one of each value in the value log, and memory for its logs.
 ///
 /// # Errors
 /// - [`Error::NotAStore`] if the folder holds no LSM tree, or one of a version that this build does not know.
@@ -87,6 +92,9 @@ fn report<F: File>(survey: &Survey<F>, every_byte: bool) -> Result<VerifyReport>
     if let Some(Error::Corrupt { file, offset, reason }) = &survey.unreadable {
         verifier.note(file.clone(), *offset, reason.clone());
     }
+    for values in &survey.values {
+        verifier.values(values)?;
+    }
     for table in &survey.tables {
         verifier.table(table)?;
     }
@@ -104,12 +112,14 @@ fn report<F: File>(survey: &Survey<F>, every_byte: bool) -> Result<VerifyReport>
 fn files_of<F: File>(survey: &Survey<F>) -> Vec<VerifiedFile> {
     let file = |name: String, role, bytes| {
         let torn_bytes = if role == FileRole::Manifest { survey.manifest_torn_bytes } else { 0 };
-        VerifiedFile { name, role, bytes, torn_bytes, table: None, log: None }
+        VerifiedFile { name, role, bytes, torn_bytes, table: None, log: None, values: None }
     };
     let is_there = |name: &String| survey.entries.iter().any(|entry| entry.name == *name);
     let tables = survey.tables.iter().map(|table| StoreFile::Table(table.number));
     let logs = survey.logs.iter().map(|log| StoreFile::Log(log.number));
-    let missing = tables.chain(logs).map(StoreFile::name).filter(|name| !is_there(name));
+    let values = survey.values.iter().map(|values| StoreFile::Values(values.number));
+    let missing =
+        tables.chain(logs).chain(values).map(StoreFile::name).filter(|name| !is_there(name));
     let there = survey.entries.iter();
     let there = there.map(|entry| file(entry.name.clone(), survey.role(entry), entry.len));
     there.chain(missing.map(|name| file(name, FileRole::Missing, 0))).collect()
@@ -144,16 +154,81 @@ impl<F: File> Verifier<'_, F> {
         };
         let mut damage = Vec::new();
         let mut note = |offset, reason| damage.push((offset, reason));
-        let mut pass = |_: Item<'_>| -> Result<ControlFlow<()>> { Ok(ControlFlow::Continue(())) };
+        let (survey, mut misplaced) = (self.survey, Vec::new());
+        let mut pass = |item: Item<'_>| -> Result<ControlFlow<()>> {
+            if let Content::Pointer(pointer) = item.content {
+                match survey.value(item.key, pointer, |_| ()) {
+                    Err(Error::Corrupt { file, offset, reason }) => {
+                        misplaced.push((file, offset, reason));
+                    }
+                    other => other?,
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        };
         let visit: Option<&mut Visit<'_>> = if self.every_byte { Some(&mut pass) } else { None };
         let meta = table.known.as_ref().map(|(_, meta)| meta);
         let figures = look_through(file, table.number, meta, visit, &mut note)?.figures;
         for (offset, reason) in damage {
             self.note(path.clone(), offset, reason);
         }
+        for (file, offset, reason) in misplaced {
+            // What is damaged has been found where it lies.
+            if !self.damage.iter().any(|known| known.file == file && known.offset == offset) {
+                self.note(file, offset, reason);
+            }
+        }
         let level = table.known.as_ref().map(|(level, _)| *level);
         if let Some(found) = self.file(name) {
             found.table = figures.map(|figures| TableFigures { level, ..figures });
+        }
+        Ok(())
+    }
+
+    fn values(&mut self, values: &FoundValues<F>) -> Result<()> {
+        let name = StoreFile::Values(values.number);
+        let path = name.path(&self.survey.dir);
+        let file = match &values.file {
+            Ok(file) => file,
+            Err(reason) => {
+                self.note(path, 0, reason.clone());
+                return Ok(());
+            }
+        };
+        let known_bytes = values.known.map(|known| known.bytes);
+        let mut damage = Vec::new();
+        match check_header(file, values.number, known_bytes) {
+            Err(Error::Corrupt { offset, reason, .. }) => damage.push((offset, reason)),
+            other => other?,
+        }
+        let mut count = 0;
+        if self.every_byte {
+            let scan = scan_frames(file, values.number, Some(file.len()), |write| {
+                if write.offset > 0 {
+                    let record = Record::decode(write.payload);
+                    let is_whole = record.and_then(|record| uncompressed(&record, |_| ()));
+                    if is_whole.is_none() {
+                        let reason = "the checksum is right, but this is no value".to_owned();
+                        damage.push((write.offset, reason));
+                    }
+                    count += 1;
+                }
+                Ok(())
+            })?;
+            damage.extend(scan.gaps.into_iter().map(|gap| (gap.offset, gap.reason)));
+        }
+        damage.dedup_by_key(|(offset, _)| *offset);
+        for (offset, reason) in damage {
+            self.note(path.clone(), offset, reason);
+        }
+        let figures = ValueFigures {
+            number: values.number,
+            file_bytes: file.len(),
+            live_bytes: values.known.map(|known| known.live_bytes),
+            values: self.every_byte.then_some(count),
+        };
+        if let Some(found) = self.file(name) {
+            found.values = Some(figures);
         }
         Ok(())
     }
@@ -185,7 +260,8 @@ impl<F: File> Verifier<'_, F> {
                 let of_kind = match operation.kind() {
                     Kind::Delete => &mut figures.deletions,
                     Kind::DeleteRange => &mut figures.range_deletions,
-                    Kind::Put => &mut figures.values,
+                    // A log has no pointers: that is refused before.
+                    Kind::Put | Kind::Pointer => &mut figures.values,
                 };
                 *of_kind += 1;
                 Ok(())

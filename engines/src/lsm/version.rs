@@ -6,6 +6,7 @@ use super::files::FileNumber;
 use super::memtable::{Lookup, Memtable, View};
 use super::stats::ReadStats;
 use super::table::{Table, TableMeta, filter};
+use super::value_log::{ValueFile, ValueFiles};
 use crate::Result;
 use crate::storage::Storage;
 
@@ -21,24 +22,32 @@ pub(crate) struct Version<S: Storage> {
     pub(crate) levels: PerLevel<Vec<Arc<Table<S>>>>,
     /// Levels of which some table deletes ranges of keys.
     pub(crate) deletes_ranges: PerLevel<bool>,
+    /// Those that the tables point to.
+    pub(crate) values: Arc<ValueFiles<S>>,
 }
 
 impl<S: Storage> Clone for Version<S> {
     fn clone(&self) -> Self {
-        Self { levels: self.levels.clone(), deletes_ranges: self.deletes_ranges }
+        let values = Arc::clone(&self.values);
+        Self { levels: self.levels.clone(), deletes_ranges: self.deletes_ranges, values }
     }
 }
 
 impl<S: Storage> Version<S> {
-    /// A version of these tables, in any order.
-    pub(crate) fn new(mut levels: PerLevel<Vec<Arc<Table<S>>>>) -> Self {
+    /// A version of these tables, in any order, and those of these files of values that they point to.
+    pub(crate) fn new(
+        mut levels: PerLevel<Vec<Arc<Table<S>>>>,
+        values: impl IntoIterator<Item = Arc<ValueFile<S>>>,
+    ) -> Self {
         for (level, tables) in levels.iter_mut().enumerate() {
             sort_level(level, tables, |table| &table.meta);
         }
         let deletes =
             |tables: &Vec<Arc<Table<S>>>| tables.iter().any(|table| table.deletes_ranges());
         let deletes_ranges = levels.each_ref().map(deletes);
-        Self { levels, deletes_ranges }
+        let metas = levels.iter().flatten().map(|table| &table.meta);
+        let values = Arc::new(ValueFiles::of(values, metas));
+        Self { levels, deletes_ranges, values }
     }
 
     /// Reads the value of `key`, whose [`filter::hash`] is `hash`, into `value`, which is empty.
@@ -54,7 +63,7 @@ impl<S: Storage> Version<S> {
             if table.meta.overlaps(key, key) {
                 let found = table.get(key, hash, value, stats)?;
                 if found != Lookup::Absent {
-                    return Ok(found);
+                    return self.resolved(found, key, value);
                 }
             }
         }
@@ -65,11 +74,21 @@ impl<S: Storage> Version<S> {
             {
                 let found = table.get(key, hash, value, stats)?;
                 if found != Lookup::Absent {
-                    return Ok(found);
+                    return self.resolved(found, key, value);
                 }
             }
         }
         Ok(Lookup::Absent)
+    }
+
+    /// Reads the value where a table has shown a pointer.
+    #[inline]
+    fn resolved(&self, found: Lookup, key: &[u8], value: &mut Vec<u8>) -> Result<Lookup> {
+        if found == Lookup::Pointer {
+            self.values.resolve(key, value)?;
+            return Ok(Lookup::Found);
+        }
+        Ok(found)
     }
 
     /// The table with this number.
@@ -82,11 +101,12 @@ impl<S: Storage> Version<S> {
         self.levels.each_ref().map(|tables| tables.iter().map(|table| &table.meta).collect())
     }
 
-    /// This version with `removed` taken out and `added` put in.
+    /// This version with the tables `removed` taken out, and the tables `added` and the files `values`, that they may point to, put in.
     pub(crate) fn with(
         &self,
         removed: &[FileNumber],
         added: impl IntoIterator<Item = (usize, Arc<Table<S>>)>,
+        values: &[Arc<ValueFile<S>>],
     ) -> Self {
         let mut levels = self.levels.clone();
         for tables in &mut levels {
@@ -95,7 +115,7 @@ impl<S: Storage> Version<S> {
         for (level, table) in added {
             levels[level].push(table);
         }
-        Self::new(levels)
+        Self::new(levels, self.values.iter().chain(values).cloned())
     }
 }
 

@@ -52,6 +52,8 @@ pub(crate) enum Kind {
     Delete = 2,
     /// There are no keys from this one up to, but without, the one that stands in place of a value.
     DeleteRange = 3,
+    /// Where the value lies in the value log. In tables alone.
+    Pointer = 4,
 }
 
 impl Kind {
@@ -60,6 +62,7 @@ impl Kind {
             1 => Some(Self::Put),
             2 => Some(Self::Delete),
             3 => Some(Self::DeleteRange),
+            4 => Some(Self::Pointer),
             _ => None,
         }
     }
@@ -216,7 +219,8 @@ pub(crate) fn operations(
     while at < payload.len() {
         let header = payload[at..].first_chunk().ok_or_else(|| corrupt("an operation is cut"))?;
         let operation = Operation::decode(*header);
-        if Kind::from_tag(operation.tag).is_none() || operation.key_bytes == 0 {
+        let kind = Kind::from_tag(operation.tag);
+        if kind.is_none_or(|kind| kind == Kind::Pointer) || operation.key_bytes == 0 {
             return Err(corrupt("an operation has an impossible kind or key length"));
         }
         if operation.bytes() > payload.len() - at {

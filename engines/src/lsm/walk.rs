@@ -13,6 +13,7 @@ use super::merge::Merge;
 use super::range::{KeyRange, bound_key};
 use super::scan::cursors;
 use super::version::Tree;
+use super::wal::Kind;
 use crate::storage::Storage;
 use crate::{Direction, Result};
 
@@ -53,12 +54,16 @@ impl<T> Drop for MayDangle<T> {
 
 /// A position in a range of a tree; see the module's header.
 pub(crate) struct Walk<S: Storage> {
-    /// Borrows from what `_tree` keeps, and so is dropped before it: fields are dropped in their order.
+    /// Borrows from what `tree` keeps, and so is dropped before it: fields are dropped in their order.
     merge: MayDangle<Merge<'static, S>>,
     /// At an entry, that is, not at the end.
     valid: bool,
+    /// The current value does not lie in the merge, but in `value`.
+    is_apart: bool,
+    /// The last value that was read from the value log.
+    value: Vec<u8>,
     direction: Direction,
-    _tree: Arc<Tree<S>>,
+    tree: Arc<Tree<S>>,
 }
 
 impl<S: Storage> Walk<S> {
@@ -93,7 +98,14 @@ impl<S: Storage> Walk<S> {
         {
             merge.advance()?;
         }
-        let mut walk = Self { merge: MayDangle::new(merge), valid: false, direction, _tree: kept };
+        let mut walk = Self {
+            merge: MayDangle::new(merge),
+            valid: false,
+            is_apart: false,
+            value: Vec::new(),
+            direction,
+            tree: kept,
+        };
         walk.settle(range)?;
         Ok(walk)
     }
@@ -104,7 +116,8 @@ impl<S: Storage> Walk<S> {
         if !self.valid {
             return None;
         }
-        self.merge.current().map(|(key, _, value)| (key, value))
+        let (key, _, value) = self.merge.current()?;
+        Some((key, if self.is_apart { &self.value } else { value }))
     }
 
     pub(crate) fn direction(&self) -> Direction {
@@ -122,11 +135,19 @@ impl<S: Storage> Walk<S> {
     /// Goes on to an entry that is not deleted, if this one is.
     #[inline]
     fn settle(&mut self, range: &KeyRange) -> Result<()> {
-        while let Some((key, deleted, _)) = self.merge.current() {
+        while let Some((key, kind, value)) = self.merge.current() {
             if range.is_behind(key, self.direction) {
                 return Ok(());
             }
-            if !deleted {
+            if kind != Kind::Delete {
+                self.is_apart = kind == Kind::Pointer;
+                if self.is_apart {
+                    let buffer = &mut self.value;
+                    self.tree.version.values.read(key, value, |value| {
+                        buffer.clear();
+                        buffer.extend_from_slice(value);
+                    })?;
+                }
                 self.valid = true;
                 return Ok(());
             }

@@ -48,6 +48,11 @@ fn small(style: Style) -> Options {
     }
 }
 
+/// With a value log, if wanted, whose files are emptied early.
+fn with_values(options: Options, wanted: bool) -> Options {
+    Options { value_log_min_bytes: wanted.then_some(100), value_log_dead_percent: 20, ..options }
+}
+
 fn open<S: Storage>(disk: &S, options: &Options) -> Lsm<S> {
     Lsm::open(disk.clone(), DIR, options.clone()).unwrap()
 }
@@ -117,12 +122,12 @@ fn every_style_conforms() {
 fn sweep_styles(seeds: std::ops::Range<u64>, steps: usize) -> u64 {
     let mut swept = Swept::default();
     for style in STYLES {
-        let open = |disk: SimulatedDisk, durability| -> Result<Box<dyn Engine>> {
-            let options = Options { durability, ..small(style) };
-            Ok(Box::new(Lsm::open(disk, DIR, options)?))
-        };
         let mut compacted = 0;
         for seed in seeds.clone() {
+            let open = |disk: SimulatedDisk, durability| -> Result<Box<dyn Engine>> {
+                let options = Options { durability, ..with_values(small(style), seed % 2 == 0) };
+                Ok(Box::new(Lsm::open(disk, DIR, options)?))
+            };
             let class = Durability::ALL[seed as usize % 3];
             swept += sweep(&open, class, Sweep { seed, steps, each: 1, second_life_of: 8 });
             let (disk, mut history) = (SimulatedDisk::new(), History::default());
@@ -159,7 +164,7 @@ fn sweep_threads(lives: u64) -> (u64, usize) {
         let open = |disk: SimulatedDisk, durability| -> Result<Box<dyn Engine>> {
             let background = Background::Threads;
             let (compaction_threads, subcompactions_max) = (3, 2);
-            let style = small(style);
+            let style = with_values(small(style), life / 12 % 2 == 1);
             let options =
                 Options { durability, background, compaction_threads, subcompactions_max, ..style };
             Ok(Box::new(Lsm::open(disk, DIR, options)?))

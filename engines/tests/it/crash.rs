@@ -148,11 +148,11 @@ for_each_engine!(
 const PLAN: Sweep = Sweep { seed: 1, steps: 24, each: 2, second_life_of: 8 };
 
 fn every_crash_leaves_a_prefix<E: Subject>() {
-    sweep_all(&E::simulated, PLAN, 10_000);
+    sweep_all(&E::simulated, PLAN, 10_000 / E::SHARE);
 }
 
 fn every_crash_leaves_a_prefix_where_everything_is_merged<E: Subject>() {
-    sweep_all(&E::simulated_eager, Sweep { seed: 101, ..PLAN }, 10_000);
+    sweep_all(&E::simulated_eager, Sweep { seed: 101, ..PLAN }, 10_000 / E::SHARE);
 }
 
 fn every_crash_leaves_a_prefix_long<E: Subject>() {
@@ -174,7 +174,7 @@ fn a_recovery_that_crashes_again_and_again_leaves_a_prefix<E: Subject>() {
     for seed in 0..4 {
         let class = Durability::ALL[seed as usize % 3];
         let script = script(seed, 30);
-        for operation in (seed..).step_by(17) {
+        for operation in (seed..).step_by(17 * E::SHARE as usize) {
             let disk = SimulatedDisk::new();
             disk.power_off_at(operation);
             let mut history = History::default();
@@ -193,7 +193,7 @@ fn a_recovery_that_crashes_again_and_again_leaves_a_prefix<E: Subject>() {
             }
         }
     }
-    assert_count("disks recovered after a crash in recovery", recovered, 2_000);
+    assert_count("disks recovered after a crash in recovery", recovered, 2_000 / E::SHARE);
 }
 
 /// Cuts the recovery of `disk` short at every operation, and so the recovery of what is then left at one of them.

@@ -33,7 +33,8 @@ fn operations(open: Open<'_>, class: Durability, script: &[Step]) -> Vec<String>
 }
 
 fn any_operation_may_fail<E: Subject>() {
-    assert_count("operations failed", operations_that_fail(&E::simulated_eager, 0..12), 3_000);
+    let failed = operations_that_fail(&E::simulated_eager, 0..12 / E::SHARE);
+    assert_count("operations failed", failed, 3_000 / E::SHARE);
 }
 
 /// Fails every operation of the scripts of some seeds in every way; returns how many that were.
@@ -134,7 +135,8 @@ fn expect_due(outcome: Result<()>) {
 
 fn any_sync_may_fail<E: Subject>() {
     let models = &[SyncFailure::Cached];
-    assert_count("syncs failed", syncs_that_fail(&E::simulated_eager, 0..12, models), 250);
+    let failed = syncs_that_fail(&E::simulated_eager, 0..12 / E::SHARE, models);
+    assert_count("syncs failed", failed, 250 / E::SHARE);
 }
 
 /// The pages that could not be stored have left the cache, and what was there before is read in their place.
@@ -151,9 +153,11 @@ fn a_failed_sync_of_bitcask_may_drop_pages() {
 #[cfg(feature = "lsm")]
 #[test]
 fn a_failed_sync_of_the_lsm_tree_may_drop_pages() {
+    use crate::subjects::{Lsm, LsmValues};
     let models = &[SyncFailure::Dropped, SyncFailure::Reverted];
-    let failed = syncs_that_fail(&crate::subjects::Lsm::simulated_eager, 0..12, models);
-    assert_count("syncs failed", failed, 500);
+    let failed = syncs_that_fail(&Lsm::simulated_eager, 0..12, models)
+        + syncs_that_fail(&LsmValues::simulated_eager, 0..3, models);
+    assert_count("syncs failed", failed, 600);
 }
 
 /// Pages that count as clean and were never stored are still in the cache when the store is opened again. What is acknowledged then must not depend on them.
@@ -207,8 +211,9 @@ fn a_store_opened_after_a_failed_sync_keeps_its_promises<E: Subject>() {
 #[cfg(feature = "lsm")]
 #[test]
 fn the_lsm_tree_lives_on_after_a_failed_sync_as_after_a_loss_of_power() {
-    let recovered = lives_after_failed_syncs(&crate::subjects::Lsm::simulated_eager, 0..3);
-    assert_count("disks recovered after a failed sync and a loss of power", recovered, 3_000);
+    let recovered = lives_after_failed_syncs(&crate::subjects::Lsm::simulated_eager, 0..3)
+        + lives_after_failed_syncs(&crate::subjects::LsmValues::simulated_eager, 3..4);
+    assert_count("disks recovered after a failed sync and a loss of power", recovered, 4_000);
 }
 
 /// Fails every sync of the scripts of some seeds, in every model. The process ends and the machine goes on: the store is opened again, lives through another script, and

@@ -26,7 +26,12 @@ for_each_engine!(
 
 /// Of the model check that all engines pass: puts, deletions, batches, scans, sessions, closing and dropping.
 fn agree_with_a_map<E: Subject>(cases: u32) {
-    let plan = Plan { seed: 1_000, cases: cases.div_ceil(3), steps: 200, ..Plan::default() };
+    let plan = Plan {
+        seed: 1_000,
+        cases: cases.div_ceil(3 * E::SHARE as u32),
+        steps: 200,
+        ..Plan::default()
+    };
     conformance::run(&plan, || {
         let disk = SimulatedDisk::new();
         move |class| E::simulated(disk.clone(), class)

@@ -32,11 +32,13 @@ for_each_engine!(
 );
 
 fn a_killed_process_loses_nothing_in_class_os<E: Subject>() {
-    assert_count("kills", kill::<E>(Durability::Os, 100), 100);
+    let kills = 100 / E::SHARE;
+    assert_count("kills", kill::<E>(Durability::Os, kills), kills);
 }
 
 fn a_killed_process_loses_nothing_in_class_sync<E: Subject>() {
-    assert_count("kills", kill::<E>(Durability::Sync, 100), 100);
+    let kills = 100 / E::SHARE;
+    assert_count("kills", kill::<E>(Durability::Sync, kills), kills);
 }
 
 fn a_killed_process_loses_nothing_long<E: Subject>() {

@@ -3,6 +3,7 @@
 mod approximate;
 mod backups;
 mod beside;
+mod classes;
 mod ingest;
 mod isolation;
 mod iterating;
@@ -10,6 +11,7 @@ mod looking;
 mod ranges;
 mod reading;
 mod snapshots;
+mod values;
 mod waiting;
 
 use std::collections::BTreeMap;
@@ -22,7 +24,7 @@ use kvdyno_engines::lsm::{Background, Lsm, Options};
 use kvdyno_engines::storage::{Disk, SimulatedDisk, Storage};
 use kvdyno_engines::{Direction, Durability, Engine, Error, Result, WriteBatch, WriteOperation};
 
-/// Small memtables and tables, early compactions, no threads.
+/// Small memtables and tables, early compactions, no threads; of the values that [`fill`] writes, those of keys from 10 on lie in the value log.
 fn small(durability: Durability) -> Options {
     Options {
         durability,
@@ -32,6 +34,8 @@ fn small(durability: Durability) -> Options {
         level_ratio: 2,
         table_bytes: 2 << 10,
         block_bytes: 256,
+        value_log_min_bytes: Some(35),
+        value_log_dead_percent: 30,
         background: Background::Inline,
         ..Options::default()
     }
@@ -42,7 +46,11 @@ fn open_small(disk: SimulatedDisk, durability: Durability) -> Result<Box<dyn Eng
 }
 
 fn open(disk: &SimulatedDisk) -> Result<Lsm<SimulatedDisk>> {
-    Lsm::open(disk.clone(), "/store", small(Durability::Os))
+    open_with(disk, small(Durability::Os))
+}
+
+fn open_with(disk: &SimulatedDisk, options: Options) -> Result<Lsm<SimulatedDisk>> {
+    Lsm::open(disk.clone(), "/store", options)
 }
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -314,7 +322,8 @@ fn batches_are_seen_whole_while_everything_moves() {
     assert!(metrics.bytes_written.unwrap().compaction > 0);
     let files = std::fs::read_dir(folder.path()).unwrap().count() as u64;
     let tables: u64 = metrics.levels.iter().map(|level| level.files).sum();
-    assert_eq!(files, tables + 3, "lock, manifest, log and tables: obsolete files are gone");
+    let values = metrics.counters["value_log_files"] as u64;
+    assert_eq!(files, tables + values + 3, "lock, manifest, log: obsolete files are gone");
 }
 
 #[test]

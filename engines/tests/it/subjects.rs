@@ -25,6 +25,9 @@ pub(crate) trait Subject {
     /// Whether the manifest is replaced by renaming a new one.
     const RENAMES: bool;
 
+    /// Of the cases of the larger suites one in so many is run: all, but for an engine that is another one with an option.
+    const SHARE: u64 = 1;
+
     /// Syncs of folders that nobody misses if they are left out, as [`crate::sloppy`] tells them, and why.
     const FOLDER_SYNCS_NOT_MISSED: &[(&str, &str)];
 
@@ -86,6 +89,12 @@ macro_rules! for_each_engine {
                 super::$check::<crate::subjects::Lsm>();
             })+
         }
+        #[cfg(feature = "lsm")]
+        mod lsm_values {
+            $($(#[$attribute])* #[test] fn $check() {
+                super::$check::<crate::subjects::LsmValues>();
+            })+
+        }
     };
 }
 pub(crate) use for_each_engine;
@@ -137,7 +146,7 @@ fn boxed<E: Engine + 'static>(
 #[cfg(feature = "bitcask")]
 pub(crate) use of_bitcask::{Bitcask, colliding_bitcask};
 #[cfg(feature = "lsm")]
-pub(crate) use of_lsm::Lsm;
+pub(crate) use of_lsm::{Lsm, LsmValues};
 
 #[cfg(feature = "bitcask")]
 mod of_bitcask {
@@ -236,11 +245,16 @@ mod of_lsm {
 
     use super::{Durability, Engine, Path, Result, Settling, Storage, Subject, boxed};
 
-    /// The LSM tree, with memtables of 4 KiB and early compactions.
-    pub(crate) struct Lsm;
+    /// The LSM tree, with memtables of 4 KiB and early compactions; with or without a value log, whose files are short and emptied early.
+    pub(crate) struct LsmWith<const VALUES: bool>;
 
-    fn small() -> Options {
+    pub(crate) type Lsm = LsmWith<false>;
+    pub(crate) type LsmValues = LsmWith<true>;
+
+    fn small<const VALUES: bool>() -> Options {
         Options {
+            value_log_min_bytes: VALUES.then_some(32),
+            value_log_dead_percent: 20,
             memtable_bytes: 4 << 10,
             l0_tables_compact: 2,
             level_base_bytes: 4 << 10,
@@ -261,8 +275,9 @@ mod of_lsm {
         Ok(boxed(lsm::Lsm::open(storage, dir, options)?, settling, lsm::Lsm::compact))
     }
 
-    impl Subject for Lsm {
+    impl<const VALUES: bool> Subject for LsmWith<VALUES> {
         const RENAMES: bool = false;
+        const SHARE: u64 = if VALUES { 4 } else { 1 };
         const FOLDER_SYNCS_NOT_MISSED: &[(&str, &str)] =
             &[("/store: ", "makes nothing durable but removals: what comes back is removed again")];
 
@@ -272,7 +287,16 @@ mod of_lsm {
             durability: Durability,
             settling: Settling,
         ) -> Result<Box<dyn Engine>> {
-            open(storage, dir, Options { durability, ..small() }, settling)
+            open(storage, dir, Options { durability, ..small::<VALUES>() }, settling)
+        }
+
+        fn open_compressing<S: Storage>(
+            storage: S,
+            dir: &Path,
+            durability: Durability,
+        ) -> Result<Box<dyn Engine>> {
+            let options = Options { durability, value_log_lz4: VALUES, ..small::<VALUES>() };
+            open(storage, dir, options, Settling::Everything)
         }
 
         fn open_variant<S: Storage>(
@@ -298,7 +322,11 @@ mod of_lsm {
                 ][variant % 5],
                 deletions_percent: [50, 0, 10][variant % 3],
                 subcompactions_max: 1 + variant % 3,
-                ..small()
+                value_log_min_bytes: [Some(32), None, Some(300), Some(60)][variant / 3 % 4]
+                    .filter(|_| VALUES),
+                value_log_dead_percent: [1, 20, 50, 100][variant / 2 % 4],
+                value_log_lz4: variant % 2 == 1,
+                ..small::<VALUES>()
             };
             let settling = [Settling::Due, Settling::Everything][variant / 4 % 2];
             open(storage, dir, options, settling)
@@ -314,6 +342,7 @@ mod of_lsm {
                 memtable_bytes: 1 << 20,
                 level_base_bytes: 4 << 20,
                 table_bytes: 1 << 20,
+                value_log_min_bytes: VALUES.then_some(60),
                 ..Options::default()
             };
             open(storage, dir, options, Settling::Due)

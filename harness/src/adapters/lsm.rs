@@ -16,6 +16,9 @@ use crate::registry::{OpenRequest, Variant};
 /// Name of the option for the style of compaction.
 const STYLE: &str = "style";
 
+/// Name of the option for the bytes from which on values are kept apart.
+const VALUE_LOG: &str = "value_log_min_bytes";
+
 /// The adapter.
 pub(crate) struct Adapter;
 
@@ -59,6 +62,20 @@ impl crate::registry::Adapter for Adapter {
                     1_000,
                     "per cent of the bytes it is merged with that level 0 waits for (levelled)",
                 ),
+                OptionInfo::number(
+                    VALUE_LOG,
+                    0,
+                    0,
+                    16 << 20,
+                    "values of so many bytes are kept apart from tables; 0: none (from 32)",
+                ),
+                OptionInfo::number(
+                    "value_log_dead_percent",
+                    35,
+                    1,
+                    100,
+                    "per cent of the value log that may be dead",
+                ),
                 OptionInfo::number("compaction_threads", 2, 1, 64, "compactions at a time"),
                 OptionInfo::number("subcompactions", 1, 1, 64, "ranges of one compaction"),
                 OptionInfo::number(
@@ -91,6 +108,11 @@ impl crate::registry::Adapter for Adapter {
                 help: "size-tiered compaction: fewer bytes written, more places to look at",
                 set: &[(STYLE, "tiered")],
             },
+            Variant {
+                name: "values",
+                help: "values from 512 bytes on apart from the tables: fewer bytes written",
+                set: &[(VALUE_LOG, "512")],
+            },
         ]
     }
 
@@ -121,7 +143,10 @@ impl crate::registry::Adapter for Adapter {
             }),
             _ => Style::Tiered(tiered),
         };
+        let value_log = request.options.get(VALUE_LOG) as usize;
         let options = Options {
+            value_log_min_bytes: (value_log > 0).then_some(value_log),
+            value_log_dead_percent: request.options.get("value_log_dead_percent"),
             durability: request.durability,
             memtable_bytes: request.options.mib(WRITE_BUFFER) / 2,
             memtables_waiting_max: 1,

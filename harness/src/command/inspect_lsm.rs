@@ -4,7 +4,7 @@ use std::path::Path;
 
 use kvdyno_engines::lsm::{
     self, Damage, FileRole, LevelFigures, LogFigures, Options, Place, SalvageReport, StoredRecord,
-    TableFigures, VerifiedFile, VerifyReport,
+    TableFigures, ValueFigures, VerifiedFile, VerifyReport,
 };
 use kvdyno_engines::storage::Disk;
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ pub(super) fn main(arguments: &InspectArguments) -> Result<ExitStatus> {
     Ok(if report.is_complete() { ExitStatus::Ok } else { ExitStatus::WrongData })
 }
 
-/// Tables first, by level and least key; then logs, then the others by name.
+/// Tables first, by level and least key; then logs, then files of values, then the others by name.
 fn in_order(report: &VerifyReport) -> Vec<&VerifiedFile> {
     let mut files: Vec<_> = report.files.iter().collect();
     files.sort_by_key(|file| match (&file.table, &file.log) {
@@ -48,7 +48,10 @@ fn in_order(report: &VerifyReport) -> Vec<&VerifiedFile> {
             (0, level, key, u64::MAX - table.sequence_max)
         }
         (None, Some(log)) => (1, 0, Vec::new(), log.number.into()),
-        (None, None) => (2, 0, Vec::new(), 0),
+        (None, None) => match &file.values {
+            Some(values) => (2, 0, Vec::new(), values.number.into()),
+            None => (3, 0, Vec::new(), 0),
+        },
     });
     files
 }
@@ -75,8 +78,13 @@ fn text(dir: &Path, report: &VerifyReport) -> String {
     let header =
         ["file", "kind", "bytes", "used", "writes", "values", "deletions", "ranges", "torn bytes"];
     let mut logs = plain_table(&header, 2..9);
-    for file in files.iter().filter(|file| file.table.is_none()) {
+    for file in files.iter().filter(|file| file.table.is_none() && file.values.is_none()) {
         logs.add_row(other_row(file));
+    }
+    let header = ["file", "kind", "bytes", "live bytes", "values"];
+    let mut values = plain_table(&header, 2..5);
+    for (file, found) in files.iter().filter_map(|file| Some((file, file.values.as_ref()?))) {
+        values.add_row(values_row(file, found));
     }
     let mut text = String::new();
     if report.tables().next().is_some() {
@@ -85,11 +93,15 @@ fn text(dir: &Path, report: &VerifyReport) -> String {
         text.push_str(&levels(report));
         text.push('\n');
     }
+    if report.value_files().next().is_some() {
+        text.push_str(&lines_of(&values));
+        text.push('\n');
+    }
     text.push_str(&lines_of(&logs));
     let sum = |figure: fn(&TableFigures) -> u64| report.tables().map(figure).sum::<u64>();
     let logs = || report.files.iter().filter_map(|file| file.log.as_ref());
     text.push_str(&format!(
-        "\nLSM tree in {}: {} of {} bytes with {}, {} of them deletions, and {}; {} with {}\n",
+        "\nLSM tree in {}: {} of {} bytes with {}, {} of them deletions, and {}; {} with {}{}\n",
         dir.display(),
         counted(report.tables().count() as u64, "table", "tables"),
         sum(|table| table.file_bytes),
@@ -98,21 +110,50 @@ fn text(dir: &Path, report: &VerifyReport) -> String {
         counted(sum(|table| table.range_deletions), "deleted range", "deleted ranges"),
         counted(logs().count() as u64, "log", "logs"),
         counted(logs().map(|log| log.writes).sum(), "write", "writes"),
+        value_log(report),
     ));
     text.push_str(&verdict(dir, report));
     text
 }
 
+/// How large the value log is, if there is one.
+fn value_log(report: &VerifyReport) -> String {
+    let files = report.value_files().count() as u64;
+    if files == 0 {
+        return String::new();
+    }
+    let bytes: u64 = report.value_files().map(|file| file.file_bytes).sum();
+    let live: Option<u64> = report.value_files().map(|file| file.live_bytes).sum();
+    let live = live.map_or(String::new(), |live| format!(", {live} of them live"));
+    format!("; {} of values with {bytes} bytes{live}", counted(files, "file", "files"))
+}
+
+fn values_row(file: &VerifiedFile, found: &ValueFigures) -> Vec<String> {
+    let unknown = |figure: Option<u64>| figure.map_or_else(|| "–".to_owned(), |n| n.to_string());
+    let mut row = vec![file.name.clone(), file.role.name().to_owned(), file.bytes.to_string()];
+    row.extend([unknown(found.live_bytes), unknown(found.values)]);
+    row
+}
+
 fn levels(report: &VerifyReport) -> String {
-    let header =
-        ["level", "tables", "bytes", "entries", "deletions", "ranges", "filter bits per key"];
+    let header = [
+        "level",
+        "tables",
+        "bytes",
+        "entries",
+        "deletions",
+        "ranges",
+        "value bytes",
+        "filter bits per key",
+    ];
     let mut table = plain_table(&header, 0..7);
     for (number, level) in report.levels().iter().enumerate() {
-        let LevelFigures { tables, bytes, entries, deletions, range_deletions, filter_bytes } =
-            level;
+        let LevelFigures { tables, bytes, entries, deletions, range_deletions, .. } = level;
+        let LevelFigures { filter_bytes, value_bytes, .. } = level;
         let bits = *filter_bytes as f64 * 8.0 / (*entries).max(1) as f64;
         let mut row = vec![number.to_string()];
-        row.extend([tables, bytes, entries, deletions, range_deletions].map(u64::to_string));
+        let figures = [tables, bytes, entries, deletions, range_deletions, value_bytes];
+        row.extend(figures.map(u64::to_string));
         row.push(format!("{bits:.1}"));
         table.add_row(row);
     }
@@ -218,6 +259,7 @@ fn object(report: &VerifyReport) -> Value {
             "deletions": level.deletions,
             "range_deletions": level.range_deletions,
             "filter_bytes": level.filter_bytes,
+            "value_bytes": level.value_bytes,
         })
     };
     let file = |file: &VerifiedFile| {
@@ -228,6 +270,7 @@ fn object(report: &VerifyReport) -> Value {
             "torn_bytes": file.torn_bytes,
             "table": file.table.as_ref().map(table_object),
             "log": file.log.as_ref().map(log_object),
+            "values": file.values.as_ref().map(values_object),
         })
     };
     json!({
@@ -253,6 +296,15 @@ fn table_object(table: &TableFigures) -> Value {
         "blocks": table.blocks,
         "index_bytes": table.index_bytes,
         "filter_bytes": table.filter_bytes,
+        "value_bytes": table.value_bytes,
+    })
+}
+
+fn values_object(values: &ValueFigures) -> Value {
+    json!({
+        "number": values.number,
+        "live_bytes": values.live_bytes,
+        "values": values.values,
     })
 }
 
@@ -302,6 +354,7 @@ fn record_line(record: &StoredRecord<'_>) -> String {
         Place::Table { level: None } => "table".to_owned(),
         Place::Log { sequence: Some(sequence) } => format!("log {sequence}"),
         Place::Log { sequence: None } => "log".to_owned(),
+        Place::Values => "value log".to_owned(),
     };
     format!(
         "{:>10} {:>11} {place:14} {:8} \"{}\"{}{}",
@@ -320,6 +373,7 @@ fn record_object(record: &StoredRecord<'_>) -> Value {
     let (level, sequence) = match record.place {
         Place::Table { level } => (level, None),
         Place::Log { sequence } => (None, sequence),
+        Place::Values => (None, None),
     };
     json!({
         "file": record.file,
@@ -330,6 +384,7 @@ fn record_object(record: &StoredRecord<'_>) -> Value {
         "key": record.key.escape_ascii().to_string(),
         "value": record.value.map(|value| value.escape_ascii().to_string()),
         "range_end": record.range_end.map(|end| end.escape_ascii().to_string()),
+        "value_file": record.value_file,
     })
 }
 

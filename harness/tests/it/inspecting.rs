@@ -395,6 +395,37 @@ fn an_lsm_store_is_shown_and_left_as_it_is() {
 }
 
 #[test]
+fn the_value_log_of_an_lsm_store_is_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = lsm::Options { value_log_min_bytes: Some(200), ..lsm::Options::default() };
+    let store = Lsm::open(Disk, dir.path().join("store"), options).unwrap();
+    store.put(b"big", &[b'x'; 300]).unwrap();
+    store.put(b"small", b"value").unwrap();
+    store.compact().unwrap();
+    store.close().unwrap();
+    let text = printed(dir.path(), &["inspect", "store", "--verify"], 0);
+    for said in ["1 file of values with ", "live bytes", ".values", "no damage"] {
+        assert!(text.contains(said), "'{said}' is missing in:\n{text}");
+    }
+    let json = printed(dir.path(), &["inspect", "store", "--verify", "--json"], 0);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let live = &json["levels"][6]["value_bytes"];
+    let values = json["files"].as_array().unwrap().iter().find(|file| file["kind"] == "values");
+    let values = &values.unwrap()["values"];
+    assert_eq!((&values["values"], &values["live_bytes"]), (&1.into(), live));
+    let lines = printed(dir.path(), &["inspect", "store", "--records", "--json"], 0);
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(
+        (&lines[0]["value_file"], &lines[1]["value_file"]),
+        (&values["number"], &Value::Null)
+    );
+    let number = values["number"].to_string();
+    let text = printed(dir.path(), &["inspect", "store", "--records", "--file", &number], 0);
+    assert!(text.contains("value log") && text.contains("\"big\""), "{text}");
+    assert_eq!(text.lines().count(), 1);
+}
+
+#[test]
 fn damage_of_an_lsm_store_is_shown_and_what_is_whole_is_saved() {
     let dir = with_lsm_store();
     let path = table_file(dir.path());

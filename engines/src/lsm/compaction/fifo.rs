@@ -9,6 +9,11 @@ use super::picker::Situation;
 use super::style::Fifo;
 use super::task::{Metas, Task};
 
+/// Bytes that go with a table: its own, and those of its values.
+fn bytes_of(table: &TableMeta) -> u64 {
+    table.file_bytes + table.value_bytes()
+}
+
 /// Dropping all tables that are due to be dropped, if there are any and nothing else is under way.
 pub(crate) fn pick(situation: &Situation<'_>, style: &Fifo, options: &Options) -> Option<Task> {
     if !situation.running.is_empty() {
@@ -17,7 +22,7 @@ pub(crate) fn pick(situation: &Situation<'_>, style: &Fifo, options: &Options) -
     let levels = situation.levels.iter().enumerate().rev();
     let oldest_first =
         levels.flat_map(|(level, tables)| tables.iter().rev().map(move |table| (level, *table)));
-    let mut bytes: u64 = situation.levels.iter().flatten().map(|table| table.file_bytes).sum();
+    let mut bytes: u64 = situation.levels.iter().flatten().map(|table| bytes_of(table)).sum();
     let ttl_ms = style.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
     let has_expired = |table: &TableMeta| {
         ttl_ms.is_some_and(|ttl| table.created_ms.saturating_add(ttl) <= situation.now_ms)
@@ -27,7 +32,7 @@ pub(crate) fn pick(situation: &Situation<'_>, style: &Fifo, options: &Options) -
         if !has_expired(table) && style.bytes_max.is_none_or(|max| bytes <= max) {
             break;
         }
-        bytes -= table.file_bytes;
+        bytes -= bytes_of(table);
         inputs[level].push(table);
     }
     let any = inputs.iter().any(|tables| !tables.is_empty());

@@ -25,6 +25,7 @@ pub(crate) fn table(text: &str) -> TableMeta {
         is_open: false,
         key_min: low.into(),
         key_max: high.into(),
+        values: Vec::new(),
     }
 }
 

@@ -7,16 +7,19 @@ use super::super::files::FileNumber;
 use super::super::options::Options;
 use super::super::range_set::RangeSet;
 use super::super::table::TableMeta;
+use super::super::value_log::Usage;
 use super::super::version::{LEVELS, PerLevel, sort_level};
-use super::manual;
 use super::picker::{Situation, pick};
 use super::split::Cutter;
 use super::style::{Choice, Fifo, Levelled, Style, Tiered};
 use super::task::{Action, Task, overlapping};
+use super::{manual, relocation};
 use crate::random::Random;
 
 const KEYS: u64 = 60;
 const ENTRY_BYTES: u64 = 10;
+/// A file of values that every table points to, and that is always to be emptied.
+const VALUES: Usage = Usage { number: 1, bytes: 10_000, live_bytes: 1 };
 
 /// A version of a key: the higher, the newer; and whether it is a deletion.
 type Entry = (u32, bool);
@@ -135,6 +138,7 @@ impl History {
             is_open,
             key_min,
             key_max,
+            values: vec![(VALUES.number, entries.len() as u64)],
         };
         self.next_number += 1;
         self.entries.insert(meta.number, content);
@@ -142,7 +146,8 @@ impl History {
         sort_level(level, &mut self.levels[level], |meta| meta);
     }
 
-    fn begin(&mut self) -> bool {
+    /// Begins a task, if one is due; if not, one that `relocates`, if that is wanted.
+    fn begin(&mut self, relocates: bool) -> bool {
         let levels = self.levels.each_ref().map(|tables| tables.iter().collect());
         let situation = Situation {
             levels: &levels,
@@ -150,7 +155,11 @@ impl History {
             running: &self.running,
             now_ms: u64::from(self.version),
         };
-        let Some(task) = pick(&situation, &self.options) else { return false };
+        let relocation = || {
+            let files = relocates.then_some(VALUES).into_iter();
+            relocation::pick(&situation, files, &self.options)
+        };
+        let Some(task) = pick(&situation, &self.options).or_else(relocation) else { return false };
         assert!(!task.numbers().is_empty());
         for number in task.numbers() {
             assert!(!self.running.iter().any(|running| running.takes(number)), "{task:?}");
@@ -271,7 +280,8 @@ impl History {
                 0 => self.compact_range(),
                 1..14 => self.flush(),
                 14..27 if self.running.len() < at_once => {
-                    self.begin();
+                    let relocates = self.random.below(2) == 0;
+                    self.begin(relocates);
                 }
                 _ if !self.running.is_empty() => self.finish(),
                 _ => self.flush(),
@@ -280,7 +290,7 @@ impl History {
         }
         // Without writes, there is an end to it.
         let mut tasks = 0;
-        while self.begin() || !self.running.is_empty() {
+        while self.begin(false) || !self.running.is_empty() {
             self.finish();
             tasks += 1;
             assert!(tasks < 1_000, "{:?}", self.running);

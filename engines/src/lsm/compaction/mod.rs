@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`style`] | how a store's tables are kept in order, as the options say it |
 //! | [`picker`] | what is due: a pure function over metadata; one module for each style: [`levelled`], [`tiered`], [`fifo`], and [`manual`] |
+//! | [`relocation`] | which files of values are to be emptied, and by what |
 //! | [`task`] | one compaction that is to be done, and which others it excludes |
 //! | [`split`] | where its output is cut into tables, and into ranges for several threads |
 //! | [`schedule`] | which compactions are under way |
@@ -21,6 +22,7 @@ pub(crate) mod levelled;
 pub(crate) mod manual;
 pub(crate) mod output;
 pub(crate) mod picker;
+pub(crate) mod relocation;
 pub(crate) mod run;
 pub(crate) mod schedule;
 #[cfg(feature = "simulation")]

@@ -1,17 +1,27 @@
-//! Writes sorted entries out as tables that follow each other in the order of their keys.
+//! Writes sorted entries out as tables that follow each other in the order of their keys, and big values among them to the value log.
 
 use super::super::files::StoreFile;
 use super::super::range_set::RangeSet;
 use super::super::stats::count;
 use super::super::store::Core;
 use super::super::table::{TableBuilder, TableMeta, TableOptions};
+use super::super::value_log::{ValueWriter, WrittenValues};
 use super::super::wal::Kind;
 use super::split::Cutter;
 use crate::storage::Storage;
 use crate::{Error, Result};
 
-/// Tables that are written and synced, and named by no manifest yet.
-pub(crate) type Written<S> = Vec<(<S as Storage>::File, TableMeta)>;
+/// Tables and files of values that are written and synced, and named by no manifest yet.
+pub(crate) struct Written<S: Storage> {
+    pub(crate) tables: Vec<(S::File, TableMeta)>,
+    pub(crate) values: Vec<WrittenValues<S::File>>,
+}
+
+impl<S: Storage> Default for Written<S> {
+    fn default() -> Self {
+        Self { tables: Vec::new(), values: Vec::new() }
+    }
+}
 
 /// What is the same for all tables of an output.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +42,7 @@ pub(crate) struct Output<'c, S: Storage> {
     current: Option<TableBuilder<S::Appender>>,
     /// Keys that are deleted of everything older, as far as they are in no table yet.
     ranges: RangeSet,
+    values: Option<ValueWriter<S::Appender>>,
     written: Written<S>,
     /// Every file that was created, to be removed should the work fail.
     created: Vec<StoreFile>,
@@ -40,8 +51,8 @@ pub(crate) struct Output<'c, S: Storage> {
 impl<'c, S: Storage> Output<'c, S> {
     /// Tables for the entries that are added, which delete `ranges` of everything older.
     pub(crate) fn new(core: &'c Core<S>, origin: Origin, cutter: Cutter, ranges: RangeSet) -> Self {
-        let (written, created) = (Vec::new(), Vec::new());
-        Self { core, origin, cutter, current: None, ranges, written, created }
+        let (written, created) = (Written::default(), Vec::new());
+        Self { core, origin, cutter, current: None, ranges, values: None, written, created }
     }
 
     pub(crate) fn add(&mut self, key: &[u8], kind: Kind, value: &[u8]) -> Result<()> {
@@ -50,17 +61,50 @@ impl<'c, S: Storage> Output<'c, S> {
             let ranges = self.ranges.take_before(key);
             self.end_table(&ranges)?;
         }
-        self.table()?.add(key, kind, value)
+        let is_big = |min| kind == Kind::Put && value.len() >= min;
+        if !self.core.options.value_log_min_bytes.is_some_and(is_big) {
+            return self.table()?.add(key, kind, value);
+        }
+        let pointer = self.values()?.append(key, value)?;
+        self.table()?.add(key, Kind::Pointer, &pointer.encode())
+    }
+
+    /// Adds a value that is moved out of a file of values.
+    pub(crate) fn relocate(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        count(&self.core.stats.relocated_bytes, value.len() as u64);
+        self.add(key, Kind::Put, value)
+    }
+
+    /// The file of values that is being written, a new one if need be.
+    fn values(&mut self) -> Result<&mut ValueWriter<S::Appender>> {
+        let is_full = |values: &ValueWriter<_>| values.bytes() >= self.core.options.table_bytes;
+        if self.values.as_ref().is_some_and(is_full) {
+            self.end_values()?;
+        }
+        if self.values.is_none() {
+            let number = self.core.take_number();
+            let appender = self.create(StoreFile::Values(number))?;
+            let compresses = self.core.options.value_log_lz4;
+            self.values = Some(ValueWriter::begin(appender, number, compresses)?);
+        }
+        match &mut self.values {
+            Some(values) => Ok(values),
+            None => unreachable!("it has just been made"),
+        }
+    }
+
+    fn create(&mut self, file: StoreFile) -> Result<S::Appender> {
+        let appender = self.core.storage.create(&file.path(&self.core.dir), None)?;
+        self.created.push(file);
+        self.core.name_created();
+        Ok(appender)
     }
 
     /// The table that is being written, a new one if need be.
     fn table(&mut self) -> Result<&mut TableBuilder<S::Appender>> {
         if self.current.is_none() {
             let number = self.core.take_number();
-            let file = StoreFile::Table(number);
-            let appender = self.core.storage.create(&file.path(&self.core.dir), None)?;
-            self.created.push(file);
-            self.core.name_created();
+            let appender = self.create(StoreFile::Table(number))?;
             let options = TableOptions {
                 block_bytes: self.core.options.block_bytes,
                 filter_bits_per_key: self.core.options.filter_bits_per_key,
@@ -76,31 +120,45 @@ impl<'c, S: Storage> Output<'c, S> {
         }
     }
 
-    /// Ends the last table; there is one if anything is in it.
+    /// Ends what is being written: there is a table if anything is in it.
     pub(crate) fn end(&mut self) -> Result<()> {
         let ranges = std::mem::take(&mut self.ranges);
         if !ranges.is_empty() {
             self.table()?;
         }
-        self.end_table(&ranges)
+        self.end_table(&ranges)?;
+        self.end_values()
     }
 
     /// Ends the table that is being written, if there is one.
     fn end_table(&mut self, ranges: &RangeSet) -> Result<()> {
         if let Some(table) = self.current.take() {
-            self.written.push(table.finish(ranges)?);
+            self.written.tables.push(table.finish(ranges)?);
             count(&self.core.stats.fsyncs, 1);
         }
         Ok(())
     }
 
-    /// The tables of several outputs, whose last tables have been ended; makes their names durable.
+    fn end_values(&mut self) -> Result<()> {
+        if let Some(values) = self.values.take() {
+            self.written.values.push(values.finish()?);
+            count(&self.core.stats.fsyncs, 1);
+        }
+        Ok(())
+    }
+
+    /// What several outputs have written, which have been ended; makes the names durable.
     pub(crate) fn finish(core: &Core<S>, outputs: Vec<Self>) -> Result<Written<S>> {
-        let any = outputs.iter().any(|output| !output.written.is_empty());
+        let any = outputs.iter().any(|output| !output.written.tables.is_empty());
         if any && let Err(error) = core.sync_names() {
             return Err(Self::abandon(outputs, error));
         }
-        Ok(outputs.into_iter().flat_map(|output| output.written).collect())
+        let mut all = Written::default();
+        for Self { written, .. } in outputs {
+            all.tables.extend(written.tables);
+            all.values.extend(written.values);
+        }
+        Ok(all)
     }
 
     /// Removes what was written: on a full device, its room is what is missing. Passes the error on that is the reason.
@@ -114,8 +172,8 @@ impl<'c, S: Storage> Output<'c, S> {
 
     /// Removes what was written.
     pub(crate) fn remove(self) -> Result<()> {
-        let Self { core, created, current, .. } = self;
-        drop(current);
+        let Self { core, created, current, values, .. } = self;
+        drop((current, values));
         created.iter().try_for_each(|file| core.storage.remove(&file.path(&core.dir)))
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use super::super::files::FileNumber;
 use super::super::manifest::Edit;
 use super::super::memtable::{self, Memtable};
 use super::super::merge::{Cursor, LevelCursor, Merge};
@@ -19,30 +20,62 @@ use super::super::shadowed::{Deleted, Sources};
 use super::super::stats::count;
 use super::super::store::Core;
 use super::super::table::{self, Table, TableMeta};
-use super::super::version::{PerLevel, Version};
+use super::super::value_log::{Pointer, ValueFile, ValueFiles, WrittenValues};
+use super::super::version::{PerLevel, Tree, Version};
 use super::super::wal::Kind;
 use super::output::{Origin, Output, Written};
+use super::relocation;
 use super::split::{Cutter, boundaries};
 use super::task::{Action, Metas, Task, overlapping};
 use crate::storage::{File, Storage};
 use crate::{Direction, EventKind, Result};
 
-/// Opens what was written.
-fn open<S: Storage>(core: &Core<S>, written: Written<S>) -> Result<Vec<Arc<Table<S>>>> {
-    let open = |(file, meta)| Table::open(core.storage.clone(), file, meta);
-    written.into_iter().map(open).collect()
+/// What was written, open.
+struct Opened<S: Storage> {
+    tables: Vec<Arc<Table<S>>>,
+    values: Vec<Arc<ValueFile<S>>>,
 }
 
-/// Makes a change durable, or else lets the tables go that it was to bring.
-fn announce<S: Storage>(core: &Core<S>, edit: &Edit, tables: &[Arc<Table<S>>]) -> Result<()> {
-    core.change_manifest(edit).inspect_err(|_| {
-        // If the store is poisoned, the manifest may or may not name them.
-        if core.check_poison().is_ok() {
-            for table in tables {
-                table.set_obsolete();
+impl<S: Storage> Opened<S> {
+    fn new(core: &Core<S>, written: Written<S>) -> Result<Self> {
+        let open = |(file, meta)| Table::open(core.storage.clone(), file, meta);
+        let tables = written.tables.into_iter().map(open).collect::<Result<_>>()?;
+        let open = |WrittenValues { number, file, bytes }| {
+            ValueFile::open(core.storage.clone(), file, number, bytes)
+        };
+        let values = written.values.into_iter().map(open).collect::<Result<_>>()?;
+        Ok(Self { tables, values })
+    }
+
+    fn table_bytes(&self) -> u64 {
+        self.tables.iter().map(|table| table.meta.file_bytes).sum()
+    }
+
+    fn value_bytes(&self) -> u64 {
+        self.values.iter().map(|values| values.bytes()).sum()
+    }
+
+    /// The files of values, as an edit names them.
+    fn named_values(&self) -> Vec<(FileNumber, u64)> {
+        self.values.iter().map(|values| (values.number, values.bytes())).collect()
+    }
+
+    /// Makes a change durable, or else lets the files go that it was to bring.
+    fn announce(&self, core: &Core<S>, edit: &Edit) -> Result<()> {
+        core.change_manifest(edit).inspect_err(|_| {
+            // If the store is poisoned, the manifest may or may not name them.
+            if core.check_poison().is_ok() {
+                self.tables.iter().for_each(|table| table.set_obsolete());
+                self.values.iter().for_each(|values| values.set_obsolete());
             }
-        }
-    })
+        })
+    }
+}
+
+/// Replaces the version of the tree by the next one, and lets the files of values go that it does not need any more.
+fn replace<S: Storage>(tree: &mut Tree<S>, next: Version<S>) {
+    tree.version.values.set_obsolete_but(&next.values);
+    tree.version = Arc::new(next);
 }
 
 /// Writes a memtable, which has no writer any more, as a table of level 0, and makes that known.
@@ -54,8 +87,8 @@ pub(crate) fn flush<S: Storage>(core: &Core<S>, memtable: &Arc<Memtable<S::File>
     let mut output = Output::new(core, origin, Cutter::never(), ranges_to_flush(core, memtable));
     let write = |output: &mut Output<'_, S>| {
         let mut cursor = memtable::Cursor::seek(memtable.view(), &[], Direction::Forward)?;
-        while let Some((key, deleted, value)) = cursor.current() {
-            output.add(key, if deleted { Kind::Delete } else { Kind::Put }, value)?;
+        while let Some((key, kind, value)) = cursor.current() {
+            output.add(key, kind, value)?;
             cursor.advance()?;
         }
         // Pages of the log may have left the cache without having been stored.
@@ -65,25 +98,26 @@ pub(crate) fn flush<S: Storage>(core: &Core<S>, memtable: &Arc<Memtable<S::File>
     if let Err(error) = write(&mut output) {
         return Err(Output::abandon([output], error));
     }
-    let written = Output::finish(core, vec![output])?;
-    let bytes = written.iter().map(|(_, meta)| meta.file_bytes).sum();
+    let opened = Opened::new(core, Output::finish(core, vec![output])?)?;
     let edit = Edit {
         next_number: Some(core.next_number()),
         flushed: Some((memtable.log + 1, next)),
-        added: written.iter().map(|(_, meta)| (0, meta.clone())).collect(),
+        added: opened.tables.iter().map(|table| (0, table.meta.clone())).collect(),
+        values: opened.named_values(),
         ..Edit::default()
     };
-    let tables = open(core, written)?;
-    announce(core, &edit, &tables)?;
+    opened.announce(core, &edit)?;
     core.change_tree(|tree| {
         tree.waiting.retain(|waiting| !Arc::ptr_eq(waiting, memtable));
-        let added = tables.into_iter().map(|table| (0, table));
-        tree.version = Arc::new(tree.version.with(&[], added));
+        let added = opened.tables.iter().map(|table| (0, Arc::clone(table)));
+        replace(tree, tree.version.with(&[], added, &opened.values));
     });
     // Should this fail, the next open removes the log.
     let _ = core.storage.remove(memtable.file().path());
-    count(&core.stats.flush_bytes, bytes);
-    core.stats.event(EventKind::Flush, start, bytes);
+    let (table_bytes, value_bytes) = (opened.table_bytes(), opened.value_bytes());
+    count(&core.stats.flush_bytes, table_bytes);
+    count(&core.stats.value_log_bytes, value_bytes);
+    core.stats.event(EventKind::Flush, start, table_bytes + value_bytes);
     Ok(())
 }
 
@@ -129,28 +163,30 @@ pub(crate) fn compact<S: Storage>(
     let removed = removed.collect();
     let written = match task.action {
         Action::Merge => match merge(core, version, &inputs, task)? {
-            Some(written) => open(core, written)?,
+            Some(written) => written,
             None => return Ok(false),
         },
-        Action::Move | Action::Drop => Vec::new(),
+        Action::Move | Action::Drop => Written::default(),
     };
+    let opened = Opened::new(core, written)?;
     let moved = inputs.iter().flatten().filter(|_| task.action == Action::Move);
-    let tables: Vec<_> = written.iter().chain(moved).collect();
+    let tables: Vec<_> = opened.tables.iter().chain(moved).collect();
     let added = tables.iter().map(|table| (task.output, table.meta.clone())).collect();
-    let next_number = Some(core.next_number());
-    announce(core, &Edit { next_number, removed, added, ..Edit::default() }, &written)?;
+    let (next_number, values) = (Some(core.next_number()), opened.named_values());
+    opened.announce(core, &Edit { next_number, removed, added, values, ..Edit::default() })?;
     core.change_tree(|tree| {
         let added = tables.iter().map(|table| (task.output, Arc::clone(table)));
-        tree.version = Arc::new(tree.version.with(&task.numbers(), added));
+        replace(tree, tree.version.with(&task.numbers(), added, &opened.values));
     });
     if task.action != Action::Move {
         for table in inputs.iter().flatten() {
             table.set_obsolete();
         }
     }
-    let bytes = written.iter().map(|table| table.meta.file_bytes).sum();
-    count(&core.stats.compaction_bytes, bytes);
-    core.stats.event(EventKind::Compaction, start, bytes);
+    let (table_bytes, value_bytes) = (opened.table_bytes(), opened.value_bytes());
+    count(&core.stats.compaction_bytes, table_bytes);
+    count(&core.stats.value_log_bytes, value_bytes);
+    core.stats.event(EventKind::Compaction, start, table_bytes + value_bytes);
     Ok(true)
 }
 
@@ -173,6 +209,8 @@ fn merge<S: Storage>(
         created_ms: all().map(|meta| meta.created_ms).max().unwrap_or(0),
     };
     let levels = version.metas();
+    let emptied = relocation::due(version.values.usage(), &core.options);
+    let source = Source { inputs, values: &version.values, emptied: &emptied };
     let (table_bytes, pieces_max) = (core.options.table_bytes, core.options.subcompactions_max);
     let cuts = boundaries(&metas, task.output, table_bytes, pieces_max);
     let ranges = if task.drops_deletions {
@@ -185,7 +223,7 @@ fn merge<S: Storage>(
         let to = cuts.get(at).map(Vec::as_slice);
         let cutter = cutter(&levels, task, table_bytes);
         let mut output = Output::new(core, origin, cutter, ranges.within(from, to));
-        match merge_range(core, inputs, task, (from, to), &mut output) {
+        match merge_range(core, &source, task, (from, to), &mut output) {
             Ok(ended) => Ok((output, ended)),
             Err(error) => Err(Output::abandon([output], error)),
         }
@@ -247,36 +285,57 @@ fn side_by_side<T: Send>(
     })
 }
 
+/// What a merge reads.
+struct Source<'v, S: Storage> {
+    inputs: &'v Inputs<S>,
+    values: &'v ValueFiles<S>,
+    /// Files of values that are to be emptied, by number.
+    emptied: &'v [FileNumber],
+}
+
+impl<S: Storage> Source<'_, S> {
+    /// Hands an entry on, its value if the file in which that lies is to be emptied.
+    fn hand_on(
+        &self,
+        (key, kind, value): (&[u8], Kind, &[u8]),
+        output: &mut Output<'_, S>,
+    ) -> Result<()> {
+        let is_emptied = |pointer: Pointer| self.emptied.binary_search(&pointer.file).is_ok();
+        if kind != Kind::Pointer || !Pointer::decode(value).is_some_and(is_emptied) {
+            return output.add(key, kind, value);
+        }
+        self.values.read(key, value, |value| output.relocate(key, value))?
+    }
+}
+
 /// Merges the keys from `from` up to, but without `to`. Tells whether it came to the end: the closing of the store ends it early.
 fn merge_range<S: Storage>(
     core: &Core<S>,
-    inputs: &Inputs<S>,
+    source: &Source<'_, S>,
     task: &Task,
     (from, to): (&[u8], Option<&[u8]>),
     output: &mut Output<'_, S>,
 ) -> Result<bool> {
     let begins_before_end = |meta: &TableMeta| to.is_none_or(|to| &meta.key_min[..] < to);
     let mut sources = Sources::new();
-    for table in &inputs[0] {
+    for table in &source.inputs[0] {
         if !table.meta.ends_before(from) && begins_before_end(&table.meta) {
             let deleted = table.deletes_ranges().then(|| Deleted::Table(table.ranges()));
             let cursor = table::Cursor::seek(table, from, Direction::Forward)?;
             sources.push(Cursor::Table(cursor), deleted);
         }
     }
-    for tables in &inputs[1..] {
+    for tables in &source.inputs[1..] {
         let deletes = tables.iter().any(|table| table.deletes_ranges());
         let cursor = LevelCursor::seek(tables, from, Direction::Forward)?;
         sources.push(Cursor::Level(cursor), deletes.then_some(Deleted::Level(tables)));
     }
     let mut merge = Merge::new(sources.cursors()?, Direction::Forward);
-    while let Some((key, deleted, value)) = merge.current()
+    while let Some(entry @ (key, kind, _)) = merge.current()
         && to.is_none_or(|to| key < to)
     {
-        if !deleted {
-            output.add(key, Kind::Put, value)?;
-        } else if !task.drops_deletions {
-            output.add(key, Kind::Delete, value)?;
+        if kind != Kind::Delete || !task.drops_deletions {
+            source.hand_on(entry, output)?;
         }
         merge.advance()?;
         if core.stop.load(Ordering::Relaxed) {

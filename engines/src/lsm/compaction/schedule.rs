@@ -12,7 +12,7 @@ use super::super::store::Core;
 use super::super::version::{PerLevel, Version};
 use super::picker::{Situation, pick};
 use super::task::Task;
-use super::{manual, run};
+use super::{manual, relocation, run};
 use crate::Result;
 use crate::storage::Storage;
 
@@ -99,7 +99,8 @@ impl<S: Storage> Core<S> {
             running: &list.running,
             now_ms: self.options.clock.now_ms(),
         };
-        let Some(task) = pick(&situation, &self.options) else {
+        let relocate = || relocation::pick(&situation, version.values.usage(), &self.options);
+        let Some(task) = pick(&situation, &self.options).or_else(relocate) else {
             let idle = list.running.is_empty();
             return Ok(if idle { Progress::Idle } else { Progress::Waits });
         };

@@ -186,6 +186,7 @@ impl<'o> Simulation<'o> {
             is_open: false,
             key_min: first.to_be_bytes().to_vec(),
             key_max: last.to_be_bytes().to_vec(),
+            values: Vec::new(),
         };
         self.next_number += 1;
         self.written += file_bytes;

@@ -74,7 +74,7 @@ impl Default for Tiered {
 /// The style [`Style::Fifo`]. Reads look at every table whose range of keys has the key, so keys should ascend with time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fifo {
-    /// The oldest tables are dropped while all together have more bytes than this. `None`: no bound.
+    /// The oldest tables are dropped while all together, with their values in the value log, have more bytes than this. `None`: no bound.
     pub bytes_max: Option<u64>,
     /// A table is dropped when its youngest data was flushed so long ago, and all older tables are dropped as well. Looked at whenever a memtable is flushed, and once
     /// a minute. `None`: never.

@@ -1,6 +1,6 @@
 //! Walks a memtable in order, as it was at one moment.
 
-use super::super::wal::Operation;
+use super::super::wal::{Kind, Operation};
 use super::node::Slot;
 use super::tree::{LeafCopy, Position};
 use super::{Memtable, Moment, View};
@@ -54,11 +54,11 @@ impl<'m, F: File> Cursor<'m, F> {
         Ok(())
     }
 
-    /// The current entry: key, whether it is deleted, value.
+    /// The current entry: key, what it holds, value.
     #[inline]
-    pub(crate) fn current(&self) -> Option<(&[u8], bool, &[u8])> {
+    pub(crate) fn current(&self) -> Option<(&[u8], Kind, &[u8])> {
         let (operation, bytes) = self.current.as_ref()?;
-        Some((&bytes[operation.key()], operation.is_delete(), &bytes[operation.value()]))
+        Some((&bytes[operation.key()], operation.kind(), &bytes[operation.value()]))
     }
 
     /// Goes to the next entry in the cursor's direction.

@@ -48,6 +48,8 @@ pub(crate) enum Lookup {
     Deleted,
     /// The value.
     Found,
+    /// In its place, where it lies in the value log. In tables alone.
+    Pointer,
 }
 
 /// An ordered index over one log.

@@ -52,7 +52,8 @@ fn entries(
 ) -> Vec<(Vec<u8>, bool, Vec<u8>)> {
     let mut cursor = Cursor::seek(view, start, direction).unwrap();
     let mut entries = Vec::new();
-    while let Some((key, deleted, value)) = cursor.current() {
+    while let Some((key, kind, value)) = cursor.current() {
+        let deleted = kind == Kind::Delete;
         entries.push((key.to_vec(), deleted, value.to_vec()));
         cursor.advance().unwrap();
     }

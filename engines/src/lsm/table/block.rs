@@ -14,9 +14,10 @@
 //!
 //! ```text
 //! offset  size      field
-//! 0       4         length s of the key without the prefix, and in the top two bits the kind: 1 put, 2 delete
+//! 0       3         length s of the key without the prefix
+//! 3       1         kind: 1 put, 2 delete, 4 pointer into the value log
 //! 4       s-8 or 0  the key behind its head
-//! …       …         the value, up to the end of the entry
+//! …       …         the value, or the pointer, up to the end of the entry
 //! ```
 //!
 //! All integers are little-endian. Heads make every entry a restart point: a search is a binary search over numbers that lie side by side, and touches
@@ -45,7 +46,7 @@ use crate::{Error, Result};
 pub(crate) const TRAILER_BYTES: usize = 5;
 const UNCOMPRESSED: u8 = 0;
 const HEADER_BYTES: usize = 8;
-const KIND_SHIFT: u32 = 30;
+const KIND_SHIFT: u32 = 24;
 
 /// The trailer of a block that is not compressed.
 pub(crate) fn trailer(table: FileNumber, offset: u64, block: &[u8]) -> [u8; TRAILER_BYTES] {
@@ -327,8 +328,8 @@ mod tests {
             00000001\0\0\0\0\0\0\x002\
             \0\0\0\0\x0a\0\0\0\
             user\
-            \x0b\0\0\x40001one\
-            \x01\0\0\x80";
+            \x0b\0\0\x01001one\
+            \x01\0\0\x02";
         assert_eq!(out, golden);
         assert_eq!(trailer(7, 4096, b"block"), [0, 0x80, 0x61, 0x52, 0xb6]);
     }

@@ -5,9 +5,12 @@
 //! 3. Behind the last block come the filter (at a multiple of 64, so that its lines are cache lines), the index, the ranges of deleted keys, the properties, the footer.
 //! 4. A table that has nothing but such ranges gets the deletion of the first key of the first one, which says nothing new: so no reader needs to know of tables without blocks.
 
+use std::collections::BTreeMap;
+
 use super::super::codec::common_prefix;
 use super::super::files::FileNumber;
 use super::super::range_set::RangeSet;
+use super::super::value_log::Pointer;
 use super::super::wal::Kind;
 use super::block::{self, BlockBuilder};
 use super::filter;
@@ -39,6 +42,8 @@ pub(crate) struct TableBuilder<A> {
     /// The key that stands for the current block in the index.
     separator: Vec<u8>,
     hashes: Vec<u64>,
+    /// Bytes that were pointed to, by files of values.
+    values: BTreeMap<FileNumber, u64>,
     encoded: Vec<u8>,
 }
 
@@ -66,6 +71,7 @@ impl<A: Appender> TableBuilder<A> {
             is_open: false,
             key_min: Vec::new(),
             key_max: Vec::new(),
+            values: Vec::new(),
         };
         Self {
             appender,
@@ -76,6 +82,7 @@ impl<A: Appender> TableBuilder<A> {
             last: Vec::new(),
             separator: Vec::new(),
             hashes: Vec::new(),
+            values: BTreeMap::new(),
             encoded: Vec::new(),
         }
     }
@@ -96,6 +103,11 @@ impl<A: Appender> TableBuilder<A> {
         self.last.extend_from_slice(key);
         self.meta.entries += 1;
         self.meta.deletions += u64::from(kind == Kind::Delete);
+        if kind == Kind::Pointer
+            && let Some(pointer) = Pointer::decode(value)
+        {
+            *self.values.entry(pointer.file).or_default() += pointer.frame_bytes();
+        }
         if self.options.filter_bits_per_key > 0 {
             self.hashes.push(filter::hash(key));
         }
@@ -147,6 +159,7 @@ impl<A: Appender> TableBuilder<A> {
         let index = self.append_encoded()?;
 
         self.meta.key_max = std::mem::take(&mut self.last);
+        self.meta.values = std::mem::take(&mut self.values).into_iter().collect();
         let ranges = self.append_ranges(ranges)?;
         self.encoded.clear();
         self.meta.encode(&mut self.encoded);

@@ -21,7 +21,7 @@ pub(crate) struct Cursor<'t, S: Storage> {
     /// Position of the current entry in the block.
     at: usize,
     key: Vec<u8>,
-    deleted: bool,
+    kind: Kind,
     value: Range<usize>,
     /// False behind the last entry.
     valid: bool,
@@ -43,7 +43,7 @@ impl<'t, S: Storage> Cursor<'t, S> {
                 .map_err(|Malformed| table.malformed(block_offset))?,
         };
         let (key, value) = (Vec::new(), 0..0);
-        let (deleted, valid) = (false, true);
+        let (kind, valid) = (Kind::Put, true);
         let mut cursor = Self {
             table,
             direction,
@@ -54,7 +54,7 @@ impl<'t, S: Storage> Cursor<'t, S> {
             layout,
             at,
             key,
-            deleted,
+            kind,
             value,
             valid,
         };
@@ -79,10 +79,10 @@ impl<'t, S: Storage> Cursor<'t, S> {
         Ok(())
     }
 
-    /// The current entry: key, whether it is deleted, value.
+    /// The current entry: key, what it holds, and the value, or where that lies.
     #[inline]
-    pub(crate) fn current(&self) -> Option<(&[u8], bool, &[u8])> {
-        self.valid.then(|| (&self.key[..], self.deleted, &self.block[self.value.clone()]))
+    pub(crate) fn current(&self) -> Option<(&[u8], Kind, &[u8])> {
+        self.valid.then(|| (&self.key[..], self.kind, &self.block[self.value.clone()]))
     }
 
     /// Goes to the next entry in the cursor's direction.
@@ -144,10 +144,14 @@ impl<'t, S: Storage> Cursor<'t, S> {
         let mut take = || -> Result<(), Malformed> {
             let entry = self.layout.entry(&self.block, self.at)?;
             self.layout.read_key(&self.block, self.at, &entry, &mut self.key)?;
-            self.deleted = entry.kind == Kind::Delete;
+            self.kind = entry.kind;
             self.value = entry.value_range();
             Ok(())
         };
-        take().map_err(|Malformed| self.table.malformed(self.block_offset))
+        take().map_err(|Malformed| self.table.malformed(self.block_offset))?;
+        if !matches!(self.kind, Kind::Put | Kind::Delete) {
+            self.table.check_pointer(&self.block[self.value.clone()], self.block_offset)?;
+        }
+        Ok(())
     }
 }

@@ -30,7 +30,7 @@ pub(crate) const FOOTER_BYTES: usize = 80;
 /// Bytes that the checksum covers.
 const CHECKED_BYTES: usize = 68;
 const MAGIC: &[u8; 8] = b"kvdLSMtb";
-/// Version 1 did not say in the properties when the table was created, version 2 had no ranges of deleted keys.
+/// Version 1 did not say in the properties when the table was created; version 2 had no ranges of deleted keys and no value log, and kinds of two bits.
 const VERSION: u32 = 3;
 
 /// A part of a file.

@@ -3,11 +3,12 @@
 //! 1. The footer must be whole, as without it nothing is found. Filter, index, ranges of deleted keys and properties must be whole, and lie one behind the other.
 //! 2. The blocks that the index names must lie one behind the other from the file's start, and be whole. Keys ascend, within blocks and from one to the next; each block's key in the index
 //!    is greater than all keys before, and not greater than the block's first.
-//! 3. The filter must let every key pass. Numbers of entries and deletions, the least and the greatest key must be what the properties say, and these what the manifest says.
+//! 3. The filter must let every key pass. Numbers of entries and deletions, the least and the greatest key, and what is pointed to must be what the properties say, and these what the manifest says.
 //! 4. The ranges are visited before the entries, which are younger.
 //!
 //! So every byte of the file is covered. Damage is noted, and the looking goes on behind it.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::super::codec::Decoder;
@@ -15,6 +16,7 @@ use super::super::files::FileNumber;
 use super::super::findings::TableFigures;
 use super::super::options::KEY_BYTES_MAX;
 use super::super::range_set::{RangeSet, Span};
+use super::super::value_log::Pointer;
 use super::super::wal::Kind;
 use super::TableMeta;
 use super::block::{self, Layout, Malformed, TRAILER_BYTES};
@@ -31,10 +33,30 @@ pub(crate) struct Item<'a> {
     pub(crate) block: u64,
     /// Of a range, where it begins.
     pub(crate) key: &'a [u8],
-    /// None for a deletion.
-    pub(crate) value: Option<&'a [u8]>,
-    /// Of a range, where it ends.
-    pub(crate) end: Option<&'a [u8]>,
+    pub(crate) content: Content<'a>,
+}
+
+/// What a table says of a key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Content<'a> {
+    Deleted,
+    /// So are all keys from this one up to, but without, that one.
+    DeletedUpTo(&'a [u8]),
+    Value(&'a [u8]),
+    /// The value lies in the value log.
+    Pointer(Pointer),
+}
+
+impl<'a> Content<'a> {
+    /// That of an entry.
+    fn of(kind: Kind, value: &'a [u8]) -> Option<Self> {
+        Some(match kind {
+            Kind::Delete => Self::Deleted,
+            Kind::DeleteRange => return None,
+            Kind::Put => Self::Value(value),
+            Kind::Pointer => Self::Pointer(Pointer::decode(value)?),
+        })
+    }
 }
 
 /// What is done with the entries of a table.
@@ -124,6 +146,7 @@ fn figures(meta: &TableMeta, footer: &Footer, index: Option<(Layout, &[u8])>) ->
         blocks: index.map_or(0, |(layout, _)| layout.len() as u64),
         index_bytes: footer.index.bytes.into(),
         filter_bytes: footer.filter.bytes.into(),
+        value_bytes: meta.value_bytes(),
     }
 }
 
@@ -230,6 +253,8 @@ struct Found {
     key_min: Vec<u8>,
     /// The last key so far.
     key_max: Vec<u8>,
+    /// Bytes that are pointed to, by files of values.
+    values: BTreeMap<FileNumber, u64>,
     /// Something could not be read, so that nothing can be counted.
     is_partial: bool,
 }
@@ -248,7 +273,8 @@ impl<F: File> Walk<'_, '_, '_, F> {
     fn ranges(&mut self, ranges: &RangeSet, footer: &Footer) -> Result<ControlFlow<()>> {
         for Span { start, end } in ranges.spans() {
             let block = footer.ranges.offset;
-            let item = Item { block, key: start, value: None, end: Some(end) };
+            let content = Content::DeletedUpTo(end);
+            let item = Item { block, key: start, content };
             if (self.visit)(item)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
@@ -331,13 +357,16 @@ impl<F: File> Walk<'_, '_, '_, F> {
             if entry.kind == Kind::DeleteRange {
                 return Err(corrupt("a range of deleted keys stands among the entries"));
             }
-            let is_deletion = entry.kind == Kind::Delete;
-            found.deletions += u64::from(is_deletion);
+            found.deletions += u64::from(entry.kind == Kind::Delete);
+            let content = Content::of(entry.kind, entry.value)
+                .ok_or_else(|| corrupt("a pointer into the value log is malformed"))?;
+            if let Content::Pointer(pointer) = content {
+                *found.values.entry(pointer.file).or_default() += pointer.frame_bytes();
+            }
             if !passes(self.filter, &key) {
                 return Err(corrupt("the filter denies a key of this block"));
             }
-            let value = (!is_deletion).then_some(entry.value);
-            if (self.visit)(Item { block: offset, key: &key, value, end: None })?.is_break() {
+            if (self.visit)(Item { block: offset, key: &key, content })?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
@@ -361,6 +390,7 @@ impl<F: File> Walk<'_, '_, '_, F> {
             ("number of ranges", meta.range_deletions == ranges.spans().len() as u64),
             ("least key", meta.key_min == *key_min),
             ("greatest key", meta.key_max == *key_max && meta.is_open == is_open),
+            ("sum of what is pointed to", meta.values.iter().copied().eq(found.values.clone())),
         ] {
             agrees &= is_same;
             if !is_same {

@@ -14,6 +14,9 @@
 //! 61      1     1 if the greatest key itself is not in the table, but is where the last of these ranges ends; else 0
 //! 62      4+n   least key, with its length before it
 //! …       4+n   greatest key, likewise
+//! …       4     files of values that the table points to, and for each, in the order of their numbers:
+//! …       4       its number
+//! …       8       bytes of it that the table points to
 //! ```
 //!
 //! All keys that the table has something to say about lie between the two: those of entries, and those in ranges.
@@ -23,6 +26,7 @@ use std::cmp::Ordering;
 use super::super::codec::{Decoder, put_bytes};
 use super::super::files::FileNumber;
 use super::super::options::KEY_BYTES_MAX;
+use crate::log::frame::LOG_BYTES_MAX as VALUE_FILE_BYTES_MAX;
 
 /// What is known about a table without opening it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +45,8 @@ pub(crate) struct TableMeta {
     pub(crate) is_open: bool,
     pub(crate) key_min: Vec<u8>,
     pub(crate) key_max: Vec<u8>,
+    /// Bytes that it points to in files of values, by their numbers.
+    pub(crate) values: Vec<(FileNumber, u64)>,
 }
 
 impl TableMeta {
@@ -60,6 +66,11 @@ impl TableMeta {
         out.push(u8::from(self.is_open));
         put_bytes(out, &self.key_min);
         put_bytes(out, &self.key_max);
+        out.extend_from_slice(&(self.values.len() as u32).to_le_bytes());
+        for (file, bytes) in &self.values {
+            out.extend_from_slice(&file.to_le_bytes());
+            out.extend_from_slice(&bytes.to_le_bytes());
+        }
     }
 
     pub(crate) fn decode(fields: &mut Decoder<'_>) -> Option<Self> {
@@ -80,6 +91,7 @@ impl TableMeta {
             },
             key_min: fields.bytes()?.to_vec(),
             key_max: fields.bytes()?.to_vec(),
+            values: decode_values(fields)?,
         };
         let key_fits = |key: &[u8]| (1..=KEY_BYTES_MAX).contains(&key.len());
         let holds_keys = if meta.is_open {
@@ -102,6 +114,11 @@ impl TableMeta {
         placed
     }
 
+    /// Bytes that it points to in files of values.
+    pub(crate) fn value_bytes(&self) -> u64 {
+        self.values.iter().map(|(_, bytes)| bytes).sum()
+    }
+
     /// Whether any key between `low` and `high`, both included, may be in the table.
     pub(crate) fn overlaps(&self, low: &[u8], high: &[u8]) -> bool {
         &self.key_min[..] <= high && !self.ends_before(low)
@@ -116,6 +133,20 @@ impl TableMeta {
             Ordering::Greater => false,
         }
     }
+}
+
+fn decode_values(fields: &mut Decoder<'_>) -> Option<Vec<(FileNumber, u64)>> {
+    let mut values: Vec<(FileNumber, u64)> = Vec::new();
+    for _ in 0..fields.u32()? {
+        let (file, bytes) = (fields.u32()?, fields.u64()?);
+        let ascends = values.last().is_none_or(|(before, _)| *before < file);
+        // So that no sum of them is too much for its type.
+        if !ascends || !(1..=VALUE_FILE_BYTES_MAX).contains(&bytes) {
+            return None;
+        }
+        values.push((file, bytes));
+    }
+    Some(values)
 }
 
 #[cfg(test)]
@@ -137,13 +168,15 @@ mod tests {
             is_open: true,
             key_min: b"a".to_vec(),
             key_max: b"bc".to_vec(),
+            values: vec![(7, 258), (8, 1)],
         };
         let mut out = Vec::new();
         meta.encode(&mut out);
         let golden = b"\x09\0\0\0\x01\x02\x01\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\
             \x04\0\0\0\0\0\0\0\x06\0\0\0\0\0\0\0\x03\x02\0\0\0\0\0\0\
             \x01\0\0\0\0\0\0\0\x01\
-            \x01\0\0\0a\x02\0\0\0bc";
+            \x01\0\0\0a\x02\0\0\0bc\
+            \x02\0\0\0\x07\0\0\0\x02\x01\0\0\0\0\0\0\x08\0\0\0\x01\0\0\0\0\0\0\0";
         assert_eq!(out, golden);
         assert_eq!(TableMeta::decode(&mut Decoder::new(&out)), Some(meta));
         for len in 0..out.len() {

@@ -15,6 +15,7 @@ use super::super::files::FileNumber;
 use super::super::memtable::Lookup;
 use super::super::range_set::RangeSet;
 use super::super::stats::ReadStats;
+use super::super::value_log::Pointer;
 use super::super::wal::Kind;
 use super::block::{self, Layout, Malformed, TRAILER_BYTES};
 use super::filter::{self, LINE_BYTES};
@@ -202,7 +203,14 @@ impl<S: Storage> Table<S> {
         Ok((block, layout, handle.offset))
     }
 
-    /// Reads the value of `key`, whose [`filter::hash`] is `hash`, into `value`, which is empty.
+    /// Makes sure that what stands for a value in the block at `offset` is a pointer into a file of values that the table says it points to.
+    pub(super) fn check_pointer(&self, pointer: &[u8], offset: u64) -> Result<()> {
+        let known = |file| self.meta.values.binary_search_by_key(&file, |(file, _)| *file).is_ok();
+        let pointer = Pointer::decode(pointer).filter(|pointer| known(pointer.file));
+        pointer.map(drop).ok_or_else(|| self.malformed(offset))
+    }
+
+    /// Reads the value of `key`, whose [`filter::hash`] is `hash`, or where that lies, into `value`, which is empty.
     #[inline]
     pub(crate) fn get(
         &self,
@@ -247,11 +255,13 @@ impl<S: Storage> Table<S> {
                 return Ok(Lookup::Deleted);
             }
             value.extend_from_slice(entry.value);
-            Ok(Lookup::Found)
+            Ok(if entry.kind == Kind::Put { Lookup::Found } else { Lookup::Pointer })
         };
         let found = search().map_err(|Malformed| self.malformed(offset))?;
-        if found == Lookup::Absent && self.filter.bytes > 0 {
-            stats.filter_false_positive();
+        match found {
+            Lookup::Absent if self.filter.bytes > 0 => stats.filter_false_positive(),
+            Lookup::Pointer => self.check_pointer(value, offset)?,
+            _ => {}
         }
         Ok(found)
     }

@@ -19,6 +19,8 @@ fn loaded(ascending: bool) -> Lsm<SimulatedDisk> {
         level_base_bytes: 1 << 20,
         table_bytes: 64 << 10,
         block_bytes: 1 << 10,
+        // Values that lie apart are shared out over the blocks: `values.rs`.
+        value_log_min_bytes: None,
         ..small(Durability::Os)
     };
     let store = Lsm::open(SimulatedDisk::new(), "/store", options).unwrap();

@@ -4,8 +4,8 @@ use std::cell::Cell;
 
 use lz4_flex::block;
 
-use super::options::VALUE_BYTES_MAX;
-
+/// Longest value in bytes, of any engine.
+pub(crate) const UNPACKED_BYTES_MAX: usize = 16 << 20;
 const LENGTH_BYTES: usize = 4;
 /// A byte of an LZ4 block stands for at most so many bytes: a length that claims more is a lie, and no memory is set aside for it.
 const RATIO_MAX: usize = 255;
@@ -29,7 +29,7 @@ pub(crate) fn compressed<R>(value: &[u8], then: impl FnOnce(Option<&[u8]>) -> R)
 pub(crate) fn decompressed<R>(bytes: &[u8], visit: impl FnOnce(&[u8]) -> R) -> Option<R> {
     let (length, packed) = bytes.split_first_chunk()?;
     let length = u32::from_le_bytes(*length) as usize;
-    if length > VALUE_BYTES_MAX || length > packed.len().saturating_mul(RATIO_MAX) {
+    if length > UNPACKED_BYTES_MAX || length > packed.len().saturating_mul(RATIO_MAX) {
         return None;
     }
     with_buffer(length, |buffer| match block::decompress_into(packed, buffer) {
