@@ -191,8 +191,9 @@ impl<F: File> Memtable<F> {
     /// Lets everybody see a write that ends the log at `log_bytes`.
     #[inline]
     pub(crate) fn publish(&self, log_bytes: u64) {
-        self.writes.store(self.writes.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         self.visible.store(log_bytes as u32, Ordering::Release);
+        // After it: whoever counts a write sees it.
+        self.writes.store(self.writes.load(Ordering::Relaxed) + 1, Ordering::Release);
     }
 
     /// The memtable as it is now.
