@@ -591,9 +591,36 @@ def filters():
     case(t, "wrong-length", b"\xff" * 65, "not made of whole lines")
 
 
+# Compressed blocks: here behind the number that the trailer has. Length, then a block of LZ4, or a frame of Zstandard.
+
+
+def packed_blocks():
+    t = "lsm_packed_block"
+    # A literal, fourteen more by a match at distance 1, and the five literals that end a block.
+    lz4 = b"\x1aa" + u16(1) + b"\x50aaaaa"
+    # Magic, a single segment whose length takes a byte, and the last block: one byte, twenty times.
+    rle = (20 << 3 | 1 << 1 | 1).to_bytes(3, "little")
+    zstd = u32(0xFD2FB528) + b"\x20\x14" + rle + b"a"
+    raw = u32(0xFD2FB528) + b"\x20\x05" + (5 << 3 | 1).to_bytes(3, "little") + b"block"
+    case(t, "lz4", u8(1) + u32(20) + lz4)
+    case(t, "zstd", u8(2) + u32(20) + zstd)
+    case(t, "zstd-raw", u8(2) + u32(5) + raw)
+    case(t, "none", u8(0) + u32(20) + lz4, "unknown")
+    case(t, "unknown", u8(9) + u32(20) + lz4, "unknown")
+    case(t, "empty", b"", "unknown")
+    for name, code, body in [("lz4", 1, lz4), ("zstd", 2, zstd)]:
+        case(t, name + "-no-length", u8(code), "malformed")
+        case(t, name + "-cut", u8(code) + u32(20) + body[:-1], "malformed")
+        case(t, name + "-longer-than-it-says", u8(code) + u32(19) + body, "malformed")
+        case(t, name + "-shorter-than-it-says", u8(code) + u32(21) + body, "malformed")
+        case(t, name + "-length-max", u8(code) + u32(2**32 - 1) + body, "malformed")
+        case(t, name + "-length-of-a-block", u8(code) + u32(17 << 20) + body, "malformed")
+    case(t, "the-other-way", u8(1) + u32(20) + zstd, "malformed")
+
+
 if __name__ == "__main__":
     shutil.rmtree(ROOT, ignore_errors=True)
-    for write in [frames, records, hints, bitcask_manifests, keydirs, scans, openings, compressed, metas, lsm_manifests, logs, blocks, tables, values, filters]:
+    for write in [frames, records, hints, bitcask_manifests, keydirs, scans, openings, compressed, metas, lsm_manifests, logs, blocks, tables, values, filters, packed_blocks]:
         write()
     (ROOT / "EXPECTED").write_text("".join(line + "\n" for line in EXPECTED))
     print(f"{len(EXPECTED)} inputs")

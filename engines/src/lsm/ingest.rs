@@ -176,7 +176,7 @@ impl<S: Storage> Core<S> {
             ..arrival.table.meta.clone()
         };
         let file = self.storage.open(&self.path_of(arrival.number))?;
-        Table::open(self.storage.clone(), file, meta)
+        Table::open(self.storage.clone(), file, meta, Arc::clone(&self.reading))
     }
 
     /// Whether a memtable has keys, or deletes some, between the bounds of any of the tables.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::memtable;
 use super::shadowed::Shadowed;
-use super::table::{self, Table};
+use super::table::{self, Purpose, Table};
 use super::wal::Kind;
 use crate::storage::Storage;
 use crate::{Direction, Result};
@@ -67,7 +67,8 @@ impl<S: Storage> Cursor<'_, S> {
             Self::Memtable(cursor) => cursor.seek_again(start),
             Self::Table(cursor) => cursor.seek_again(start),
             Self::Level(cursor) => {
-                *cursor = LevelCursor::seek(cursor.tables, start, cursor.direction)?;
+                *cursor =
+                    LevelCursor::seek(cursor.tables, start, cursor.direction, cursor.purpose)?;
                 Ok(())
             }
             Self::Shadowed(shadowed) => shadowed.cursor.seek_again(start),
@@ -84,6 +85,7 @@ impl<S: Storage> Cursor<'_, S> {
 pub(crate) struct LevelCursor<'t, S: Storage> {
     tables: &'t [Arc<Table<S>>],
     direction: Direction,
+    purpose: Purpose,
     /// Index of the current table.
     at: usize,
     current: Option<table::Cursor<'t, S>>,
@@ -95,6 +97,7 @@ impl<'t, S: Storage> LevelCursor<'t, S> {
         tables: &'t [Arc<Table<S>>],
         start: &[u8],
         direction: Direction,
+        purpose: Purpose,
     ) -> Result<Self> {
         let at = match direction {
             Direction::Forward => tables.partition_point(|table| table.meta.ends_before(start)),
@@ -103,7 +106,7 @@ impl<'t, S: Storage> LevelCursor<'t, S> {
                 tables.partition_point(|table| &table.meta.key_min[..] <= start).wrapping_sub(1)
             }
         };
-        let mut cursor = Self { tables, direction, at, current: None };
+        let mut cursor = Self { tables, direction, purpose, at, current: None };
         cursor.enter(start)?;
         // Of a table that has `start` in a range of deleted keys, all entries may come before it.
         cursor.leave_if_at_end()?;
@@ -112,7 +115,7 @@ impl<'t, S: Storage> LevelCursor<'t, S> {
 
     fn enter(&mut self, start: &[u8]) -> Result<()> {
         self.current = match self.tables.get(self.at) {
-            Some(table) => Some(table::Cursor::seek(table, start, self.direction)?),
+            Some(table) => Some(table::Cursor::seek(table, start, self.direction, self.purpose)?),
             None => None,
         };
         Ok(())

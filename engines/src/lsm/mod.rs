@@ -9,6 +9,9 @@
 //! | `wal`, `memtable` | the write-ahead log, and the ordered index over it |
 //! | `value_log` | big values, kept apart from the tables |
 //! | `table` | sorted tables: blocks, filter, index, footer |
+//! | `budget` | how much memory the parts take together |
+//! | `rate` | how much flushes and compactions write per second |
+//! | `cache` | data blocks in memory, where tables are read by calls |
 //! | `version`, `manifest` | which tables there are, for readers and on disk |
 //! | `retired` | what has been replaced, until the last reader has left it |
 //! | `merge`, `scan`, `walk` | many sorted sources as one |
@@ -52,6 +55,27 @@
 //! | [`salvage()`] | none on the old store | a new folder | not to be done: the old store must rest |
 //!
 //! Tables, files of values and logs are read and written through mappings. If somebody else truncates one while it is open, or the device cannot read a page, the system ends the process (SIGBUS).
+//!
+//! # Reading tables
+//!
+//! | [`Options::io`] | a block that is in the page cache costs | memory | data larger than memory |
+//! |---|---|---|---|
+//! | [`Io::Mapped`] | nothing but the look at it | the page cache alone, which the system shares out | the system reads around what it needs, as it thinks fit |
+//! | [`Io::Calls`] | a look into the store's own cache; if it is not there, a call and a copy | [`Options::cache_bytes`] of blocks, and filters and indexes, beside the page cache | a get reads one block, and what scans and compactions read does not push out what gets need |
+//!
+//! A table that is read by calls is not touched through its mapping by gets, scans, iterators, flushes and compactions, so that what the device cannot read is an error ([`crate::Error::Io`]), and a table that is too
+//! short is [`crate::Error::Corrupt`]. Two things are left to mappings: filters and indexes for which [`Options::memory_bytes`] has no room, and tables for which the process has no descriptor left. Logs are always mapped, and so are the files that
+//! [`verify()`], [`salvage()`] and backups go through.
+//!
+//! Data blocks can be compressed ([`Options::compression`], [`Options::compression_last`]), and are then cached unpacked, in either way of reading.
+//!
+//! # Memory
+//!
+//! [`Options::memory_bytes`] bounds what memtables with their logs, filters and indexes that are held, and the block cache take together, also under load. A memtable counts with the most that it may come to; the cache gets what the others
+//! leave. Writers are slowed down as far as they outrun the flush, and wait where there would be more memtables than [`Options::memtables_waiting_max`]. Beyond it goes what cannot be helped: a write that is larger than a memtable, and memtables that
+//! a snapshot keeps. The counters `memory_bytes`, `memtable_bytes` (indexes), `memtable_log_bytes`, `table_memory_bytes` and `cache_bytes` of [`Lsm::metrics`] tell the parts, `memory_charged_bytes` what counts against the budget.
+//!
+//! [`Options::background_bytes_per_s`] bounds what flushes and compactions write per second, flushes first.
 //!
 //! # What readers see
 //!
@@ -109,6 +133,8 @@
 mod approximate;
 mod background;
 mod backup;
+mod budget;
+mod cache;
 mod codec;
 mod compaction;
 mod cursor;
@@ -125,6 +151,7 @@ mod merge;
 mod options;
 mod range;
 mod range_set;
+mod rate;
 mod reader;
 mod records;
 mod recovery;
@@ -157,8 +184,8 @@ pub use findings::{
 pub use ingest::IngestReport;
 pub use iter::Iter;
 pub use options::{
-    Background, Choice, Fifo, KEY_BYTES_MAX, Levelled, Options, Style, Tiered, VALUE_BYTES_MAX,
-    WriteOptions, capabilities,
+    Background, Choice, Compression, Fifo, Io, KEY_BYTES_MAX, Levelled, Options, Style, Tiered,
+    VALUE_BYTES_MAX, WriteOptions, capabilities,
 };
 pub use range::KeyRange;
 pub use reader::LsmReader;

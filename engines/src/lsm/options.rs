@@ -1,12 +1,16 @@
 //! What a store can be told when it is opened.
 
+use super::budget::memtables_bytes_max;
 pub use super::compaction::style::{Choice, Fifo, Levelled, Style, Tiered};
+use super::rate::PIECE_BYTES;
 use crate::{Capabilities, Clock, Durability, Error, OperationKind, Result};
 
 /// Longest key in bytes.
 pub const KEY_BYTES_MAX: usize = 64 << 10;
 /// Longest value in bytes.
 pub const VALUE_BYTES_MAX: usize = 16 << 20;
+/// Greatest length at which a data block can be ended.
+pub(crate) const BLOCK_BYTES_MAX: usize = 1 << 20;
 
 /// Where flushes and compactions run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,15 +21,41 @@ pub enum Background {
     Inline,
 }
 
+/// How tables are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Io {
+    /// Where the page cache has them, through mappings: the fastest as long as they fit into memory.
+    #[default]
+    Mapped,
+    /// By calls, a block at a time, into a cache of the store's own.
+    Calls,
+}
+
+/// How data blocks are stored. Tables that were written otherwise stay as they are until they are compacted, and all can be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// As they are, so that they can be used where the mapped file has them.
+    #[default]
+    None,
+    /// LZ4: unpacked in about a microsecond for 4 KiB.
+    Lz4,
+    /// Zstandard, at its default level: smaller, and several times as long to pack and unpack.
+    Zstd,
+}
+
 /// Options of a store. All may differ from one open to the next.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// What an acknowledged write survives. Appending to the mapped log costs no more than copying into a buffer of one's own, so `Buffered` is
     /// served by the path of `Os`, and survives a kill of the process as well.
     pub durability: Durability,
-    /// Length of a log segment, and so the size of a memtable: when the segment is full, a new one begins. At most 2 GiB.
+    /// Bytes of memory that the store takes at most: for memtables with their logs, for the filters and indexes of tables, and for cached blocks; at least what memtables may come to, which is
+    /// `memtable_bytes` and a quarter for the index over it (512 KiB at least) for each that may wait and for the one that is written to. What tables take in the page cache is not in it, nor is what flushes and
+    /// compactions take while they are under way, some MiB each. The counters `memory_bytes` and its parts of [`super::Lsm::metrics`] tell what there is.
+    pub memory_bytes: u64,
+    /// Length of a log segment, and so the size of a memtable: when the segment is full, or the index over it has come to a quarter of that, a new one begins. At most 2 GiB.
     pub memtable_bytes: u64,
-    /// Memtables that may wait to be flushed; writers wait while there are more.
+    /// Memtables that may wait to be flushed. Writers are slowed down as far as they outrun the flush, and wait where there would be more.
     pub memtables_waiting_max: usize,
     /// How the tables are kept in order.
     pub style: Style,
@@ -54,8 +84,19 @@ pub struct Options {
     pub subcompactions_max: usize,
     /// Length at which a data block is ended. At most 1 MiB.
     pub block_bytes: usize,
-    /// Bits of a table's Bloom filter per key; 0 for no filter.
+    /// Bits of a table's Bloom filter per key; 0 for no filter. In the levelled style, small levels, which hold a tenth of the data, have five more.
     pub filter_bits_per_key: usize,
+    /// How the data blocks of tables are stored that are flushed, or lie above others of the same keys.
+    pub compression: Compression,
+    /// How those of tables are stored that a compaction writes where nothing older lies below, which is most of the data.
+    pub compression_last: Compression,
+    /// How tables are read; the module's documentation compares the ways.
+    pub io: Io,
+    /// Bytes of data blocks that are kept in memory where they are read with [`Io::Calls`], or compressed, what it costs to keep them included; 0 for none. There are fewer where memtables and tables need so much of `memory_bytes`.
+    pub cache_bytes: u64,
+    /// Bytes that flushes and compactions write per second at most; 0 for as many as they can, else at least 64 KiB. Flushes come first, and compactions get what they leave. Where writers write more than that for long,
+    /// they are slowed down to it.
+    pub background_bytes_per_s: u64,
     /// Values of so many bytes or more are kept apart from the tables, in the value log, and moved seldom; `None`: none are. At least 32. What compactions meet they put
     /// where it belongs by now.
     pub value_log_min_bytes: Option<usize>,
@@ -90,6 +131,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             durability: Durability::Os,
+            memory_bytes: 320 << 20,
             memtable_bytes: 64 << 20,
             memtables_waiting_max: 2,
             style: Style::default(),
@@ -106,6 +148,11 @@ impl Default for Options {
             subcompactions_max: 1,
             block_bytes: 4 << 10,
             filter_bits_per_key: 10,
+            compression: Compression::None,
+            compression_last: Compression::None,
+            io: Io::default(),
+            cache_bytes: 64 << 20,
+            background_bytes_per_s: 0,
             value_log_min_bytes: None,
             value_log_dead_percent: 35,
             value_log_lz4: false,
@@ -126,12 +173,20 @@ impl Options {
         if self.memtables_waiting_max == 0 {
             return invalid("memtables_waiting_max", "0".to_owned(), "at least 1");
         }
-        if !(1..=1 << 20).contains(&self.block_bytes) {
+        if self.memory_bytes < memtables_bytes_max(self) {
+            let expected = "at least memtables_waiting_max + 1 times memtable_bytes, and for each a quarter or 512 KiB more for its index: raise memory_bytes, or lower one of these";
+            return invalid("memory_bytes", self.memory_bytes.to_string(), expected);
+        }
+        if !(1..=BLOCK_BYTES_MAX).contains(&self.block_bytes) {
             return invalid("block_bytes", self.block_bytes.to_string(), "1 to 1 MiB");
         }
         if self.filter_bits_per_key > 64 {
             let value = self.filter_bits_per_key.to_string();
             return invalid("filter_bits_per_key", value, "0 to 64");
+        }
+        if (1..PIECE_BYTES).contains(&self.background_bytes_per_s) {
+            let value = self.background_bytes_per_s.to_string();
+            return invalid("background_bytes_per_s", value, "0, or at least 64 KiB");
         }
         if self.value_log_min_bytes.is_some_and(|bytes| bytes < 32) {
             let value = self.value_log_min_bytes.unwrap_or(0).to_string();

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use super::files::StoreFile;
 use super::memtable::Memtable;
+use super::options::Options;
 use super::recovery::{self, Files, Mode, Recovery};
 use super::scan::scan;
 use super::stats::ReadStats;
+use super::table::Reading;
 use super::version::Tree;
 use crate::storage::{Disk, Storage};
 use crate::{Direction, Error, Result, Visit};
@@ -34,7 +36,8 @@ pub struct LsmReader<S: Storage = Disk> {
 }
 
 impl<S: Storage> LsmReader<S> {
-    /// Opens the store in the folder `dir` for reading. Costs a read of the manifest and the logs, and memory for them, and of filters and indexes.
+    /// Opens the store in the folder `dir` for reading. Costs a read of the manifest and the logs, and memory for them, and of filters and indexes; later, where blocks are compressed, up to 64 MiB for
+    /// those that have been read.
     ///
     /// # Errors
     /// As [`super::Lsm::open`], but for [`Error::Locked`]; [`Error::NotAStore`] also if the folder is empty.
@@ -73,7 +76,8 @@ impl<S: Storage> LsmReader<S> {
         };
         files.check(dir)?;
         let state = recovery::read_state(storage, dir, &files, Mode::Read)?;
-        let version = recovery::open_version(storage, dir, &state, &files)?;
+        let reading = Arc::new(Reading::new(&Options::default()));
+        let version = recovery::open_version(storage, dir, &state, &files, &reading)?;
         let (mut memtables, mut recovery) =
             recovery::recover_logs(dir, &state, &files, |path| Mode::Read.open(storage, path))?;
         if recovery.logs_dropped > 0 && !last {

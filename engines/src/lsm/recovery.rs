@@ -21,6 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::budget::{Part, memtable_bytes_max};
 use super::files::{FILE_NUMBER_MAX, FileNumber, StoreFile};
 use super::manifest::{self, Manifest, State, ValueFileState};
 use super::memtable::Memtable;
@@ -28,7 +29,7 @@ use super::options::Options;
 use super::replay::replay_log;
 use super::stats::Stats;
 use super::store::{Core, Parts, Writer, begin_log, create_log};
-use super::table::Table;
+use super::table::{Reading, Table};
 use super::value_log::ValueFile;
 use super::version::{PerLevel, Tree, Version};
 use super::wal::LogHeader;
@@ -162,7 +163,8 @@ pub(crate) fn open<S: Storage>(
     let files = Files::list(&storage, dir)?;
     files.check(dir)?;
     let mut state = read_state(&storage, dir, &files, Mode::Write)?;
-    let version = open_version(&storage, dir, &state, &files)?;
+    let reading = Arc::new(Reading::new(&options));
+    let version = open_version(&storage, dir, &state, &files, &reading)?;
     let (memtables, mut recovery) = recover_logs(dir, &state, &files, |path| storage.open(path))?;
 
     let mut next_number = state.next_number.max(files.highest() + 1);
@@ -202,6 +204,12 @@ pub(crate) fn open<S: Storage>(
     let appender = create_log(&storage, dir, log_number, log_bytes, options.durability)?;
     let (log, active) = begin_log(appender, &header, log_bytes)?;
     let active = Arc::new(active);
+    for memtable in &memtables {
+        memtable.count_with(reading.budget.charge(Part::Memtables, 0));
+        memtable.freeze();
+    }
+    let active_bytes = memtable_bytes_max(log_bytes, &options);
+    active.count_with(reading.budget.charge(Part::Memtables, active_bytes));
     let tree = Tree {
         active: Arc::clone(&active),
         waiting: memtables.into_iter().rev().map(Arc::new).collect(),
@@ -213,6 +221,7 @@ pub(crate) fn open<S: Storage>(
         options,
         lock,
         stats,
+        reading,
         tree,
         writer: Writer::new(log, active),
         manifest,
@@ -255,6 +264,7 @@ pub(crate) fn open_version<S: Storage>(
     dir: &Path,
     state: &State,
     files: &Files,
+    reading: &Arc<Reading>,
 ) -> Result<Version<S>> {
     let mut levels = PerLevel::<Vec<_>>::default();
     for (level, metas) in levels.iter_mut().zip(&state.levels) {
@@ -267,7 +277,8 @@ pub(crate) fn open_version<S: Storage>(
                     "the manifest names this table, but it is missing",
                 ));
             }
-            level.push(Table::open(storage.clone(), storage.open(&path)?, meta.clone())?);
+            let (file, reading) = (storage.open(&path)?, Arc::clone(reading));
+            level.push(Table::open(storage.clone(), file, meta.clone(), reading)?);
         }
     }
     let mut values = Vec::new();

@@ -3,7 +3,7 @@
 use super::memtable::{self, View};
 use super::merge::{Cursor, LevelCursor, Merge};
 use super::shadowed::{Deleted, Sources};
-use super::table;
+use super::table::{self, Purpose};
 use super::version::Tree;
 use super::wal::Kind;
 use crate::storage::Storage;
@@ -68,7 +68,7 @@ pub(crate) fn cursors<'t, S: Storage>(
         };
         if between {
             let deleted = table.deletes_ranges().then(|| Deleted::Table(table.ranges()));
-            let cursor = table::Cursor::seek(table, start, direction)?;
+            let cursor = table::Cursor::seek(table, start, direction, Purpose::Query)?;
             sources.push(Cursor::Table(cursor), deleted);
         }
     }
@@ -83,7 +83,7 @@ pub(crate) fn cursors<'t, S: Storage>(
             }
         };
         if !tables.is_empty() {
-            let cursor = LevelCursor::seek(tables, start, direction)?;
+            let cursor = LevelCursor::seek(tables, start, direction, Purpose::Query)?;
             sources.push(Cursor::Level(cursor), deletes.then_some(Deleted::Level(tables)));
         }
     }

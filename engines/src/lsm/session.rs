@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use super::background;
-use super::options::{Background, Options, WriteOptions, capabilities};
+use super::options::{Background, Compression, Io, Options, WriteOptions, capabilities};
 use super::range::KeyRange;
 use super::recovery::{self, Recovery};
 use super::scan::scan;
@@ -214,7 +214,22 @@ impl<S: Storage> Lsm<S> {
         let logs: u64 = memtables().map(|memtable| memtable.log_bytes()).sum();
         let keys: u64 = memtables().map(|memtable| memtable.entries()).sum();
         let values = || tree.version.values.usage();
+        let budget = &self.core.reading.budget;
+        let (charged, cache) = budget.figures();
+        let tables = tree.version.levels.iter().flatten();
+        let tables: u64 = tables.map(|table| table.memory_bytes()).sum();
+        let Options { io, compression, compression_last, .. } = self.core.options;
+        let by_calls = io == Io::Calls;
+        let is_compressed = [compression, compression_last] != [Compression::None; 2];
+        // Tables may have been compressed under other options.
+        let is_cached = by_calls || is_compressed || cache.misses > 0;
+        let (read_calls, bytes_read) = self.core.reading.calls();
         let counters = [
+            ("cache_bytes", cache.bytes),
+            ("cache_blocks", cache.blocks),
+            ("memory_bytes", memory + logs + tables + cache.bytes),
+            ("memory_charged_bytes", charged),
+            ("table_memory_bytes", tables),
             ("memtable_bytes", memory),
             ("memtable_log_bytes", logs),
             ("memtable_keys", keys),
@@ -228,7 +243,11 @@ impl<S: Storage> Lsm<S> {
         ];
         Metrics {
             bytes_written: Some(stats.bytes_written()),
+            bytes_read: by_calls.then_some(bytes_read),
+            read_calls: by_calls.then_some(read_calls),
             fsyncs: Some(stats.fsyncs.load(Ordering::Relaxed)),
+            cache_hits: is_cached.then_some(cache.hits),
+            cache_misses: is_cached.then_some(cache.misses),
             filter_probes: Some(probes),
             filter_false_positives: Some(false_positives),
             levels: levels.collect(),

@@ -99,6 +99,12 @@ impl Stats {
         events.push_back(Event { kind, start, end, bytes_written });
     }
 
+    /// Notes a short pause of a writer, which began at `start` and has just ended: counted as a stall, but there are too many of them for events.
+    pub(crate) fn pause(&self, start: Instant) {
+        count(&self.stall_count, 1);
+        count(&self.stall_nanoseconds, start.elapsed().as_nanos() as u64);
+    }
+
     pub(crate) fn events(&self) -> Vec<Event> {
         self.events.lock().iter().copied().collect()
     }

@@ -10,7 +10,7 @@
 //! that at most one flush is under way; compactions are on a list, whose lock is held only while one is chosen (`compaction/schedule.rs`).
 //!
 //! Locks are taken in this order: `writer`, the list of compactions, `flushing`, `manifest`, `tree_changes` or
-//! `names_synced`. Readers take none.
+//! `names_synced`; last of all those within what the store uses: the budget's, and then one of the cache's. Readers take one of the cache's alone, where they need a block that is cached, and nobody does I/O under it.
 
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use super::budget::{Part, index_bytes_max, memtable_bytes_max};
 use super::compaction::picker::debt_bytes;
 use super::compaction::run;
 use super::compaction::schedule::{Compactions, Progress};
@@ -29,8 +30,10 @@ use super::manifest::{Edit, Manifest};
 use super::memtable::{self, LOG_BYTES_MAX, Memtable};
 use super::options::{Background, KEY_BYTES_MAX, Options, VALUE_BYTES_MAX, WriteOptions};
 use super::range::{KeyRange, key_after};
+use super::rate::RateLimit;
 use super::retired::Retired;
 use super::stats::{Stats, count};
+use super::table::Reading;
 use super::version::{Tree, Version};
 use super::wal::{self, Kind, LogHeader};
 use crate::engine::check_sizes;
@@ -44,6 +47,17 @@ const BYTES_PER_PAUSE: u64 = 64 << 10;
 const PAUSE_MAX: Duration = Duration::from_millis(4);
 /// The most that writers are slowed down by: that pause, in thousandths.
 const PRESSURE_MAX: u32 = 1_000;
+/// A memtable is looked at, while it fills, so many times at least ...
+const LOOKS: u64 = 64;
+/// ... but not sooner than after so many bytes of its log.
+const LOOK_BYTES_MIN: u64 = 64 << 10;
+/// The index over a log grows by no more than this for an entry: by 36 if leaves are half full, and something for the nodes above.
+const ENTRY_BYTES_MAX: u64 = 40;
+/// The same for each byte of the log, of which an entry takes nine at least.
+const INDEX_BYTES_PER_LOG_BYTE_MAX: u64 = 5;
+/// Writers wait so often, so long, for readers who are about to leave a memtable that has been flushed. Those who stay, such as snapshots, are not waited for.
+const MOMENTS: u32 = 300;
+const MOMENT: Duration = Duration::from_micros(100);
 /// How long background work waits before it tries again on a full device.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(100);
 
@@ -55,6 +69,8 @@ pub(crate) struct Core<S: Storage> {
     pub(crate) tree: ArcSwap<Tree<S>>,
     pub(crate) retired: Retired<S>,
     pub(crate) stats: Arc<Stats>,
+    pub(crate) reading: Arc<Reading>,
+    pub(crate) rate: RateLimit,
     /// The store is being closed.
     pub(crate) stop: AtomicBool,
     pub(crate) signals: Signals,
@@ -77,6 +93,10 @@ pub(crate) struct Core<S: Storage> {
     found: AtomicBool,
     /// How much writers are slowed down, from 0 to [`PRESSURE_MAX`].
     pressure: AtomicU32,
+    /// That part of it for which compactions are the reason.
+    compaction_pressure: AtomicU32,
+    /// So many bytes of the log that is being flushed are in a table.
+    flushed_bytes: AtomicU64,
     _lock: S::Lock,
 }
 
@@ -88,11 +108,13 @@ pub(crate) struct Writer<S: Storage> {
     payload: Vec<u8>,
     /// Bytes written since the last pause.
     unpaused_bytes: u64,
+    /// Length of the log at which it is looked whether the memtable is full, and how far the flush is.
+    look_at: u64,
 }
 
 impl<S: Storage> Writer<S> {
     pub(crate) fn new(log: LogWriter<S::Appender>, memtable: Arc<Memtable<S::File>>) -> Self {
-        Self { log, memtable, payload: Vec::new(), unpaused_bytes: 0 }
+        Self { log, memtable, payload: Vec::new(), unpaused_bytes: 0, look_at: 0 }
     }
 }
 
@@ -146,6 +168,7 @@ pub(crate) struct Parts<S: Storage> {
     pub(crate) options: Options,
     pub(crate) lock: S::Lock,
     pub(crate) stats: Arc<Stats>,
+    pub(crate) reading: Arc<Reading>,
     pub(crate) tree: Tree<S>,
     pub(crate) writer: Writer<S>,
     pub(crate) manifest: Manifest<S>,
@@ -157,6 +180,7 @@ impl<S: Storage> Core<S> {
         let unsynced = |memtable: &Arc<Memtable<_>>| memtable.synced_bytes() < memtable.log_bytes();
         let found = parts.tree.waiting.iter().any(unsynced);
         let first_log = parts.writer.memtable.log;
+        let rate = RateLimit::new(parts.options.background_bytes_per_s);
         let core = Self {
             storage: parts.storage,
             dir: parts.dir,
@@ -164,6 +188,8 @@ impl<S: Storage> Core<S> {
             tree: ArcSwap::from_pointee(parts.tree),
             retired: Retired::default(),
             stats: parts.stats,
+            reading: parts.reading,
+            rate,
             stop: AtomicBool::new(false),
             signals: Signals::default(),
             tree_changes: Mutex::new(()),
@@ -179,6 +205,8 @@ impl<S: Storage> Core<S> {
             first_log,
             found: AtomicBool::new(found),
             pressure: AtomicU32::new(0),
+            compaction_pressure: AtomicU32::new(0),
+            flushed_bytes: AtomicU64::new(0),
             _lock: parts.lock,
         };
         core.update_pressure();
@@ -243,7 +271,7 @@ impl<S: Storage> Core<S> {
         let header = wal::operation_header(kind, key.len(), value.len());
         let payload_bytes = header.len() + key.len() + value.len();
         let mut writer = self.writer.lock();
-        self.admit(&mut writer, payload_bytes, class)?;
+        self.admit(&mut writer, payload_bytes, 1, class)?;
         let Writer { log, memtable, .. } = &mut *writer;
         let mut append = || {
             log.advance_watermark(memtable.synced_bytes());
@@ -272,7 +300,7 @@ impl<S: Storage> Core<S> {
             };
             add_operation(&mut writer.payload, kind, key, value)?;
         }
-        self.write_payload(writer, class)
+        self.write_payload(writer, batch.operations.len(), class)
     }
 
     /// Deletes the keys from `start` up to, but without `end`.
@@ -280,7 +308,7 @@ impl<S: Storage> Core<S> {
         let mut writer = self.writer.lock();
         writer.payload.clear();
         add_operation(&mut writer.payload, Kind::DeleteRange, start, end)?;
-        self.write_payload(writer, self.options.durability)
+        self.write_payload(writer, 1, self.options.durability)
     }
 
     /// Deletes the keys of a range. One that has no end is ended behind the greatest key that there is.
@@ -307,7 +335,7 @@ impl<S: Storage> Core<S> {
         };
         writer.payload.clear();
         add_operation(&mut writer.payload, Kind::DeleteRange, &start, &end)?;
-        self.write_payload(writer, self.class(options))
+        self.write_payload(writer, 1, self.class(options))
     }
 
     /// No key of the store is greater than this one, which need not be there. Who holds the lock knows that none is added.
@@ -323,13 +351,18 @@ impl<S: Storage> Core<S> {
     }
 
     /// Writes the operations in the writer's payload, if there are any.
-    fn write_payload(&self, mut guard: MutexGuard<'_, Writer<S>>, class: Durability) -> Result<()> {
+    fn write_payload(
+        &self,
+        mut guard: MutexGuard<'_, Writer<S>>,
+        operations: usize,
+        class: Durability,
+    ) -> Result<()> {
         let writer = &mut *guard;
         let payload_bytes = writer.payload.len();
         if payload_bytes == 0 {
             return self.check_poison();
         }
-        self.admit(writer, payload_bytes, class)?;
+        self.admit(writer, payload_bytes, operations, class)?;
         let Writer { log, memtable, payload, .. } = writer;
         let mut append = || {
             log.advance_watermark(memtable.synced_bytes());
@@ -364,9 +397,15 @@ impl<S: Storage> Core<S> {
         Ok(())
     }
 
-    /// Lets a write of this class with a payload of `payload_bytes` in: afterwards there is room for it.
+    /// Lets a write of this class, of so many operations and with a payload of `payload_bytes`, in: afterwards there is room for it.
     #[inline]
-    fn admit(&self, writer: &mut Writer<S>, payload_bytes: usize, class: Durability) -> Result<()> {
+    fn admit(
+        &self,
+        writer: &mut Writer<S>,
+        payload_bytes: usize,
+        operations: usize,
+        class: Durability,
+    ) -> Result<()> {
         self.check_poison()?;
         if class == Durability::Sync {
             self.store_found()?;
@@ -375,11 +414,72 @@ impl<S: Storage> Core<S> {
         if pressure > 0 {
             self.slow_down(writer, payload_bytes, pressure);
         }
-        if writer.log.fits(payload_bytes) && writer.log.len() < self.options.memtable_bytes {
+        if writer.log.fits(payload_bytes)
+            && writer.log.len() + payload_bytes as u64 <= writer.look_at
+        {
             return Ok(());
         }
-        self.wait_for_flushes()?;
+        self.look(writer, payload_bytes, operations)
+    }
+
+    /// Sees to it that a write has room, in the log and in memory.
+    #[cold]
+    fn look(&self, writer: &mut Writer<S>, payload_bytes: usize, operations: usize) -> Result<()> {
+        let waiting_max = self.options.memtables_waiting_max;
+        if self.tree.load().waiting.len() > waiting_max {
+            // Only an opening finds so many logs.
+            self.wait_for_flushes(waiting_max, 0)?;
+        }
+        if writer.log.fits(payload_bytes)
+            && let Some(look_at) = self.next_look(writer, operations)
+        {
+            writer.look_at = look_at;
+            self.press(writer.log.len());
+            return Ok(());
+        }
+        let log_bytes = self.log_bytes_for(payload_bytes);
+        self.wait_for_flushes(waiting_max - 1, memtable_bytes_max(log_bytes, &self.options))?;
         self.rotate(writer, payload_bytes)
+    }
+
+    /// Length of the log at which the memtable is to be looked at next; `None` if it has no room for a write of so many operations.
+    fn next_look(&self, writer: &Writer<S>, operations: usize) -> Option<u64> {
+        let (len, full) = (writer.log.len(), self.options.memtable_bytes);
+        let index_bytes = writer.memtable.memory_bytes()
+            + memtable::INDEX_STEP_BYTES
+            + operations as u64 * ENTRY_BYTES_MAX;
+        let log_left =
+            index_bytes_max(full).saturating_sub(index_bytes) / INDEX_BYTES_PER_LOG_BYTE_MAX;
+        // A memtable to which nothing is written yet will not get emptier.
+        let is_full = len >= full || log_left < full / 1024;
+        if is_full && writer.memtable.writes() > 0 {
+            return None;
+        }
+        let step = (full / LOOKS).max(LOOK_BYTES_MIN).min(log_left);
+        Some((len + step).min(full))
+    }
+
+    /// Slows writers down as far as they outrun the flush: by what they would have to wait for, if they went on like that, when the active memtable, whose log has `active_bytes`, is full.
+    fn press(&self, active_bytes: u64) {
+        let tree = self.tree.load();
+        let waiting: u64 = tree.waiting.iter().map(|memtable| memtable.log_bytes()).sum();
+        let to_flush = waiting.saturating_sub(self.flushed_bytes.load(Ordering::Relaxed));
+        let memtables_left = self.options.memtables_waiting_max + 1 - tree.waiting.len();
+        let memtable_bytes = self.options.memtable_bytes;
+        let room = (memtables_left as u64 * memtable_bytes).saturating_sub(active_bytes);
+        let of_memory = pressure(to_flush.saturating_sub(room), 0, memtable_bytes / 2);
+        let of_compaction = self.compaction_pressure.load(Ordering::Relaxed);
+        self.pressure.store(of_memory.max(of_compaction), Ordering::Relaxed);
+    }
+
+    /// Notes how far the flush is: so many bytes of the log of the oldest memtable are in a table.
+    pub(crate) fn set_flushed(&self, bytes: u64) {
+        self.flushed_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Length of a log that has room for a first write with a payload of `payload_bytes`.
+    fn log_bytes_for(&self, payload_bytes: usize) -> u64 {
+        self.options.memtable_bytes.max(memtable::log_bytes_for(payload_bytes))
     }
 
     /// Makes the writer pause now and then.
@@ -392,18 +492,19 @@ impl<S: Storage> Core<S> {
             let start = Instant::now();
             std::thread::sleep(PAUSE_MAX * pressure / PRESSURE_MAX);
             writer.unpaused_bytes = 0;
-            self.stats.event(EventKind::Stall, start, 0);
+            self.stats.pause(start);
         }
     }
 
-    /// Waits until another memtable may be added to those that wait.
-    fn wait_for_flushes(&self) -> Result<()> {
+    /// Waits until no more than `waiting` memtables wait, and there is memory for another one of `bytes`.
+    fn wait_for_flushes(&self, waiting: usize, bytes: u64) -> Result<()> {
         let mut stalled_since = None;
         let outcome = loop {
             let seen = self.signals.changes();
             self.check_poison()?;
             let tree = self.tree.load();
-            let has_room = tree.waiting.len() < self.options.memtables_waiting_max
+            let has_room = tree.waiting.len() <= waiting
+                && self.has_memory(&tree, bytes)
                 && tree.version.levels[0].len() < self.options.l0_bounds().1;
             drop(tree);
             if has_room {
@@ -428,6 +529,26 @@ impl<S: Storage> Core<S> {
         outcome
     }
 
+    /// Whether there is memory for another memtable of `bytes`, or none to be hoped for.
+    fn has_memory(&self, tree: &Tree<S>, bytes: u64) -> bool {
+        let has_room = || self.reading.budget.has_room_for(bytes);
+        for _ in 0..MOMENTS {
+            if has_room() {
+                return true;
+            }
+            // What has been flushed, and no reader is at any more.
+            self.retired.let_go();
+            if has_room() {
+                return true;
+            }
+            if !tree.waiting.is_empty() || self.flushing.is_locked() {
+                return false;
+            }
+            std::thread::sleep(MOMENT);
+        }
+        true
+    }
+
     /// Begins a new log, with room for a write with a payload of `payload_bytes`, and a memtable above it.
     fn rotate(&self, writer: &mut Writer<S>, payload_bytes: usize) -> Result<()> {
         // The names of logs become durable in their order, so that a log whose predecessor is missing is never the work of a crash. Mostly a flush has seen to
@@ -442,13 +563,17 @@ impl<S: Storage> Core<S> {
             previous_synced: old.synced_bytes() == writer.log.len(),
             previous_found: false,
         };
-        let log_bytes = self.options.memtable_bytes.max(memtable::log_bytes_for(payload_bytes));
+        let log_bytes = self.log_bytes_for(payload_bytes);
+        let memory_bytes = memtable_bytes_max(log_bytes, &self.options);
+        let charge = self.reading.budget.charge(Part::Memtables, memory_bytes);
         let appender =
             create_log(&self.storage, &self.dir, header.number, log_bytes, self.options.durability);
         let begun = begin_log(self.unless_full(appender)?, &header, log_bytes);
         let (log, memtable) = self.fatal(begun)?;
         count(&self.stats.log_bytes, log.len());
         self.name_created();
+        memtable.count_with(charge);
+        old.freeze();
         let memtable = Arc::new(memtable);
         self.change_tree(|tree| {
             tree.waiting.insert(0, old);
@@ -608,7 +733,10 @@ impl<S: Storage> Core<S> {
         let of_tables = pressure(version.levels[0].len() as u64, slow as u64, stop as u64);
         let debt = self.debt_bytes(&version);
         let of_debt = pressure(debt, self.options.debt_bytes_slow, self.options.debt_bytes_max);
-        self.pressure.store(of_tables.max(of_debt), Ordering::Relaxed);
+        let of_compaction = of_tables.max(of_debt);
+        self.compaction_pressure.store(of_compaction, Ordering::Relaxed);
+        // What the flush is behind by is looked at again soon.
+        self.pressure.store(of_compaction, Ordering::Relaxed);
     }
 
     /// Bytes that compactions are behind by, about.
@@ -620,11 +748,16 @@ impl<S: Storage> Core<S> {
 
     /// Flushes the memtable that has waited longest. Tells whether there was one.
     pub(crate) fn flush_oldest(&self) -> Result<bool> {
-        let _flushing = self.flushing.lock();
+        let flushing = self.flushing.lock();
         self.check_poison()?;
         let tree = self.tree.load_full();
         let Some(memtable) = tree.waiting.last() else { return Ok(false) };
         self.unless_full(run::flush(self, memtable))?;
+        drop(tree);
+        // Writers may wait for its memory.
+        self.retired.let_go();
+        drop(flushing);
+        self.signals.notify();
         Ok(true)
     }
 
@@ -671,7 +804,9 @@ impl<S: Storage> Core<S> {
     fn freeze(&self, writer: &mut Writer<S>) -> Result<()> {
         self.check_poison()?;
         if writer.memtable.writes() > 0 {
-            self.wait_for_flushes()?;
+            let waiting_max = self.options.memtables_waiting_max;
+            let bytes = memtable_bytes_max(self.log_bytes_for(0), &self.options);
+            self.wait_for_flushes(waiting_max - 1, bytes)?;
             self.rotate(writer, 0)?;
         }
         Ok(())
@@ -687,7 +822,7 @@ impl<S: Storage> Core<S> {
         let header = wal::operation_header(Kind::DeleteRange, 1, 1);
         let payload = [&header[..], &[0], &[0]].concat();
         self.store_found()?;
-        self.admit(writer, payload.len(), self.options.durability)?;
+        self.admit(writer, payload.len(), 1, self.options.durability)?;
         let sequence = writer.memtable.next_sequence();
         self.fatal(writer.log.append(&[&payload]))?;
         writer.memtable.publish(writer.log.len());

@@ -10,13 +10,13 @@ use super::files::{FILE_NUMBER_MAX, FileNumber};
 use super::findings::TableFigures;
 use super::memtable::Lookup;
 use super::merge::{Cursor, Merge};
-use super::options::{KEY_BYTES_MAX, Options, VALUE_BYTES_MAX};
+use super::options::{Compression, KEY_BYTES_MAX, Options, VALUE_BYTES_MAX};
 use super::range::{KeyRange, bound_key};
 use super::range_set::RangeSet;
 use super::shadowed::{Deleted, Sources};
 use super::stats::ReadStats;
 use super::table::look::{Item, look_through};
-use super::table::{self, Table, TableBuilder, TableOptions, filter};
+use super::table::{self, Purpose, Reading, Table, TableBuilder, TableOptions, filter};
 use super::wal::Kind;
 use crate::engine::check_sizes;
 use crate::storage::{Disk, File, Storage};
@@ -86,7 +86,8 @@ impl<S: Storage> TableWriter<S> {
         let created_ms = clock.now_ms();
         let number = number_outside(&path, created_ms);
         let appender = storage.create(&path, None)?;
-        let options = TableOptions { block_bytes, filter_bits_per_key };
+        let options =
+            TableOptions { block_bytes, filter_bits_per_key, compression: Compression::None };
         let builder = TableBuilder::new(appender, number, 0, (0, 0), created_ms, options);
         let (storage, last, ranges) = (storage.clone(), Vec::new(), Vec::new());
         Ok(Self { storage, path, builder: Some(builder), last, ranges })
@@ -253,7 +254,8 @@ impl<S: Storage> TableReader<S> {
     ) -> Result<()> {
         let range = range.into();
         let start = bound_key(range.lower()).unwrap_or_default();
-        let mut cursor = table::Cursor::seek(&self.table, start, Direction::Forward)?;
+        let mut cursor =
+            table::Cursor::seek(&self.table, start, Direction::Forward, Purpose::Query)?;
         while let Some((key, kind, value)) = cursor.current() {
             let is_deleted = kind == Kind::Delete;
             if range.is_behind(key, Direction::Forward)
@@ -288,7 +290,8 @@ pub(crate) fn open_outside<S: Storage>(storage: &S, path: &Path) -> Result<Arc<T
     if meta.number <= FILE_NUMBER_MAX {
         return Err(Error::NotOutside { file: path.to_owned() });
     }
-    let table = Table::open(storage.clone(), file, meta)?;
+    let reading = Arc::new(Reading::new(&Options::default()));
+    let table = Table::open(storage.clone(), file, meta, reading)?;
     if table.meta.values.is_empty() { Ok(table) } else { Err(points_somewhere(&table)) }
 }
 
@@ -326,7 +329,7 @@ pub fn merge_tables<S: Storage>(
     let mut sources = Sources::new();
     for TableReader { table, .. } in youngest_first {
         let deleted = table.deletes_ranges().then(|| Deleted::Table(table.ranges()));
-        let cursor = table::Cursor::seek(table, &[], Direction::Forward)?;
+        let cursor = table::Cursor::seek(table, &[], Direction::Forward, Purpose::Compaction)?;
         sources.push(Cursor::Table(cursor), deleted);
     }
     let mut merge = Merge::new(sources.cursors()?, Direction::Forward);

@@ -5,7 +5,8 @@
 //! they survive the death of the process. Setting the blocks aside beforehand means that a full device is an error of
 //! `create`, not a signal at an innocent store instruction.
 //!
-//! Other files are written with `write(2)` through a buffer, and mapped for reading when they are finished.
+//! Other files are written with `write(2)` through a buffer, and mapped for reading when they are finished. Who would rather read by calls ([`Access::Calls`]) gets a descriptor, and the mapping, which takes
+//! addresses and no memory, is not touched.
 //!
 //! **Large pages.** A load from a mapping that is larger than what the processor's tables of translations reach costs a walk through the page tables, which under a hypervisor takes longer than the
 //! load itself; and each page of a new file costs a fault. File systems that keep pages of 2 MiB (ext4 since Linux 6.16, XFS, tmpfs) do so for what is written in such pieces, and for what is first
@@ -24,8 +25,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
@@ -110,8 +111,8 @@ impl Storage for Disk {
             let mapped = MmapOptions::new().len(capacity.max(1) as usize).map_raw(&file)?;
             let (path, len) = (path.to_owned(), AtomicU64::new(0));
             let descriptor = Mutex::new(Descriptor { open: Some(Arc::new(file)), ended: false });
-            let (memory, ahead) = (Some(mapped), Ahead::new());
-            Ok(Mapping { path, descriptor, memory, capacity, len, ahead })
+            let (memory, ahead, called) = (Some(mapped), Ahead::new(), OnceLock::new());
+            Ok(Mapping { path, descriptor, memory, capacity, len, ahead, called })
         };
         match map() {
             Ok(mapping) => Ok(DiskAppender(Kind::Mapped(DiskFile(Arc::new(mapping))))),
@@ -227,6 +228,8 @@ pub(super) struct Mapping {
     /// Bytes that have been written; never more than `capacity`, never less than before. Bytes below it do not change.
     len: AtomicU64,
     pub(super) ahead: Ahead,
+    /// For reading by calls.
+    called: OnceLock<fs::File>,
 }
 
 /// The descriptor of a mapped file. A store may have thousands of files, and a mapping needs none: only a file that is written keeps it, until it is synced after its end.
@@ -279,8 +282,9 @@ impl DiskFile {
 
     fn of(path: &Path, memory: Option<MmapRaw>, len: u64) -> Self {
         let path = path.to_owned();
-        let (descriptor, ahead) = (Mutex::default(), Ahead::new());
-        Self(Arc::new(Mapping { path, descriptor, memory, capacity: len, len: len.into(), ahead }))
+        let (descriptor, ahead, called) = (Mutex::default(), Ahead::new(), OnceLock::new());
+        let (capacity, len) = (len, len.into());
+        Self(Arc::new(Mapping { path, descriptor, memory, capacity, len, ahead, called }))
     }
 }
 
@@ -315,6 +319,20 @@ impl File for DiskFile {
                 format!("{len} bytes are needed here, but the file ends at byte {readable}"),
             )),
         }
+    }
+
+    fn read_into(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        let Some(file) = self.0.called.get() else {
+            bytes.copy_from_slice(self.read(offset, bytes.len())?);
+            return Ok(());
+        };
+        file.read_exact_at(bytes, offset).map_err(|source| match source.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                let reason = format!("{} bytes are needed here, but the file ends", bytes.len());
+                Error::corrupt(&self.0.path, offset, reason)
+            }
+            _ => Error::Io { operation: "read", path: self.0.path.clone(), source },
+        })
     }
 
     fn sync(&self) -> Result<()> {
@@ -372,6 +390,8 @@ impl File for DiskFile {
                 self.0.ahead.start();
                 memory.advise(Advice::HugePage)
             }
+            // Where the process may open no more files, this one is read through its mapping.
+            Access::Calls => fs::File::open(&self.0.path).map(|file| drop(self.0.called.set(file))),
         };
     }
 }

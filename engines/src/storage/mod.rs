@@ -5,7 +5,7 @@
 //! lose power at any operation. Engines are generic over the seam, so calls are dispatched statically.
 //!
 //! 1. Writing goes in through an [`Appender`]: bytes are appended, in order, by one owner.
-//! 2. Reading comes out of a [`File`] as guards over bytes ([`File::Bytes`]): a slice of a mapping on the disk, a copy in the simulation.
+//! 2. Reading comes out of a [`File`] as guards over bytes ([`File::Bytes`]): a slice of a mapping on the disk, a copy in the simulation; or into memory of the reader's own ([`File::read_into`]).
 //! 3. Nothing is durable until [`File::sync`] (content) *and* [`Storage::sync_dir`] (the name) have returned.
 //! 4. A failed sync leaves unknown what is stored; it is never tried again (see [`crate::Error::Poisoned`]). Nor is what an earlier process left behind made durable by a sync
 //!    alone, as one of its syncs may have failed: it is written again before ([`File::rewrite`]).
@@ -110,6 +110,8 @@ pub enum Access {
     /// It is about to be filled from front to back, and rarely synced meanwhile: memory may be taken for it in large pages, which are quicker to take and to read, and
     /// before the writer comes to them. As long as it is being written, each sync of it then stores a large page, of 2 MiB, however little was appended.
     Filling,
+    /// By [`File::read_into`]: from now on by calls, where the process may open another file.
+    Calls,
 }
 
 /// A file that can be read. Cloning gives another handle to the same one; it may be used by many threads.
@@ -135,6 +137,16 @@ pub trait File: Clone + Send + Sync + 'static {
     /// # Errors
     /// [`crate::Error::Corrupt`] if they go past the end, so that a damaged offset or length needs no check of its own.
     fn read(&self, offset: u64, len: usize) -> Result<Self::Bytes<'_>>;
+
+    /// Fills `bytes` with what is in the file from `offset` on. Of a file that was advised to be read so ([`Access::Calls`]), nothing is mapped into memory by that: a device that cannot read
+    /// gives an error, and no signal.
+    ///
+    /// # Errors
+    /// As [`File::read`]; [`crate::Error::Io`].
+    fn read_into(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        bytes.copy_from_slice(&self.read(offset, bytes.len())?);
+        Ok(())
+    }
 
     /// Says how the file will be read. Costs a system call at most, and changes no result.
     fn advise(&self, _access: Access) {}

@@ -26,6 +26,8 @@ pub(crate) enum Held {
     Sync(&'static str),
     /// A sync of the folder.
     SyncFolder,
+    /// A read of a table, by a call.
+    ReadTable,
 }
 
 #[derive(Default)]
@@ -194,6 +196,11 @@ impl File for GatedFile {
 
     fn read(&self, offset: u64, len: usize) -> Result<Self::Bytes<'_>> {
         self.file.read(offset, len)
+    }
+
+    fn read_into(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        self.gate.pass(Held::ReadTable);
+        self.file.read_into(offset, bytes)
     }
 
     fn sync(&self) -> Result<()> {

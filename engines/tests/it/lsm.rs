@@ -3,12 +3,16 @@
 mod approximate;
 mod backups;
 mod beside;
+mod calls;
 mod classes;
+mod compressing;
 mod ingest;
 mod isolation;
 mod iterating;
 mod looking;
+mod memory;
 mod ranges;
+mod rates;
 mod reading;
 mod snapshots;
 mod values;

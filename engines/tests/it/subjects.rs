@@ -49,7 +49,7 @@ pub(crate) trait Subject {
         class: Durability,
     ) -> Result<Box<dyn Engine>>;
 
-    /// As [`Subject::open`], and settling merges everything; values longer than [`COMPRESSED_ABOVE_BYTES`] are compressed if the engine can do that.
+    /// As [`Subject::open`], and settling merges everything; values longer than [`COMPRESSED_ABOVE_BYTES`] are compressed if the engine can do that, and what can be read by calls is.
     fn open_compressing<S: Storage>(
         storage: S,
         dir: &Path,
@@ -241,7 +241,9 @@ mod of_bitcask {
 
 #[cfg(feature = "lsm")]
 mod of_lsm {
-    use kvdyno_engines::lsm::{self, Background, Fifo, Levelled, Options, Style, Tiered};
+    use kvdyno_engines::lsm::{
+        self, Background, Compression, Fifo, Io, Levelled, Options, Style, Tiered,
+    };
 
     use super::{Durability, Engine, Path, Result, Settling, Storage, Subject, boxed};
 
@@ -250,6 +252,8 @@ mod of_lsm {
 
     pub(crate) type Lsm = LsmWith<false>;
     pub(crate) type LsmValues = LsmWith<true>;
+
+    const COMPRESSIONS: [Compression; 3] = [Compression::None, Compression::Lz4, Compression::Zstd];
 
     fn small<const VALUES: bool>() -> Options {
         Options {
@@ -295,7 +299,15 @@ mod of_lsm {
             dir: &Path,
             durability: Durability,
         ) -> Result<Box<dyn Engine>> {
-            let options = Options { durability, value_log_lz4: VALUES, ..small::<VALUES>() };
+            let options = Options {
+                durability,
+                value_log_lz4: VALUES,
+                compression: Compression::Lz4,
+                compression_last: Compression::Zstd,
+                io: Io::Calls,
+                cache_bytes: 4 << 10,
+                ..small::<VALUES>()
+            };
             open(storage, dir, options, Settling::Everything)
         }
 
@@ -326,6 +338,10 @@ mod of_lsm {
                     .filter(|_| VALUES),
                 value_log_dead_percent: [1, 20, 50, 100][variant / 2 % 4],
                 value_log_lz4: variant % 2 == 1,
+                compression: COMPRESSIONS[variant % 3],
+                compression_last: COMPRESSIONS[variant / 2 % 3],
+                io: [Io::Calls, Io::Mapped][variant / 3 % 2],
+                cache_bytes: [64 << 10, 0, 2 << 10][variant % 3],
                 ..small::<VALUES>()
             };
             let settling = [Settling::Due, Settling::Everything][variant / 4 % 2];

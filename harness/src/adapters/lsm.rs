@@ -6,13 +6,19 @@
 //! | `os` | each write is copied into a shared mapping of the log before it is acknowledged |
 //! | `sync` | fdatasync of the log before the acknowledgement, shared by waiting writers (group commit) |
 
-use kvdyno_engines::lsm::{self, Levelled, Lsm, Options, Style, Tiered};
+use kvdyno_engines::lsm::{self, Compression, Io, Levelled, Lsm, Options, Style, Tiered};
 use kvdyno_engines::storage::Disk;
 use kvdyno_engines::{Capabilities, Durability, Engine, Result};
 
-use crate::options::{OptionInfo, WRITE_BUFFER};
+use crate::options::{CACHE, OptionInfo, WRITE_BUFFER};
 use crate::registry::{OpenRequest, Variant};
 
+/// Name of the option for how tables are read.
+const IO: &str = "io";
+/// Names of the options for how data blocks are stored, and what they can be.
+const COMPRESSION: &str = "compression";
+const COMPRESSION_LAST: &str = "compression_last";
+const CODECS: &[&str] = &["none", "lz4", "zstd"];
 /// Name of the option for the style of compaction.
 const STYLE: &str = "style";
 
@@ -32,13 +38,29 @@ impl crate::registry::Adapter for Adapter {
     }
 
     fn description(&self) -> &'static str {
-        "kvdyno's own log-structured merge tree; cache: page cache only"
+        "kvdyno's own log-structured merge tree; cache: page cache; with io=pread, or compressed, its own"
     }
 
     fn options(&self) -> &'static [OptionInfo] {
         const {
             &[
                 OptionInfo::write_buffer("memtables: half is filled while the other is flushed"),
+                OptionInfo::word(IO, &["mapped", "pread"], 0, "how tables are read"),
+                OptionInfo::cache("block cache (pread, or compressed)"),
+                OptionInfo::word(COMPRESSION, CODECS, 0, "of data blocks"),
+                OptionInfo::word(
+                    COMPRESSION_LAST,
+                    CODECS,
+                    0,
+                    "of data blocks below which nothing older lies: most of them",
+                ),
+                OptionInfo::number(
+                    "background_mib_per_s",
+                    0,
+                    0,
+                    1_048_576,
+                    "most that flushes and compactions write; 0: no limit",
+                ),
                 OptionInfo::number("filter_bits_per_key", 10, 0, 64, "Bloom filter; 0: none"),
                 OptionInfo::word(STYLE, &["levelled", "tiered"], 0, "how tables are kept in order"),
                 OptionInfo::number(
@@ -104,6 +126,21 @@ impl crate::registry::Adapter for Adapter {
                 set: &[("filter_bits_per_key", "0")],
             },
             Variant {
+                name: "pread",
+                help: "tables read by calls into a block cache: for data larger than memory",
+                set: &[(IO, "pread")],
+            },
+            Variant {
+                name: "lz4",
+                help: "all data blocks compressed by LZ4, as RocksDB's are by default",
+                set: &[(COMPRESSION, "lz4"), (COMPRESSION_LAST, "lz4")],
+            },
+            Variant {
+                name: "zstd",
+                help: "the last level compressed by Zstandard, those above by LZ4: the least room",
+                set: &[(COMPRESSION, "lz4"), (COMPRESSION_LAST, "zstd")],
+            },
+            Variant {
                 name: "tiered",
                 help: "size-tiered compaction: fewer bytes written, more places to look at",
                 set: &[(STYLE, "tiered")],
@@ -144,14 +181,26 @@ impl crate::registry::Adapter for Adapter {
             _ => Style::Tiered(tiered),
         };
         let value_log = request.options.get(VALUE_LOG) as usize;
+        let codec = |name| {
+            [Compression::None, Compression::Lz4, Compression::Zstd]
+                [request.options.get(name) as usize]
+        };
+        let memory_bytes = request.options.mib(WRITE_BUFFER) + request.options.mib(CACHE);
         let options = Options {
             value_log_min_bytes: (value_log > 0).then_some(value_log),
             value_log_dead_percent: request.options.get("value_log_dead_percent"),
             durability: request.durability,
-            memtable_bytes: request.options.mib(WRITE_BUFFER) / 2,
+            memory_bytes,
+            // There are two, and each may come to a quarter more with the index over its log.
+            memtable_bytes: (request.options.mib(WRITE_BUFFER) / 2).min(memory_bytes / 5 * 2),
             memtables_waiting_max: 1,
             filter_bits_per_key: request.options.get("filter_bits_per_key") as usize,
             style,
+            compression: codec(COMPRESSION),
+            compression_last: codec(COMPRESSION_LAST),
+            background_bytes_per_s: request.options.mib("background_mib_per_s"),
+            io: [Io::Mapped, Io::Calls][request.options.get(IO) as usize],
+            cache_bytes: request.options.mib(CACHE),
             compaction_threads: request.options.get("compaction_threads") as usize,
             subcompactions_max: request.options.get("subcompactions") as usize,
             level_base_bytes: request.options.mib("level_base_mib"),

@@ -53,7 +53,11 @@ fn bitcask_conforms() {
 
 #[test]
 fn lsm_conforms() {
-    check("lsm", &[("write_buffer_mib", "2")], on_disk());
+    for (io, compression) in [("mapped", "none"), ("pread", "lz4"), ("mapped", "zstd")] {
+        let codec = ("compression_last", compression);
+        let set = [("write_buffer_mib", "2"), ("cache_mib", "1"), ("io", io), codec];
+        check("lsm", &set, on_disk());
+    }
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Writes sorted entries out as tables that follow each other in the order of their keys, and big values among them to the value log.
 
 use super::super::files::StoreFile;
+use super::super::options::{Options, Style};
 use super::super::range_set::RangeSet;
+use super::super::rate::{PIECE_BYTES, Writes};
 use super::super::stats::count;
 use super::super::store::Core;
 use super::super::table::{TableBuilder, TableMeta, TableOptions};
@@ -10,6 +12,9 @@ use super::super::wal::Kind;
 use super::split::Cutter;
 use crate::storage::Storage;
 use crate::{Error, Result};
+
+/// Bits that the filters of all levels but the last have more per key ([`super::super::table::filter`] says why).
+const FILTER_BITS_MORE: usize = 5;
 
 /// Tables and files of values that are written and synced, and named by no manifest yet.
 pub(crate) struct Written<S: Storage> {
@@ -32,6 +37,22 @@ pub(crate) struct Origin {
     pub(crate) sequences: (u64, u64),
     /// When the youngest of these writes was flushed, in milliseconds since the Unix epoch.
     pub(crate) created_ms: u64,
+    /// Nothing older lies below them: theirs is most of the data.
+    pub(crate) is_last: bool,
+}
+
+impl Origin {
+    /// How such tables are written.
+    fn options(&self, options: &Options) -> TableOptions {
+        let compression = if self.is_last { options.compression_last } else { options.compression };
+        let is_small = matches!(options.style, Style::Levelled(_)) && !self.is_last;
+        let filter_bits_per_key = match options.filter_bits_per_key {
+            0 => 0,
+            bits if is_small => bits + FILTER_BITS_MORE,
+            bits => bits,
+        };
+        TableOptions { block_bytes: options.block_bytes, filter_bits_per_key, compression }
+    }
 }
 
 /// Tables that are being written, one after the other.
@@ -39,10 +60,15 @@ pub(crate) struct Output<'c, S: Storage> {
     core: &'c Core<S>,
     origin: Origin,
     cutter: Cutter,
+    writes: Writes,
     current: Option<TableBuilder<S::Appender>>,
+    /// Bytes of it for which the limit to background writes has been asked.
+    asked_bytes: u64,
     /// Keys that are deleted of everything older, as far as they are in no table yet.
     ranges: RangeSet,
     values: Option<ValueWriter<S::Appender>>,
+    /// As `asked_bytes`, of the file of values.
+    asked_value_bytes: u64,
     written: Written<S>,
     /// Every file that was created, to be removed should the work fail.
     created: Vec<StoreFile>,
@@ -50,9 +76,26 @@ pub(crate) struct Output<'c, S: Storage> {
 
 impl<'c, S: Storage> Output<'c, S> {
     /// Tables for the entries that are added, which delete `ranges` of everything older.
-    pub(crate) fn new(core: &'c Core<S>, origin: Origin, cutter: Cutter, ranges: RangeSet) -> Self {
-        let (written, created) = (Written::default(), Vec::new());
-        Self { core, origin, cutter, current: None, ranges, values: None, written, created }
+    pub(crate) fn new(
+        core: &'c Core<S>,
+        origin: Origin,
+        cutter: Cutter,
+        ranges: RangeSet,
+        writes: Writes,
+    ) -> Self {
+        Self {
+            core,
+            origin,
+            cutter,
+            writes,
+            current: None,
+            asked_bytes: 0,
+            ranges,
+            values: None,
+            asked_value_bytes: 0,
+            written: Written::default(),
+            created: Vec::new(),
+        }
     }
 
     pub(crate) fn add(&mut self, key: &[u8], kind: Kind, value: &[u8]) -> Result<()> {
@@ -60,12 +103,19 @@ impl<'c, S: Storage> Output<'c, S> {
         if self.cutter.ends_before(key, bytes) {
             let ranges = self.ranges.take_before(key);
             self.end_table(&ranges)?;
+        } else if bytes >= self.asked_bytes + PIECE_BYTES {
+            self.ask_for(bytes);
         }
         let is_big = |min| kind == Kind::Put && value.len() >= min;
         if !self.core.options.value_log_min_bytes.is_some_and(is_big) {
             return self.table()?.add(key, kind, value);
         }
-        let pointer = self.values()?.append(key, value)?;
+        let values = self.values()?;
+        let pointer = values.append(key, value)?;
+        let bytes = values.bytes();
+        if bytes >= self.asked_value_bytes + PIECE_BYTES {
+            self.ask_for_values(bytes);
+        }
         self.table()?.add(key, Kind::Pointer, &pointer.encode())
     }
 
@@ -100,16 +150,28 @@ impl<'c, S: Storage> Output<'c, S> {
         Ok(appender)
     }
 
+    /// Waits until the table that is being written may have so many bytes.
+    fn ask_for(&mut self, bytes: u64) {
+        // A block that is compressed at its end makes the table shorter again.
+        let more = bytes.saturating_sub(self.asked_bytes);
+        self.core.rate.wait(self.writes, more, &self.core.stop);
+        self.asked_bytes = bytes;
+    }
+
+    /// Waits until the file of values that is being written may have so many bytes.
+    fn ask_for_values(&mut self, bytes: u64) {
+        let more = bytes - self.asked_value_bytes;
+        self.core.rate.wait(self.writes, more, &self.core.stop);
+        self.asked_value_bytes = bytes;
+    }
+
     /// The table that is being written, a new one if need be.
     fn table(&mut self) -> Result<&mut TableBuilder<S::Appender>> {
         if self.current.is_none() {
             let number = self.core.take_number();
             let appender = self.create(StoreFile::Table(number))?;
-            let options = TableOptions {
-                block_bytes: self.core.options.block_bytes,
-                filter_bits_per_key: self.core.options.filter_bits_per_key,
-            };
-            let Origin { level, sequences, created_ms } = self.origin;
+            let options = self.origin.options(&self.core.options);
+            let Origin { level, sequences, created_ms, .. } = self.origin;
             let table =
                 TableBuilder::new(appender, number, level as u8, sequences, created_ms, options);
             self.current = Some(table);
@@ -133,7 +195,10 @@ impl<'c, S: Storage> Output<'c, S> {
     /// Ends the table that is being written, if there is one.
     fn end_table(&mut self, ranges: &RangeSet) -> Result<()> {
         if let Some(table) = self.current.take() {
-            self.written.tables.push(table.finish(ranges)?);
+            let (file, meta) = table.finish(ranges)?;
+            self.ask_for(meta.file_bytes);
+            self.asked_bytes = 0;
+            self.written.tables.push((file, meta));
             count(&self.core.stats.fsyncs, 1);
         }
         Ok(())
@@ -141,7 +206,10 @@ impl<'c, S: Storage> Output<'c, S> {
 
     fn end_values(&mut self) -> Result<()> {
         if let Some(values) = self.values.take() {
-            self.written.values.push(values.finish()?);
+            let values = values.finish()?;
+            self.ask_for_values(values.bytes);
+            self.asked_value_bytes = 0;
+            self.written.values.push(values);
             count(&self.core.stats.fsyncs, 1);
         }
         Ok(())

@@ -16,10 +16,11 @@ use super::super::memtable::{self, Memtable};
 use super::super::merge::{Cursor, LevelCursor, Merge};
 use super::super::options::Background;
 use super::super::range_set::{RangeSet, Span};
+use super::super::rate::Writes;
 use super::super::shadowed::{Deleted, Sources};
 use super::super::stats::count;
 use super::super::store::Core;
-use super::super::table::{self, Table, TableMeta};
+use super::super::table::{self, Purpose, Table, TableMeta};
 use super::super::value_log::{Pointer, ValueFile, ValueFiles, WrittenValues};
 use super::super::version::{PerLevel, Tree, Version};
 use super::super::wal::Kind;
@@ -30,6 +31,9 @@ use super::task::{Action, Metas, Task, overlapping};
 use crate::storage::{File, Storage};
 use crate::{Direction, EventKind, Result};
 
+/// Entries that a flush writes between two notes of how far it is.
+const ENTRIES_PER_NOTE: u64 = 1024;
+
 /// What was written, open.
 struct Opened<S: Storage> {
     tables: Vec<Arc<Table<S>>>,
@@ -38,7 +42,8 @@ struct Opened<S: Storage> {
 
 impl<S: Storage> Opened<S> {
     fn new(core: &Core<S>, written: Written<S>) -> Result<Self> {
-        let open = |(file, meta)| Table::open(core.storage.clone(), file, meta);
+        let reading = || Arc::clone(&core.reading);
+        let open = |(file, meta)| Table::open(core.storage.clone(), file, meta, reading());
         let tables = written.tables.into_iter().map(open).collect::<Result<_>>()?;
         let open = |WrittenValues { number, file, bytes }| {
             ValueFile::open(core.storage.clone(), file, number, bytes)
@@ -81,15 +86,23 @@ fn replace<S: Storage>(tree: &mut Tree<S>, next: Version<S>) {
 /// Writes a memtable, which has no writer any more, as a table of level 0, and makes that known.
 pub(crate) fn flush<S: Storage>(core: &Core<S>, memtable: &Arc<Memtable<S::File>>) -> Result<()> {
     let start = Instant::now();
+    core.set_flushed(0);
     let next = memtable.next_sequence();
     let sequences = (memtable.first_sequence, next.saturating_sub(1));
-    let origin = Origin { level: 0, sequences, created_ms: core.options.clock.now_ms() };
-    let mut output = Output::new(core, origin, Cutter::never(), ranges_to_flush(core, memtable));
+    let created_ms = core.options.clock.now_ms();
+    let origin = Origin { level: 0, sequences, created_ms, is_last: false };
+    let ranges = ranges_to_flush(core, memtable);
+    let mut output = Output::new(core, origin, Cutter::never(), ranges, Writes::Flush);
     let write = |output: &mut Output<'_, S>| {
         let mut cursor = memtable::Cursor::seek(memtable.view(), &[], Direction::Forward)?;
+        let (mut entries, log_bytes) = (0, memtable.log_bytes());
         while let Some((key, kind, value)) = cursor.current() {
             output.add(key, kind, value)?;
             cursor.advance()?;
+            entries += 1;
+            if entries % ENTRIES_PER_NOTE == 0 {
+                core.set_flushed(log_bytes / memtable.entries() * entries);
+            }
         }
         // Pages of the log may have left the cache without having been stored.
         memtable.verify()?;
@@ -108,6 +121,7 @@ pub(crate) fn flush<S: Storage>(core: &Core<S>, memtable: &Arc<Memtable<S::File>
     };
     opened.announce(core, &edit)?;
     core.change_tree(|tree| {
+        core.set_flushed(0);
         tree.waiting.retain(|waiting| !Arc::ptr_eq(waiting, memtable));
         let added = opened.tables.iter().map(|table| (0, Arc::clone(table)));
         replace(tree, tree.version.with(&[], added, &opened.values));
@@ -207,6 +221,7 @@ fn merge<S: Storage>(
             all().map(|meta| meta.sequence_max).max().unwrap_or(0),
         ),
         created_ms: all().map(|meta| meta.created_ms).max().unwrap_or(0),
+        is_last: task.drops_deletions,
     };
     let levels = version.metas();
     let emptied = relocation::due(version.values.usage(), &core.options);
@@ -222,7 +237,8 @@ fn merge<S: Storage>(
         let from = at.checked_sub(1).map_or(&[][..], |before| &cuts[before]);
         let to = cuts.get(at).map(Vec::as_slice);
         let cutter = cutter(&levels, task, table_bytes);
-        let mut output = Output::new(core, origin, cutter, ranges.within(from, to));
+        let ranges = ranges.within(from, to);
+        let mut output = Output::new(core, origin, cutter, ranges, Writes::Compaction);
         match merge_range(core, &source, task, (from, to), &mut output) {
             Ok(ended) => Ok((output, ended)),
             Err(error) => Err(Output::abandon([output], error)),
@@ -321,13 +337,13 @@ fn merge_range<S: Storage>(
     for table in &source.inputs[0] {
         if !table.meta.ends_before(from) && begins_before_end(&table.meta) {
             let deleted = table.deletes_ranges().then(|| Deleted::Table(table.ranges()));
-            let cursor = table::Cursor::seek(table, from, Direction::Forward)?;
+            let cursor = table::Cursor::seek(table, from, Direction::Forward, Purpose::Compaction)?;
             sources.push(Cursor::Table(cursor), deleted);
         }
     }
     for tables in &source.inputs[1..] {
         let deletes = tables.iter().any(|table| table.deletes_ranges());
-        let cursor = LevelCursor::seek(tables, from, Direction::Forward)?;
+        let cursor = LevelCursor::seek(tables, from, Direction::Forward, Purpose::Compaction)?;
         sources.push(Cursor::Level(cursor), deletes.then_some(Deleted::Level(tables)));
     }
     let mut merge = Merge::new(sources.cursors()?, Direction::Forward);

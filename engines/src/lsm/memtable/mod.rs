@@ -29,6 +29,7 @@ use ranges::Published;
 use stand_in::Lost;
 use tree::Tree;
 
+use super::budget::Charge;
 use super::files::FileNumber;
 use super::table::filter::{self, LINE_WORDS};
 use super::wal::{self, Kind, LOG_HEADER_BYTES, OPERATION_HEADER_BYTES, Operation};
@@ -38,6 +39,9 @@ use crate::{Direction, Error, Result, log};
 
 /// A longest log: offsets have 32 bits, and the last is not an offset.
 pub(crate) const LOG_BYTES_MAX: u64 = u32::MAX as u64 - 1;
+
+/// The most by which the memory of an index grows for one entry, as it is taken in chunks.
+pub(crate) const INDEX_STEP_BYTES: u64 = tree::CHUNKS_BYTES as u64;
 
 /// What a lookup found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +81,8 @@ pub(crate) struct Memtable<F> {
     suspect: AtomicBool,
     /// What is read then.
     stand_in: OnceLock<Result<Box<Memtable<F>>, Lost>>,
+    /// For its memory, as long as there is the memtable.
+    charge: OnceLock<Charge>,
 }
 
 /// A moment of a memtable.
@@ -129,6 +135,7 @@ impl<F: File> Memtable<F> {
             synced: AtomicU64::new(0),
             suspect: AtomicBool::new(false),
             stand_in: OnceLock::new(),
+            charge: OnceLock::new(),
         }
     }
 
@@ -267,6 +274,18 @@ impl<F: File> Memtable<F> {
         let in_range = view.ranges().is_some_and(|ranges| ranges.overlap(low, high));
         let cursor = Cursor::seek(view, low, Direction::Forward)?;
         Ok(in_range || cursor.current().is_some_and(|(key, ..)| key <= high))
+    }
+
+    /// Counts its memory from now on.
+    pub(crate) fn count_with(&self, charge: Charge) {
+        let _ = self.charge.set(charge);
+    }
+
+    /// It is written to no more: what it has is all that it will ever have.
+    pub(crate) fn freeze(&self) {
+        if let Some(charge) = self.charge.get() {
+            charge.set(self.log_bytes() + self.memory_bytes());
+        }
     }
 
     /// Memory in use, without the log.

@@ -25,6 +25,9 @@ use crate::storage::File;
 
 const NODES_PER_CHUNK: usize = 128;
 const VERSIONS_PER_CHUNK: usize = 4096;
+/// Bytes of a chunk of nodes and one of versions.
+pub(super) const CHUNKS_BYTES: usize =
+    NODES_PER_CHUNK * size_of::<Node>() + VERSIONS_PER_CHUNK * size_of::<AtomicU64>();
 /// Inner nodes are at least half full, so no tree of 2³² entries is higher.
 const HEIGHT_MAX: usize = 9;
 

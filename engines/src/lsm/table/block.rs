@@ -22,14 +22,14 @@
 //!
 //! All integers are little-endian. Heads make every entry a restart point: a search is a binary search over numbers that lie side by side, and touches
 //! one entry. No byte of a key is stored twice, as its head is part of it, so this takes no more room than prefix compression with restart
-//! points every 16 entries does. The index of a table is a block too; its values are where the data blocks lie.
+//! points every 16 entries does. The index of a table is a block too; its values are where the data blocks lie ([`super::footer::BlockHandle`]). A data block may be compressed ([`super::compression`]).
 //!
 //! Each block in a file is followed by a trailer, which the checksum covers up to itself:
 //!
 //! ```text
 //! offset  size  field
-//! 0       1     compression: 0 none
-//! 1       4     CRC-32 of the block's offset in the file (8 bytes), the block, and the byte before this field; started from the table's number
+//! 0       1     compression: 0 none, 1 LZ4, 2 Zstandard
+//! 1       4     CRC-32 of the block's offset in the file (8 bytes), the block as it is stored, and the byte before this field; started from the table's number
 //! ```
 
 use std::cmp::Ordering;
@@ -39,19 +39,29 @@ use std::path::Path;
 
 use super::super::codec::{common_prefix, head};
 use super::super::files::FileNumber;
+use super::super::options::Compression;
 use super::super::wal::Kind;
 use crate::{Error, Result};
 
 /// Bytes behind each block.
 pub(crate) const TRAILER_BYTES: usize = 5;
-const UNCOMPRESSED: u8 = 0;
 const HEADER_BYTES: usize = 8;
 const KIND_SHIFT: u32 = 24;
 
-/// The trailer of a block that is not compressed.
-pub(crate) fn trailer(table: FileNumber, offset: u64, block: &[u8]) -> [u8; TRAILER_BYTES] {
-    let crc = checksum(table, offset, block, UNCOMPRESSED).to_le_bytes();
-    [UNCOMPRESSED, crc[0], crc[1], crc[2], crc[3]]
+/// The trailer of a block that is stored as `block`.
+pub(crate) fn trailer(
+    table: FileNumber,
+    offset: u64,
+    block: &[u8],
+    compression: Compression,
+) -> [u8; TRAILER_BYTES] {
+    let code = match compression {
+        Compression::None => 0,
+        Compression::Lz4 => 1,
+        Compression::Zstd => 2,
+    };
+    let crc = checksum(table, offset, block, code).to_le_bytes();
+    [code, crc[0], crc[1], crc[2], crc[3]]
 }
 
 fn checksum(table: FileNumber, offset: u64, block: &[u8], compression: u8) -> u32 {
@@ -62,11 +72,16 @@ fn checksum(table: FileNumber, offset: u64, block: &[u8], compression: u8) -> u3
     hasher.finalize()
 }
 
-/// Verifies a block with its trailer.
+/// Verifies a block with its trailer, and tells how it is compressed.
 ///
 /// # Errors
 /// [`Error::Corrupt`] naming the file and the block's offset.
-pub(crate) fn verify(file: &Path, table: FileNumber, offset: u64, bytes: &[u8]) -> Result<()> {
+pub(crate) fn verify(
+    file: &Path,
+    table: FileNumber,
+    offset: u64,
+    bytes: &[u8],
+) -> Result<Compression> {
     let Some((block, [compression, crc @ ..])) = bytes.split_last_chunk::<TRAILER_BYTES>() else {
         return Err(Error::corrupt(file, offset, "the block is shorter than its trailer"));
     };
@@ -77,11 +92,34 @@ pub(crate) fn verify(file: &Path, table: FileNumber, offset: u64, bytes: &[u8]) 
             format!("the block's checksum is {computed:08x}, but its trailer says {stored:08x}");
         return Err(Error::corrupt(file, offset, reason));
     }
-    if *compression != UNCOMPRESSED {
-        let reason = format!("the block's compression {compression} is unknown to this build");
-        return Err(Error::corrupt(file, offset, reason));
+    match compression {
+        0 => Ok(Compression::None),
+        1 => Ok(Compression::Lz4),
+        2 => Ok(Compression::Zstd),
+        _ => {
+            let reason = format!("the block's compression {compression} is unknown to this build");
+            Err(Error::corrupt(file, offset, reason))
+        }
     }
-    Ok(())
+}
+
+/// Verifies a part that is never compressed, with its trailer.
+///
+/// # Errors
+/// As [`verify`].
+pub(crate) fn verify_plain(
+    file: &Path,
+    table: FileNumber,
+    offset: u64,
+    bytes: &[u8],
+) -> Result<()> {
+    match verify(file, table, offset, bytes)? {
+        Compression::None => Ok(()),
+        other => {
+            let reason = format!("the index says nothing of a compression, the trailer {other:?}");
+            Err(Error::corrupt(file, offset, reason))
+        }
+    }
 }
 
 /// Collects sorted entries, and puts them together as a block.
@@ -331,7 +369,15 @@ mod tests {
             \x0b\0\0\x01001one\
             \x01\0\0\x02";
         assert_eq!(out, golden);
-        assert_eq!(trailer(7, 4096, b"block"), [0, 0x80, 0x61, 0x52, 0xb6]);
+        assert_eq!(trailer(7, 4096, b"block", Compression::None), [0, 0x80, 0x61, 0x52, 0xb6]);
+        for (compression, code) in [(Compression::Lz4, 1), (Compression::Zstd, 2)] {
+            let crc = checksum(7, 4096, b"block", code).to_le_bytes();
+            let trailer = trailer(7, 4096, b"block", compression);
+            assert_eq!((trailer[0], &trailer[1..]), (code, &crc[..]));
+            let stored = [b"block", &trailer[..]].concat();
+            assert!(verify("t".as_ref(), 7, 4096, &stored).is_ok_and(|found| found == compression));
+            assert!(verify_plain("t".as_ref(), 7, 4096, &stored).is_err());
+        }
     }
 
     #[test]

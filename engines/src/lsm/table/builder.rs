@@ -9,12 +9,14 @@ use std::collections::BTreeMap;
 
 use super::super::codec::common_prefix;
 use super::super::files::FileNumber;
+use super::super::options::Compression;
 use super::super::range_set::RangeSet;
 use super::super::value_log::Pointer;
 use super::super::wal::Kind;
 use super::block::{self, BlockBuilder};
+use super::compression::pack;
 use super::filter;
-use super::footer::{FOOTER_BYTES, Footer, Handle};
+use super::footer::{BlockHandle, FOOTER_BYTES, Footer, Handle};
 use super::meta::TableMeta;
 use super::ranges;
 use crate::Result;
@@ -27,6 +29,8 @@ pub(crate) struct TableOptions {
     pub(crate) block_bytes: usize,
     /// Bits of the filter per key; 0 for none.
     pub(crate) filter_bits_per_key: usize,
+    /// How data blocks are stored.
+    pub(crate) compression: Compression,
 }
 
 /// A table that is being written.
@@ -45,6 +49,8 @@ pub(crate) struct TableBuilder<A> {
     /// Bytes that were pointed to, by files of values.
     values: BTreeMap<FileNumber, u64>,
     encoded: Vec<u8>,
+    /// The same, compressed.
+    packed: Vec<u8>,
 }
 
 impl<A: Appender> TableBuilder<A> {
@@ -84,6 +90,7 @@ impl<A: Appender> TableBuilder<A> {
             hashes: Vec::new(),
             values: BTreeMap::new(),
             encoded: Vec::new(),
+            packed: Vec::new(),
         }
     }
 
@@ -125,15 +132,20 @@ impl<A: Appender> TableBuilder<A> {
     fn end_block(&mut self) -> Result<()> {
         self.encoded.clear();
         self.block.finish(&mut self.encoded);
-        let handle = self.append_encoded()?;
-        self.index.add(&self.separator, Kind::Put, &handle.encode());
+        let compression = pack(self.options.compression, &self.encoded, &mut self.packed);
+        let is_packed = compression != Compression::None;
+        if is_packed {
+            std::mem::swap(&mut self.encoded, &mut self.packed);
+        }
+        let block = BlockHandle { part: self.append_encoded(compression)?, is_packed };
+        self.index.add(&self.separator, Kind::Put, &block.encode());
         Ok(())
     }
 
     /// Appends what is in `encoded`, with a trailer.
-    fn append_encoded(&mut self) -> Result<Handle> {
+    fn append_encoded(&mut self, compression: Compression) -> Result<Handle> {
         let offset = self.appender.len();
-        let trailer = block::trailer(self.meta.number, offset, &self.encoded);
+        let trailer = block::trailer(self.meta.number, offset, &self.encoded, compression);
         self.appender.append(&[&self.encoded, &trailer])?;
         Ok(Handle { offset, bytes: self.encoded.len() as u32 })
     }
@@ -152,18 +164,18 @@ impl<A: Appender> TableBuilder<A> {
         let padding = self.appender.len().next_multiple_of(64) - self.appender.len();
         self.appender.append(&[&[0; 64][..padding as usize]])?;
         self.encoded = filter::build(&self.hashes, self.options.filter_bits_per_key);
-        let filter = self.append_encoded()?;
+        let filter = self.append_encoded(Compression::None)?;
 
         self.encoded.clear();
         self.index.finish(&mut self.encoded);
-        let index = self.append_encoded()?;
+        let index = self.append_encoded(Compression::None)?;
 
         self.meta.key_max = std::mem::take(&mut self.last);
         self.meta.values = std::mem::take(&mut self.values).into_iter().collect();
         let ranges = self.append_ranges(ranges)?;
         self.encoded.clear();
         self.meta.encode(&mut self.encoded);
-        let properties = self.append_encoded()?;
+        let properties = self.append_encoded(Compression::None)?;
 
         let file_bytes = self.appender.len() + FOOTER_BYTES as u64;
         let number = self.meta.number;
@@ -190,6 +202,6 @@ impl<A: Appender> TableBuilder<A> {
         }
         self.encoded.clear();
         ranges::encode(ranges, &mut self.encoded);
-        self.append_encoded()
+        self.append_encoded(Compression::None)
     }
 }

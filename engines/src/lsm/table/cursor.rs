@@ -4,18 +4,19 @@ use std::ops::Range;
 
 use super::super::wal::Kind;
 use super::block::{Layout, Malformed};
+use super::fetch::{Ahead, Piece, Purpose};
 use super::reader::Table;
-use crate::storage::{File, Storage};
+use crate::storage::Storage;
 use crate::{Direction, Result};
 
 /// A position in a table.
 pub(crate) struct Cursor<'t, S: Storage> {
     table: &'t Table<S>,
     direction: Direction,
-    index: <S::File as File>::Bytes<'t>,
+    index: Piece<'t, S::File>,
     /// Position of the current block in the index.
     block_at: usize,
-    block: <S::File as File>::Bytes<'t>,
+    block: Piece<'t, S::File>,
     block_offset: u64,
     layout: Layout,
     /// Position of the current entry in the block.
@@ -25,17 +26,25 @@ pub(crate) struct Cursor<'t, S: Storage> {
     value: Range<usize>,
     /// False behind the last entry.
     valid: bool,
+    /// Of a compaction.
+    ahead: Option<Ahead>,
 }
 
 impl<'t, S: Storage> Cursor<'t, S> {
     /// At the first key in `direction` that is not before `start`; an empty `start` is the first key of all.
-    pub(crate) fn seek(table: &'t Table<S>, start: &[u8], direction: Direction) -> Result<Self> {
-        let (index, _) = table.index()?;
+    pub(crate) fn seek(
+        table: &'t Table<S>,
+        start: &[u8],
+        direction: Direction,
+        purpose: Purpose,
+    ) -> Result<Self> {
+        let index = table.index()?;
+        let mut ahead = (purpose == Purpose::Compaction).then(Ahead::default);
         let block_at = match direction {
             Direction::Reverse if start.is_empty() => table.blocks() - 1,
             Direction::Forward | Direction::Reverse => table.block_of(&index, start)?,
         };
-        let (block, layout, block_offset) = table.block(&index, block_at)?;
+        let (block, layout, block_offset) = table.block(&index, block_at, ahead.as_mut())?;
         let (at, exact) = match direction {
             Direction::Reverse if start.is_empty() => (layout.len(), false),
             Direction::Forward | Direction::Reverse => layout
@@ -57,6 +66,7 @@ impl<'t, S: Storage> Cursor<'t, S> {
             kind,
             value,
             valid,
+            ahead,
         };
         cursor.take_prefix()?;
         match direction {
@@ -75,7 +85,8 @@ impl<'t, S: Storage> Cursor<'t, S> {
 
     /// Goes to the first key in the cursor's direction that is not before `start`.
     pub(crate) fn seek_again(&mut self, start: &[u8]) -> Result<()> {
-        *self = Self::seek(self.table, start, self.direction)?;
+        let purpose = if self.ahead.is_some() { Purpose::Compaction } else { Purpose::Query };
+        *self = Self::seek(self.table, start, self.direction, purpose)?;
         Ok(())
     }
 
@@ -125,7 +136,8 @@ impl<'t, S: Storage> Cursor<'t, S> {
     }
 
     fn enter_block(&mut self, block_at: usize) -> Result<()> {
-        (self.block, self.layout, self.block_offset) = self.table.block(&self.index, block_at)?;
+        (self.block, self.layout, self.block_offset) =
+            self.table.block(&self.index, block_at, self.ahead.as_mut())?;
         self.block_at = block_at;
         self.take_prefix()
     }
@@ -141,9 +153,10 @@ impl<'t, S: Storage> Cursor<'t, S> {
     /// Makes the entry at `at` current.
     #[inline]
     fn take(&mut self) -> Result<()> {
+        let block = &*self.block;
         let mut take = || -> Result<(), Malformed> {
-            let entry = self.layout.entry(&self.block, self.at)?;
-            self.layout.read_key(&self.block, self.at, &entry, &mut self.key)?;
+            let entry = self.layout.entry(block, self.at)?;
+            self.layout.read_key(block, self.at, &entry, &mut self.key)?;
             self.kind = entry.kind;
             self.value = entry.value_range();
             Ok(())

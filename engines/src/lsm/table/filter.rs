@@ -7,6 +7,12 @@
 //!
 //! At ten bits a key, some 1.4 % of absent keys pass; a plain Bloom filter would let 1 % pass, and cost six cache misses.
 //!
+//! Bits by level (Dayan, Athanassoulis, Idreos, "Monkey: Optimal Navigable Key-Value Store", SIGMOD 2017): a false positive costs as much in a small level as in a large one, while a bit per key
+//! costs a tenth. Five bits more divide false positives by more than four, and a level is about a tenth of the next; so in the levelled style all levels but the last get five more. Filters then take 5 % more memory, and with three levels
+//! a get of an absent key asks less than half as many tables in vain, one of a key in the last level a quarter as many. (Giving the last level half a bit less would keep the sum, and cost a quarter more false positives there.)
+//!
+//! An index of two levels is not made: with blocks of 4 KiB an index is 1 % of its table, as the filter is, and both stay in memory. It would spare memory only where data is some fifty times as large as that.
+//!
 //! On disk a filter is its lines, one after the other, each made of eight little-endian words of 64 bits.
 
 /// Words of 64 bits in a line.
@@ -89,10 +95,14 @@ mod tests {
     fn keys_that_are_there_always_pass_and_others_seldom() {
         let key = |i: u32| i.to_le_bytes();
         let hashes: Vec<u64> = (0..10_000).map(|i| hash(&key(i))).collect();
-        let filter = build(&hashes, 10);
-        assert!((0..10_000).all(|i| maybe(&filter, &key(i))));
-        let passed = (10_000..110_000).filter(|i| maybe(&filter, &key(*i))).count();
-        assert!((500..2_500).contains(&passed), "{passed} of 100,000 absent keys passed");
+        let passed = |bits_per_key| {
+            let filter = build(&hashes, bits_per_key);
+            assert!((0..10_000).all(|i| maybe(&filter, &key(i))));
+            (10_000..110_000).filter(|i| maybe(&filter, &key(*i))).count()
+        };
+        let (ten, fifteen) = (passed(10), passed(15));
+        assert!((500..2_500).contains(&ten), "{ten} of 100,000 absent keys passed");
+        assert!(fifteen < ten / 4, "{fifteen} instead of {ten}");
     }
 
     #[test]

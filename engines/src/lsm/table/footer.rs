@@ -58,6 +58,29 @@ impl Handle {
     }
 }
 
+/// A data block, as the index has it: a handle, in which the top bit of the length says that the block is compressed; how, its trailer says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BlockHandle {
+    pub(crate) part: Handle,
+    pub(crate) is_packed: bool,
+}
+
+impl BlockHandle {
+    const PACKED: u32 = 1 << 31;
+
+    pub(crate) fn encode(self) -> [u8; Handle::BYTES] {
+        let bytes = self.part.bytes | if self.is_packed { Self::PACKED } else { 0 };
+        Handle { bytes, ..self.part }.encode()
+    }
+
+    #[inline]
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let Handle { offset, bytes } = Handle::decode(bytes)?;
+        let part = Handle { offset, bytes: bytes & !Self::PACKED };
+        Some(Self { part, is_packed: bytes & Self::PACKED != 0 })
+    }
+}
+
 /// The end of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Footer {
@@ -100,9 +123,9 @@ impl Footer {
         let Some(at) = file_bytes.checked_sub(FOOTER_BYTES as u64) else {
             return Err(corrupt(file_bytes, "the file is too short for a table"));
         };
-        let bytes = file.read(at, FOOTER_BYTES)?;
-        let bytes = bytes.first_chunk().ok_or_else(|| corrupt(at, "no footer"))?;
-        let footer = Self::decode(bytes).map_err(|reason| corrupt(at, &reason))?;
+        let mut bytes = [0; FOOTER_BYTES];
+        file.read_into(at, &mut bytes)?;
+        let footer = Self::decode(&bytes).map_err(|reason| corrupt(at, &reason))?;
         let is_this = footer.number == number || footer.is_from_outside();
         if !is_this || footer.file_bytes != file_bytes {
             return Err(corrupt(at, "this is the footer of another table"));
@@ -183,6 +206,17 @@ mod tests {
         assert_eq!(bytes[..68], golden[..]);
         assert_eq!(&bytes[72..], b"kvdLSMtb");
         assert_eq!(Footer::decode(&bytes), Ok(footer()));
+    }
+
+    #[test]
+    fn the_index_says_which_blocks_are_compressed() {
+        let part = Handle { offset: 0x0102, bytes: 0x03 };
+        for (is_packed, top) in [(false, 0), (true, 0x80)] {
+            let block = BlockHandle { part, is_packed };
+            let bytes = block.encode();
+            assert_eq!(bytes, [2, 1, 0, 0, 0, 0, 0, 0, 3, 0, 0, top]);
+            assert_eq!(BlockHandle::decode(&bytes), Some(block));
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! So every byte of the file is covered. Damage is noted, and the looking goes on behind it.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref};
 
 use super::super::codec::Decoder;
 use super::super::files::FileNumber;
@@ -20,8 +20,9 @@ use super::super::value_log::Pointer;
 use super::super::wal::Kind;
 use super::TableMeta;
 use super::block::{self, Layout, Malformed, TRAILER_BYTES};
+use super::compression::unpack;
 use super::filter::{self, LINE_BYTES, Probe};
-use super::footer::{FOOTER_BYTES, Footer, Handle};
+use super::footer::{BlockHandle, FOOTER_BYTES, Footer, Handle};
 use super::reader::read_ranges;
 use crate::storage::File;
 use crate::{Error, Result};
@@ -201,8 +202,40 @@ fn places(footer: &Footer, note: &mut Note<'_>) {
 /// A part of the file without its trailer, verified.
 fn part<F: File>(file: &F, number: FileNumber, part: Handle) -> Result<F::Bytes<'_>> {
     let bytes = file.read(part.offset, part.bytes as usize + TRAILER_BYTES)?;
-    block::verify(file.path(), number, part.offset, &bytes)?;
+    block::verify_plain(file.path(), number, part.offset, &bytes)?;
     file.read(part.offset, part.bytes as usize)
+}
+
+/// A data block as it is when it is not compressed, verified.
+enum DataBlock<'f, F: File + 'f> {
+    InFile(F::Bytes<'f>),
+    Unpacked(Vec<u8>),
+}
+
+impl<F: File> Deref for DataBlock<'_, F> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::InFile(bytes) => bytes,
+            Self::Unpacked(bytes) => bytes,
+        }
+    }
+}
+
+fn data_block<F: File>(
+    file: &F,
+    number: FileNumber,
+    block: BlockHandle,
+) -> Result<DataBlock<'_, F>> {
+    let BlockHandle { part: at, is_packed } = block;
+    if !is_packed {
+        return part(file, number, at).map(DataBlock::InFile);
+    }
+    let bytes = file.read(at.offset, at.bytes as usize + TRAILER_BYTES)?;
+    let compression = block::verify(file.path(), number, at.offset, &bytes)?;
+    let block = unpack(compression, &bytes[..at.bytes as usize]);
+    block.map(DataBlock::Unpacked).ok_or_else(|| malformed(file, at.offset))
 }
 
 fn parsed<F: File>(file: &F, offset: u64, block: &[u8]) -> Result<Layout> {
@@ -290,14 +323,15 @@ impl<F: File> Walk<'_, '_, '_, F> {
             .unwrap_or_default();
         let mut end = 0;
         for at in 0..layout.len() {
-            let handle = layout.entry(index, at).and_then(|entry| {
+            let block = layout.entry(index, at).and_then(|entry| {
                 layout.read_key(index, at, &entry, &mut separator)?;
-                Handle::decode(entry.value).ok_or(Malformed)
+                BlockHandle::decode(entry.value).ok_or(Malformed)
             });
-            let Some(handle) = noted(handle.map_err(malformed), self.note)? else {
+            let Some(block) = noted(block.map_err(malformed), self.note)? else {
                 self.found.is_partial = true;
                 continue;
             };
+            let handle = block.part;
             if handle.offset != end && !self.found.is_partial {
                 let reason = format!(
                     "a block ends at byte {end}, and the next begins at byte {} by the index",
@@ -306,7 +340,7 @@ impl<F: File> Walk<'_, '_, '_, F> {
                 (self.note)(footer.index.offset, reason);
             }
             end = end_of(handle);
-            match noted(self.block(handle, &separator), self.note)? {
+            match noted(self.block(block, &separator), self.note)? {
                 Some(ControlFlow::Continue(())) => {}
                 Some(ControlFlow::Break(())) => return Ok(ControlFlow::Break(())),
                 None => self.found.is_partial = true,
@@ -327,9 +361,9 @@ impl<F: File> Walk<'_, '_, '_, F> {
     }
 
     /// Visits the entries of one block, whose key in the index is `separator`.
-    fn block(&mut self, handle: Handle, separator: &[u8]) -> Result<ControlFlow<()>> {
-        let offset = handle.offset;
-        let block = part(self.file, self.number, handle)?;
+    fn block(&mut self, handle: BlockHandle, separator: &[u8]) -> Result<ControlFlow<()>> {
+        let offset = handle.part.offset;
+        let block = data_block(self.file, self.number, handle)?;
         let layout = parsed(self.file, offset, &block)?;
         let file = self.file;
         let corrupt = |reason: &str| Error::corrupt(file.path(), offset, reason);

@@ -17,7 +17,9 @@
 
 pub(crate) mod block;
 mod builder;
+pub(crate) mod compression;
 mod cursor;
+mod fetch;
 pub(crate) mod filter;
 pub(crate) mod footer;
 pub(crate) mod look;
@@ -27,5 +29,6 @@ mod reader;
 
 pub(crate) use builder::{TableBuilder, TableOptions};
 pub(crate) use cursor::Cursor;
+pub(crate) use fetch::{Purpose, Reading};
 pub(crate) use meta::TableMeta;
 pub(crate) use reader::Table;

@@ -2,27 +2,32 @@
 //!
 //! 1. Opening reads the footer, and verifies filter, index and properties. Data blocks are left alone. The ranges of deleted keys are taken into memory.
 //! 2. A get asks the filter, then the index for the one block that can hold the key, then that block; then, if there are any, the ranges.
-//! 3. A block's checksum is verified the first time that it is read since the table was opened; a bit for each block remembers that. Tables do not
-//!    change, so later reads of it are free.
+//! 3. The checksum of a block that is mapped is verified the first time that it is read since the table was opened; a bit for each block remembers that. Tables do not
+//!    change, so later reads of it are free. A block that is read by a call is verified each time.
 //!
-//! Bytes are used where the file has them; nothing is copied but the value that was asked for.
+//! Mapped, bytes are used where the file has them, and nothing is copied but the value that was asked for; else as [`super::fetch`] says.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::super::budget::Charge;
+use super::super::cache::{BlockId, Bytes};
 use super::super::codec::Decoder;
 use super::super::files::FileNumber;
 use super::super::memtable::Lookup;
+use super::super::options::Io;
 use super::super::range_set::RangeSet;
 use super::super::stats::ReadStats;
 use super::super::value_log::Pointer;
 use super::super::wal::Kind;
 use super::block::{self, Layout, Malformed, TRAILER_BYTES};
+use super::compression::unpack;
+use super::fetch::{Ahead, Piece, Reading, with_part, with_trailer};
 use super::filter::{self, LINE_BYTES};
-use super::footer::{Footer, Handle};
+use super::footer::{BlockHandle, Footer, Handle};
 use super::meta::TableMeta;
 use super::ranges;
-use crate::storage::{File, Storage};
+use crate::storage::{Access, File, Storage};
 use crate::{Error, Result};
 
 /// Reads the ranges of keys that a table deletes.
@@ -31,8 +36,10 @@ pub(super) fn read_ranges<F: File>(file: &F, footer: &Footer) -> Result<RangeSet
     if bytes == 0 {
         return Ok(RangeSet::default());
     }
-    let block = file.read(offset, bytes as usize + TRAILER_BYTES)?;
-    block::verify(file.path(), footer.number, offset, &block)?;
+    let whole = with_trailer(file, footer.ranges, TRAILER_BYTES)?;
+    let mut block = vec![0; whole.bytes as usize];
+    file.read_into(offset, &mut block)?;
+    block::verify_plain(file.path(), footer.number, offset, &block)?;
     let malformed = |Malformed| {
         let reason = "the ranges of deleted keys are malformed";
         Error::corrupt(file.path(), offset, reason)
@@ -47,20 +54,33 @@ pub(crate) struct Table<S: Storage> {
     file: S::File,
     /// What its checksums start from.
     number: FileNumber,
+    reading: Arc<Reading>,
     filter: Handle,
     index: Handle,
     index_layout: Layout,
     /// Keys that are deleted of everything older.
     ranges: RangeSet,
-    /// A bit for each data block whose checksum has been verified.
+    /// None where the file is mapped, or the budget has no room.
+    held: Option<Held>,
+    /// Data blocks are mapped.
+    is_mapped: bool,
+    /// Of a file that is mapped, a bit for each data block whose checksum has been verified.
     verified: Box<[AtomicU64]>,
     /// Removes the file when nobody uses the table any more.
     obsolete: AtomicBool,
 }
 
+/// Parts of a table in memory.
+struct Held {
+    filter: Bytes,
+    index: Bytes,
+    _charge: Charge,
+}
+
 impl<S: Storage> Drop for Table<S> {
     fn drop(&mut self) {
         if *self.obsolete.get_mut() {
+            self.forget_blocks();
             // If this fails, the next open finds the file, and that no manifest names it.
             let _ = self.storage.remove(self.file.path());
         }
@@ -69,28 +89,34 @@ impl<S: Storage> Drop for Table<S> {
 
 impl<S: Storage> Table<S> {
     /// Opens the table in `file`, about which the manifest says `meta`.
-    pub(crate) fn open(storage: S, file: S::File, meta: TableMeta) -> Result<Arc<Self>> {
+    pub(crate) fn open(
+        storage: S,
+        file: S::File,
+        meta: TableMeta,
+        reading: Arc<Reading>,
+    ) -> Result<Arc<Self>> {
+        let is_mapped = reading.io == Io::Mapped;
+        if !is_mapped {
+            file.advise(Access::Calls);
+        }
         let corrupt = |offset, reason: &str| Error::corrupt(file.path(), offset, reason);
         let footer = Footer::read(&file, meta.number, meta.file_bytes)?;
-        for part in [footer.filter, footer.index, footer.properties] {
-            let bytes = file.read(part.offset, part.bytes as usize + TRAILER_BYTES)?;
-            block::verify(file.path(), footer.number, part.offset, &bytes)?;
-        }
+        let bytes = u64::from(footer.filter.bytes) + u64::from(footer.index.bytes);
+        let charge = if is_mapped { None } else { reading.budget.charge_table(bytes) };
+        let in_memory = charge.is_some();
+        let part = |part, in_memory| Self::part(&reading, &file, footer.number, part, in_memory);
+        let (filter, index) = (part(footer.filter, in_memory)?, part(footer.index, in_memory)?);
         {
             let properties = footer.properties;
-            let bytes = file.read(properties.offset, properties.bytes as usize)?;
-            let stored = TableMeta::decode(&mut Decoder::new(&bytes))
+            let stored = TableMeta::decode(&mut Decoder::new(&part(properties, !is_mapped)?))
                 .filter(|stored| stored.number == footer.number)
                 .ok_or_else(|| corrupt(properties.offset, "the properties are malformed"))?;
             if stored.placed_as(&meta, footer.is_from_outside()) != meta {
                 return Err(corrupt(properties.offset, "the properties contradict the manifest"));
             }
         }
-        let index_layout = {
-            let bytes = file.read(footer.index.offset, footer.index.bytes as usize)?;
-            Layout::parse(&bytes)
-                .map_err(|Malformed| corrupt(footer.index.offset, "the index is malformed"))?
-        };
+        let index_layout = Layout::parse(&index)
+            .map_err(|Malformed| corrupt(footer.index.offset, "the index is malformed"))?;
         let ranges = read_ranges(&file, &footer)?;
         if ranges.spans().len() as u64 != meta.range_deletions {
             let reason = "the ranges of deleted keys are not as many as the properties say";
@@ -99,19 +125,53 @@ impl<S: Storage> Table<S> {
         if !(footer.filter.bytes as usize).is_multiple_of(LINE_BYTES) {
             return Err(corrupt(footer.filter.offset, "the filter does not consist of lines"));
         }
-        let words = index_layout.len().div_ceil(64);
+        let bits = if is_mapped { index_layout.len() } else { 0 };
+        let held = match (filter, index, charge) {
+            (Piece::Kept(filter), Piece::Kept(index), Some(charge)) => {
+                Some(Held { filter, index, _charge: charge })
+            }
+            _ => None,
+        };
         Ok(Arc::new(Self {
             meta,
             storage,
             file,
             number: footer.number,
+            reading,
             filter: footer.filter,
             index: footer.index,
             index_layout,
             ranges,
-            verified: (0..words).map(|_| AtomicU64::new(0)).collect(),
+            held,
+            is_mapped,
+            verified: (0..bits.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
             obsolete: AtomicBool::new(false),
         }))
+    }
+
+    /// A part of a file, verified: where the file has it, or in memory.
+    fn part<'f>(
+        reading: &Reading,
+        file: &'f S::File,
+        number: FileNumber,
+        part: Handle,
+        in_memory: bool,
+    ) -> Result<Piece<'f, S::File>> {
+        let whole = with_trailer(file, part, TRAILER_BYTES)?;
+        let verify = |bytes: &[u8]| block::verify_plain(file.path(), number, part.offset, bytes);
+        if in_memory {
+            return with_part(reading, file, whole, |bytes| {
+                verify(bytes)?;
+                Ok(Piece::Kept(bytes[..part.bytes as usize].into()))
+            });
+        }
+        verify(&file.read(whole.offset, whole.bytes as usize)?)?;
+        Ok(Piece::InFile(file.read(part.offset, part.bytes as usize)?))
+    }
+
+    /// Bytes of memory that are its own.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.held.as_ref().map_or(0, |held| (held.filter.len() + held.index.len()) as u64)
     }
 
     /// The table's file.
@@ -144,10 +204,13 @@ impl<S: Storage> Table<S> {
         )
     }
 
-    /// The index, with its layout.
+    /// The index.
     #[inline]
-    pub(super) fn index(&self) -> Result<(<S::File as File>::Bytes<'_>, Layout)> {
-        Ok((self.file.read(self.index.offset, self.index.bytes as usize)?, self.index_layout))
+    pub(super) fn index(&self) -> Result<Piece<'_, S::File>> {
+        Ok(match &self.held {
+            None => Piece::InFile(self.file.read(self.index.offset, self.index.bytes as usize)?),
+            Some(held) => Piece::Held(&held.index),
+        })
     }
 
     /// Data blocks.
@@ -167,40 +230,93 @@ impl<S: Storage> Table<S> {
 
     /// Where the data block at position `at` of the index lies.
     #[inline]
-    fn handle(&self, index: &[u8], at: usize) -> Result<Handle> {
+    fn handle(&self, index: &[u8], at: usize) -> Result<BlockHandle> {
         let entry = self.index_layout.entry(index, at).ok();
-        let handle = entry.and_then(|entry| Handle::decode(entry.value));
+        let handle = entry.and_then(|entry| BlockHandle::decode(entry.value));
         handle.ok_or_else(|| self.malformed(self.index.offset))
     }
 
     /// Bytes of the data blocks in which keys from `lower` to `upper` can be, by the index alone.
     pub(crate) fn bytes_between(&self, lower: Option<&[u8]>, upper: Option<&[u8]>) -> Result<u64> {
-        let (index, _) = self.index()?;
+        let index = self.index()?;
         let first = lower.map_or(Ok(0), |key| self.block_of(&index, key))?;
         let last = upper.map_or(Ok(self.blocks() - 1), |key| self.block_of(&index, key))?;
-        let (first, last) = (self.handle(&index, first)?, self.handle(&index, last)?);
+        let (first, last) = (self.handle(&index, first)?.part, self.handle(&index, last)?.part);
         let end = last.offset.saturating_add(u64::from(last.bytes) + TRAILER_BYTES as u64);
         Ok(end.saturating_sub(first.offset))
     }
 
-    /// Reads the data block at position `at` of the index.
+    /// Reads the data block at position `at` of the index; a compaction reads `ahead`.
     #[inline]
     pub(super) fn block(
         &self,
         index: &[u8],
         at: usize,
-    ) -> Result<(<S::File as File>::Bytes<'_>, Layout, u64)> {
-        let handle = self.handle(index, at)?;
-        let (word, bit) = (&self.verified[at / 64], 1 << (at % 64));
-        if word.load(Ordering::Relaxed) & bit == 0 {
-            let bytes = self.file.read(handle.offset, handle.bytes as usize + TRAILER_BYTES)?;
-            block::verify(self.file.path(), self.number, handle.offset, &bytes)?;
-            word.fetch_or(bit, Ordering::Relaxed);
-        }
-        let block = self.file.read(handle.offset, handle.bytes as usize)?;
+        ahead: Option<&mut Ahead>,
+    ) -> Result<(Piece<'_, S::File>, Layout, u64)> {
+        let block = self.handle(index, at)?;
+        let handle = block.part;
+        let block = if self.is_mapped && !block.is_packed {
+            self.mapped_block(at, handle)?
+        } else {
+            Piece::Kept(self.kept_block(block, ahead)?)
+        };
         let layout = Layout::parse(&block).map_err(|Malformed| self.malformed(handle.offset))?;
         layout.load_ahead(&block);
         Ok((block, layout, handle.offset))
+    }
+
+    #[inline]
+    fn mapped_block(&self, at: usize, handle: Handle) -> Result<Piece<'_, S::File>> {
+        let (word, bit) = (&self.verified[at / 64], 1 << (at % 64));
+        if word.load(Ordering::Relaxed) & bit == 0 {
+            let bytes = self.file.read(handle.offset, handle.bytes as usize + TRAILER_BYTES)?;
+            let (file, number) = (self.file.path(), self.number);
+            block::verify_plain(file, number, handle.offset, &bytes)?;
+            word.fetch_or(bit, Ordering::Relaxed);
+        }
+        Ok(Piece::InFile(self.file.read(handle.offset, handle.bytes as usize)?))
+    }
+
+    /// A block from the cache, or else from the file.
+    fn kept_block(&self, block: BlockHandle, ahead: Option<&mut Ahead>) -> Result<Bytes> {
+        let (reading, file, part) = (&*self.reading, &self.file, block.part);
+        let unpacked = |bytes: &[u8]| self.unpacked(block, bytes);
+        let (id, keeps) = (self.block_id(part), ahead.is_none());
+        if keeps && let Some(block) = reading.budget.cache.get(id) {
+            return Ok(block);
+        }
+        let whole = with_trailer(file, part, TRAILER_BYTES)?;
+        let block = match ahead {
+            _ if self.is_mapped => unpacked(&file.read(whole.offset, whole.bytes as usize)?)?,
+            Some(ahead) => unpacked(ahead.part(reading, file, whole, self.filter.offset)?)?,
+            None => with_part(reading, file, whole, unpacked)?,
+        };
+        Ok(if keeps { reading.budget.cache.insert(id, block) } else { block })
+    }
+
+    /// A data block, which is stored as `bytes` with its trailer.
+    fn unpacked(&self, block: BlockHandle, bytes: &[u8]) -> Result<Bytes> {
+        let (file, number, offset) = (self.file.path(), self.number, block.part.offset);
+        let stored = &bytes[..block.part.bytes as usize];
+        if !block.is_packed {
+            block::verify_plain(file, number, offset, bytes)?;
+            return Ok(stored.into());
+        }
+        let compression = block::verify(file, number, offset, bytes)?;
+        unpack(compression, stored).map(Bytes::from).ok_or_else(|| self.malformed(offset))
+    }
+
+    fn block_id(&self, handle: Handle) -> BlockId {
+        BlockId { table: self.meta.number, offset: handle.offset }
+    }
+
+    /// Lets the cache make room: nobody reads this table any more.
+    fn forget_blocks(&self) {
+        let Ok(index) = self.index() else { return };
+        let handles = (0..self.blocks()).filter_map(|at| self.handle(&index, at).ok());
+        let handles = handles.filter(|block| block.is_packed || !self.is_mapped);
+        self.reading.budget.cache.forget(handles.map(|block| self.block_id(block.part)));
     }
 
     /// Makes sure that what stands for a value in the block at `offset` is a pointer into a file of values that the table says it points to.
@@ -238,13 +354,19 @@ impl<S: Storage> Table<S> {
             stats.filter_probe();
             let probe = filter::Probe::new(hash);
             let line = probe.line(self.filter.bytes as usize / LINE_BYTES) * LINE_BYTES;
-            if !probe.maybe_in(&self.file.read(self.filter.offset + line as u64, LINE_BYTES)?) {
+            let line = match &self.held {
+                None => {
+                    Piece::InFile(self.file.read(self.filter.offset + line as u64, LINE_BYTES)?)
+                }
+                Some(held) => Piece::<S::File>::Held(&held.filter[line..line + LINE_BYTES]),
+            };
+            if !probe.maybe_in(&line) {
                 return Ok(Lookup::Absent);
             }
         }
-        let (index, _) = self.index()?;
+        let index = self.index()?;
         let at = self.block_of(&index, key)?;
-        let (block, layout, offset) = self.block(&index, at)?;
+        let (block, layout, offset) = self.block(&index, at, None)?;
         let mut search = || -> Result<Lookup, Malformed> {
             let (at, exact) = layout.lower_bound(&block, key)?;
             if !exact {

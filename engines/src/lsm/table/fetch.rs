@@ -1,0 +1,164 @@
+//! How the bytes of a table come to those who read it.
+//!
+//! | | mapped ([`Io::Mapped`]) | by calls ([`Io::Calls`]) |
+//! |---|---|---|
+//! | filter, index | where the file has them | in memory, read and verified when the table is opened, as long as the [`Budget`] has room for them; else where the mapped file has them |
+//! | a data block that is asked for | where the file has it, verified the first time | from the cache; else read, verified, and kept in the cache |
+//! | a data block that a compaction comes to | likewise | past the cache, with those behind it, as many as are read by one call |
+
+use std::cell::RefCell;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::super::budget::Budget;
+use super::super::cache::Bytes;
+use super::super::options::{Io, Options};
+use super::super::stats::count;
+use super::footer::Handle;
+use crate::storage::File;
+use crate::{Error, Result};
+
+/// Bytes that a compaction reads at a time.
+const AHEAD_BYTES: u64 = 256 << 10;
+
+/// What the tables of a store have in common: how they are read, and where blocks are kept.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) io: Io,
+    pub(crate) budget: Arc<Budget>,
+    /// Calls in which blocks were read, and their bytes.
+    calls: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Reading {
+    /// As options say.
+    pub(crate) fn new(options: &Options) -> Self {
+        let (calls, bytes) = Default::default();
+        Self { io: options.io, budget: Arc::new(Budget::new(options)), calls, bytes }
+    }
+
+    /// Calls so far, and the bytes that they have read.
+    pub(crate) fn calls(&self) -> (u64, u64) {
+        (self.calls.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+
+    /// Fills `bytes` from a file.
+    pub(super) fn read<F: File>(&self, file: &F, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        file.read_into(offset, bytes)?;
+        count(&self.calls, 1);
+        count(&self.bytes, bytes.len() as u64);
+        Ok(())
+    }
+}
+
+/// Bytes of a table, wherever they are.
+pub(super) enum Piece<'t, F: File + 't> {
+    InFile(F::Bytes<'t>),
+    /// In memory as long as the table is open.
+    Held(&'t [u8]),
+    /// In memory as long as somebody reads it, or the cache keeps it.
+    Kept(Bytes),
+}
+
+impl<F: File> Deref for Piece<'_, F> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::InFile(bytes) => bytes,
+            Self::Held(bytes) => bytes,
+            Self::Kept(bytes) => bytes,
+        }
+    }
+}
+
+/// Who reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Somebody who has asked for these keys, and may do so again.
+    Query,
+    /// A compaction, which reads all there is, once.
+    Compaction,
+}
+
+/// What a compaction has read ahead.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+impl Ahead {
+    /// What lies in `file` at `part`. If it has not been read yet, then it is, with what comes behind it, up to `end`.
+    pub(super) fn part<F: File>(
+        &mut self,
+        reading: &Reading,
+        file: &F,
+        part: Handle,
+        end: u64,
+    ) -> Result<&[u8]> {
+        let len = part.bytes as usize;
+        let there = part.offset.checked_sub(self.offset).map(|at| at as usize);
+        let start = match there {
+            Some(at) if at.checked_add(len).is_some_and(|end| end <= self.bytes.len()) => at,
+            _ => {
+                let most = end.saturating_sub(part.offset).min(AHEAD_BYTES);
+                self.bytes.resize(len.max(most as usize), 0);
+                self.offset = part.offset;
+                if let Err(error) = reading.read(file, part.offset, &mut self.bytes) {
+                    self.bytes.clear();
+                    return Err(error);
+                }
+                0
+            }
+        };
+        Ok(&self.bytes[start..start + len])
+    }
+}
+
+/// Calls `use_bytes` with what lies in `file` at `part`, read into memory that the thread keeps for this.
+pub(super) fn with_part<F: File, T>(
+    reading: &Reading,
+    file: &F,
+    part: Handle,
+    use_bytes: impl FnOnce(&[u8]) -> Result<T>,
+) -> Result<T> {
+    thread_local! {
+        static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    SCRATCH.with_borrow_mut(|scratch| {
+        let len = part.bytes as usize;
+        if scratch.len() < len {
+            scratch.resize(len, 0);
+        }
+        reading.read(file, part.offset, &mut scratch[..len])?;
+        let outcome = use_bytes(&scratch[..len]);
+        // That of a large block is not worth keeping.
+        if len > 1 << 20 {
+            *scratch = Vec::new();
+        }
+        outcome
+    })
+}
+
+/// A part of a file with what follows it up to the end of its trailer, if the file is long enough for that: else its length is damage, and no memory is taken for it.
+pub(super) fn with_trailer<F: File>(
+    file: &F,
+    part: Handle,
+    trailer_bytes: usize,
+) -> Result<Handle> {
+    let bytes = part.bytes.checked_add(trailer_bytes as u32);
+    let end = bytes.and_then(|bytes| part.offset.checked_add(bytes.into()));
+    match (bytes, end) {
+        (Some(bytes), Some(end)) if end <= file.len() => Ok(Handle { bytes, ..part }),
+        _ => {
+            let needed = u64::from(part.bytes) + trailer_bytes as u64;
+            let end = file.len();
+            let reason = format!("{needed} bytes are needed here, but the file ends at byte {end}");
+            Err(Error::corrupt(file.path(), part.offset, reason))
+        }
+    }
+}
