@@ -15,6 +15,8 @@
 //!
 //! A frame whose checksum leaves the payload out shows what checksums cost, for callers who would rather not pay. Its length can be trusted, its payload cannot.
 
+use std::path::Path;
+
 use crate::storage::File;
 use crate::{Error, Result};
 
@@ -128,26 +130,60 @@ pub fn read<F: File>(file: &F, log_id: u32, offset: u64) -> Result<Frame<F::Byte
         let bytes = file.read(offset, HEADER_BYTES)?;
         let mut header = [0; HEADER_BYTES];
         header.copy_from_slice(&bytes);
-        Header::decode(&header)
+        checked_header(file.path(), offset, &header)?
     };
+    let bytes = file.read(offset, HEADER_BYTES + header.payload_bytes as usize)?;
+    checked_frame(file.path(), log_id, offset, header, bytes)
+}
+
+/// As [`read`], of a frame that has been read from the file at `path`: `bytes` are the frame without padding.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn parse<'b>(
+    path: &Path,
+    log_id: u32,
+    offset: u64,
+    bytes: &'b [u8],
+) -> Result<Frame<&'b [u8]>> {
+    let header = bytes
+        .first_chunk()
+        .ok_or_else(|| Error::corrupt(path, offset, "a frame is shorter than its header"))?;
+    let header = checked_header(path, offset, header)?;
+    if bytes.len() - HEADER_BYTES != header.payload_bytes as usize {
+        let (found, expected) = (header.payload_bytes, bytes.len() - HEADER_BYTES);
+        let reason = format!("a frame of {found} bytes begins here, and not one of {expected}");
+        return Err(Error::corrupt(path, offset, reason));
+    }
+    checked_frame(path, log_id, offset, header, bytes)
+}
+
+fn checked_header(path: &Path, offset: u64, bytes: &[u8; HEADER_BYTES]) -> Result<Header> {
+    let header = Header::decode(bytes);
     if header.payload_bytes == 0 {
-        return Err(Error::corrupt(
-            file.path(),
-            offset,
-            "a frame begins here, but its payload length is 0",
-        ));
+        let reason = "a frame begins here, but its payload length is 0";
+        return Err(Error::corrupt(path, offset, reason));
     }
     if header.watermark > offset {
         let reason = format!(
             "the frame claims that byte {} was synced before it was written",
             header.watermark
         );
-        return Err(Error::corrupt(file.path(), offset, reason));
+        return Err(Error::corrupt(path, offset, reason));
     }
-    let bytes = file.read(offset, HEADER_BYTES + header.payload_bytes as usize)?;
+    Ok(header)
+}
+
+fn checked_frame<B: std::ops::Deref<Target = [u8]>>(
+    path: &Path,
+    log_id: u32,
+    offset: u64,
+    header: Header,
+    bytes: B,
+) -> Result<Frame<B>> {
     if let Err(crc) = verify(log_id, &header, &bytes) {
         let reason = format!("the checksum is {crc:08x}, but the frame says {:08x}", header.crc);
-        return Err(Error::corrupt(file.path(), offset, reason));
+        return Err(Error::corrupt(path, offset, reason));
     }
     let end = offset + frame_bytes(header.payload_bytes as usize);
     Ok(Frame { bytes, checked: header.checked, watermark: header.watermark, end })

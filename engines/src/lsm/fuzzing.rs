@@ -12,7 +12,7 @@ use super::table::filter::{self, LINE_BYTES, Probe};
 use super::table::footer::{FOOTER_BYTES, Footer};
 use super::table::{Cursor, Purpose, Reading, Table, TableMeta, ranges};
 use super::value_log::format::Record;
-use super::value_log::{self, Pointer};
+use super::value_log::{self, Pointer, ValueFile};
 use super::wal::{self, Kind, LogHeader};
 use crate::fuzzing::{ID, Outcome, Target, file, with_frame_checksums};
 use crate::log::{Expected, frame, replay};
@@ -272,7 +272,11 @@ fn values_in(bytes: &[u8]) -> Outcome {
         frame::read(&file, ID, 0).ok().map(|frame| frame.payload().to_vec()),
         Some(value_log::format::header(ID).to_vec())
     );
-    let whole = Expected::Exactly(bytes.len() as u64);
+    let len = bytes.len() as u64;
+    let reading = Arc::new(Reading::new(&Options { io: Io::Calls, ..Options::default() }));
+    let called = ValueFile::open(SimulatedDisk::new(), file.clone(), ID, len, &reading);
+    let called = called.map_err(|error| text(&error))?;
+    let whole = Expected::Exactly(len);
     let mut outcome = Ok(());
     let replayed = replay(&file, ID, 0, whole, |offset, payload| {
         let pointer = Pointer { file: ID, offset, bytes: payload.len() as u32 };
@@ -291,11 +295,14 @@ fn values_in(bytes: &[u8]) -> Outcome {
         if value.is_none() {
             outcome = Err(format!("no compressed value at byte {offset}"));
         }
+        assert_eq!(called.read(pointer, record.key, <[u8]>::to_vec).ok(), value);
         // Neither another key nor another length leads to it.
         let other = [record.key, b"+"].concat();
         assert!(value_log::read_value(&file, pointer, &other, |_| ()).is_err());
+        assert!(called.read(pointer, &other, |_| ()).is_err());
         let longer = Pointer { bytes: pointer.bytes + 1, ..pointer };
         assert!(value_log::read_value(&file, longer, record.key, |_| ()).is_err());
+        assert!(called.read(longer, record.key, |_| ()).is_err());
         Ok(())
     });
     replayed.map_err(|error| text(&error))?;

@@ -54,7 +54,7 @@
 //! | [`verify()`], [`inspect`], [`records()`] | none | nothing | safe; tables may go while they are looked for, so that under steady compaction [`Lsm::verify`] is the better one |
 //! | [`salvage()`] | none on the old store | a new folder | not to be done: the old store must rest |
 //!
-//! Tables, files of values and logs are read and written through mappings. If somebody else truncates one while it is open, or the device cannot read a page, the system ends the process (SIGBUS).
+//! Tables, files of values and logs are read and written through mappings, unless the former two are read by calls ([`Options::io`]). If somebody else truncates one while it is open, or the device cannot read a page, the system ends the process (SIGBUS).
 //!
 //! # Reading tables
 //!
@@ -63,8 +63,8 @@
 //! | [`Io::Mapped`] | nothing but the look at it | the page cache alone, which the system shares out | the system reads around what it needs, as it thinks fit |
 //! | [`Io::Calls`] | a look into the store's own cache; if it is not there, a call and a copy | [`Options::cache_bytes`] of blocks, and filters and indexes, beside the page cache | a get reads one block, and what scans and compactions read does not push out what gets need |
 //!
-//! A table that is read by calls is not touched through its mapping by gets, scans, iterators, flushes and compactions, so that what the device cannot read is an error ([`crate::Error::Io`]), and a table that is too
-//! short is [`crate::Error::Corrupt`]. Two things are left to mappings: filters and indexes for which [`Options::memory_bytes`] has no room, and tables for which the process has no descriptor left. Logs are always mapped, and so are the files that
+//! A table or a file of values that is read by calls is not touched through its mapping by gets, scans, iterators, flushes and compactions, so that what the device cannot read is an error ([`crate::Error::Io`]), and a file that is too
+//! short is [`crate::Error::Corrupt`]. A value in the value log is read by a call of its own each time: the cache holds the blocks that point to it. Two things are left to mappings: filters and indexes for which [`Options::memory_bytes`] has no room, and files for which the process has no descriptor left. Logs are always mapped, and so are the files that
 //! [`verify()`], [`salvage()`] and backups go through.
 //!
 //! Data blocks can be compressed ([`Options::compression`], [`Options::compression_last`]), and are then cached unpacked, in either way of reading.
@@ -75,7 +75,7 @@
 //! leave. Writers are slowed down as far as they outrun the flush, and wait where there would be more memtables than [`Options::memtables_waiting_max`]. Beyond it goes what cannot be helped: a write that is larger than a memtable, and memtables that
 //! a snapshot keeps. The counters `memory_bytes`, `memtable_bytes` (indexes), `memtable_log_bytes`, `table_memory_bytes` and `cache_bytes` of [`Lsm::metrics`] tell the parts, `memory_charged_bytes` what counts against the budget.
 //!
-//! [`Options::background_bytes_per_s`] bounds what flushes and compactions write per second, flushes first.
+//! [`Options::background_bytes_per_s`] bounds what flushes and compactions write per second, to tables and to the value log, flushes first.
 //!
 //! # What readers see
 //!

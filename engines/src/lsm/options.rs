@@ -21,7 +21,7 @@ pub enum Background {
     Inline,
 }
 
-/// How tables are read.
+/// How tables and files of values are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Io {
     /// Where the page cache has them, through mappings: the fastest as long as they fit into memory.
@@ -90,11 +90,11 @@ pub struct Options {
     pub compression: Compression,
     /// How those of tables are stored that a compaction writes where nothing older lies below, which is most of the data.
     pub compression_last: Compression,
-    /// How tables are read; the module's documentation compares the ways.
+    /// How tables and the value log are read; the module's documentation compares the ways.
     pub io: Io,
     /// Bytes of data blocks that are kept in memory where they are read with [`Io::Calls`], or compressed, what it costs to keep them included; 0 for none. There are fewer where memtables and tables need so much of `memory_bytes`.
     pub cache_bytes: u64,
-    /// Bytes that flushes and compactions write per second at most; 0 for as many as they can, else at least 64 KiB. Flushes come first, and compactions get what they leave. Where writers write more than that for long,
+    /// Bytes that flushes and compactions write per second at most, to tables and to the value log; 0 for as many as they can, else at least 64 KiB. Flushes come first, and compactions get what they leave. Where writers write more than that for long,
     /// they are slowed down to it.
     pub background_bytes_per_s: u64,
     /// Values of so many bytes or more are kept apart from the tables, in the value log, and moved seldom; `None`: none are. At least 32. What compactions meet they put

@@ -288,7 +288,8 @@ pub(crate) fn open_version<S: Storage>(
             let reason = "the manifest names this file of values, but it is missing";
             return Err(Error::corrupt(&path, 0, reason));
         }
-        values.push(ValueFile::open(storage.clone(), storage.open(&path)?, *number, *bytes)?);
+        let file = storage.open(&path)?;
+        values.push(ValueFile::open(storage.clone(), file, *number, *bytes, reading)?);
     }
     Ok(Version::new(levels, values))
 }

@@ -46,7 +46,7 @@ impl<S: Storage> Opened<S> {
         let open = |(file, meta)| Table::open(core.storage.clone(), file, meta, reading());
         let tables = written.tables.into_iter().map(open).collect::<Result<_>>()?;
         let open = |WrittenValues { number, file, bytes }| {
-            ValueFile::open(core.storage.clone(), file, number, bytes)
+            ValueFile::open(core.storage.clone(), file, number, bytes, &core.reading)
         };
         let values = written.values.into_iter().map(open).collect::<Result<_>>()?;
         Ok(Self { tables, values })

@@ -51,6 +51,8 @@ pub(crate) struct TableBuilder<A> {
     encoded: Vec<u8>,
     /// The same, compressed.
     packed: Vec<u8>,
+    /// Some block is compressed.
+    has_packed: bool,
 }
 
 impl<A: Appender> TableBuilder<A> {
@@ -91,6 +93,7 @@ impl<A: Appender> TableBuilder<A> {
             values: BTreeMap::new(),
             encoded: Vec::new(),
             packed: Vec::new(),
+            has_packed: false,
         }
     }
 
@@ -135,6 +138,7 @@ impl<A: Appender> TableBuilder<A> {
         let compression = pack(self.options.compression, &self.encoded, &mut self.packed);
         let is_packed = compression != Compression::None;
         if is_packed {
+            self.has_packed = true;
             std::mem::swap(&mut self.encoded, &mut self.packed);
         }
         let block = BlockHandle { part: self.append_encoded(compression)?, is_packed };
@@ -178,8 +182,8 @@ impl<A: Appender> TableBuilder<A> {
         let properties = self.append_encoded(Compression::None)?;
 
         let file_bytes = self.appender.len() + FOOTER_BYTES as u64;
-        let number = self.meta.number;
-        let footer = Footer { filter, index, properties, ranges, number, file_bytes };
+        let (number, has_packed) = (self.meta.number, self.has_packed);
+        let footer = Footer { filter, index, properties, ranges, has_packed, number, file_bytes };
         self.appender.append(&[&footer.encode()])?;
         self.meta.file_bytes = file_bytes;
         let file = self.appender.finish()?;

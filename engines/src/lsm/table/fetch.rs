@@ -5,8 +5,9 @@
 //! | filter, index | where the file has them | in memory, read and verified when the table is opened, as long as the [`Budget`] has room for them; else where the mapped file has them |
 //! | a data block that is asked for | where the file has it, verified the first time | from the cache; else read, verified, and kept in the cache |
 //! | a data block that a compaction comes to | likewise | past the cache, with those behind it, as many as are read by one call |
+//! | a value in the value log | where the file has it, verified each time | read and verified each time, and not kept |
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -119,43 +120,39 @@ impl Ahead {
     }
 }
 
-/// Calls `use_bytes` with what lies in `file` at `part`, read into memory that the thread keeps for this.
-pub(super) fn with_part<F: File, T>(
+/// Calls `use_bytes` with what lies in `file` at `part`, read into memory that the thread keeps for this. It may come here again.
+pub(crate) fn with_part<F: File, T>(
     reading: &Reading,
     file: &F,
     part: Handle,
     use_bytes: impl FnOnce(&[u8]) -> Result<T>,
 ) -> Result<T> {
     thread_local! {
-        static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+        /// Taken out while it is used.
+        static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     }
-    SCRATCH.with_borrow_mut(|scratch| {
-        let len = part.bytes as usize;
-        if scratch.len() < len {
-            scratch.resize(len, 0);
-        }
-        reading.read(file, part.offset, &mut scratch[..len])?;
-        let outcome = use_bytes(&scratch[..len]);
-        // That of a large block is not worth keeping.
-        if len > 1 << 20 {
-            *scratch = Vec::new();
-        }
-        outcome
-    })
+    let mut scratch = SCRATCH.take();
+    let len = part.bytes as usize;
+    if scratch.len() < len {
+        scratch.resize(len, 0);
+    }
+    let read = reading.read(file, part.offset, &mut scratch[..len]);
+    let outcome = read.and_then(|()| use_bytes(&scratch[..len]));
+    // That of a large block is not worth keeping.
+    if scratch.len() <= 1 << 20 {
+        SCRATCH.set(scratch);
+    }
+    outcome
 }
 
-/// A part of a file with what follows it up to the end of its trailer, if the file is long enough for that: else its length is damage, and no memory is taken for it.
-pub(super) fn with_trailer<F: File>(
-    file: &F,
-    part: Handle,
-    trailer_bytes: usize,
-) -> Result<Handle> {
-    let bytes = part.bytes.checked_add(trailer_bytes as u32);
+/// A part of a file that is longer by its trailer or header, if the file is long enough for that: else its length is damage, and no memory is taken for it.
+pub(crate) fn longer<F: File>(file: &F, part: Handle, more_bytes: usize) -> Result<Handle> {
+    let bytes = part.bytes.checked_add(more_bytes as u32);
     let end = bytes.and_then(|bytes| part.offset.checked_add(bytes.into()));
     match (bytes, end) {
         (Some(bytes), Some(end)) if end <= file.len() => Ok(Handle { bytes, ..part }),
         _ => {
-            let needed = u64::from(part.bytes) + trailer_bytes as u64;
+            let needed = u64::from(part.bytes) + more_bytes as u64;
             let end = file.len();
             let reason = format!("{needed} bytes are needed here, but the file ends at byte {end}");
             Err(Error::corrupt(file.path(), part.offset, reason))

@@ -29,6 +29,6 @@ mod reader;
 
 pub(crate) use builder::{TableBuilder, TableOptions};
 pub(crate) use cursor::Cursor;
-pub(crate) use fetch::{Purpose, Reading};
+pub(crate) use fetch::{Purpose, Reading, longer, with_part};
 pub(crate) use meta::TableMeta;
 pub(crate) use reader::Table;

@@ -22,7 +22,7 @@ use super::super::value_log::Pointer;
 use super::super::wal::Kind;
 use super::block::{self, Layout, Malformed, TRAILER_BYTES};
 use super::compression::unpack;
-use super::fetch::{Ahead, Piece, Reading, with_part, with_trailer};
+use super::fetch::{Ahead, Piece, Reading, longer, with_part};
 use super::filter::{self, LINE_BYTES};
 use super::footer::{BlockHandle, Footer, Handle};
 use super::meta::TableMeta;
@@ -36,7 +36,7 @@ pub(super) fn read_ranges<F: File>(file: &F, footer: &Footer) -> Result<RangeSet
     if bytes == 0 {
         return Ok(RangeSet::default());
     }
-    let whole = with_trailer(file, footer.ranges, TRAILER_BYTES)?;
+    let whole = longer(file, footer.ranges, TRAILER_BYTES)?;
     let mut block = vec![0; whole.bytes as usize];
     file.read_into(offset, &mut block)?;
     block::verify_plain(file.path(), footer.number, offset, &block)?;
@@ -157,7 +157,7 @@ impl<S: Storage> Table<S> {
         part: Handle,
         in_memory: bool,
     ) -> Result<Piece<'f, S::File>> {
-        let whole = with_trailer(file, part, TRAILER_BYTES)?;
+        let whole = longer(file, part, TRAILER_BYTES)?;
         let verify = |bytes: &[u8]| block::verify_plain(file.path(), number, part.offset, bytes);
         if in_memory {
             return with_part(reading, file, whole, |bytes| {
@@ -286,7 +286,7 @@ impl<S: Storage> Table<S> {
         if keeps && let Some(block) = reading.budget.cache.get(id) {
             return Ok(block);
         }
-        let whole = with_trailer(file, part, TRAILER_BYTES)?;
+        let whole = longer(file, part, TRAILER_BYTES)?;
         let block = match ahead {
             _ if self.is_mapped => unpacked(&file.read(whole.offset, whole.bytes as usize)?)?,
             Some(ahead) => unpacked(ahead.part(reading, file, whole, self.filter.offset)?)?,

@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::files::FileNumber;
+use super::super::options::Io;
+use super::super::table::footer::Handle;
+use super::super::table::{Reading, longer, with_part};
 use super::format::{self, Pointer, Record};
 use crate::compression::decompressed;
 use crate::log::frame;
-use crate::storage::{File, Storage};
+use crate::storage::{Access, File, Storage};
 use crate::{Error, Result};
 
 /// An open file of values.
@@ -15,6 +18,8 @@ pub(crate) struct ValueFile<S: Storage> {
     pub(crate) number: FileNumber,
     storage: S,
     file: S::File,
+    /// None where the file is mapped.
+    calls: Option<Arc<Reading>>,
     /// Removes the file when nobody uses it any more.
     obsolete: AtomicBool,
 }
@@ -35,9 +40,39 @@ impl<S: Storage> ValueFile<S> {
         file: S::File,
         number: FileNumber,
         bytes: u64,
+        reading: &Arc<Reading>,
     ) -> Result<Arc<Self>> {
-        check_header(&file, number, Some(bytes))?;
-        Ok(Arc::new(Self { number, storage, file, obsolete: AtomicBool::new(false) }))
+        let calls = (reading.io == Io::Calls).then(|| Arc::clone(reading));
+        if let Some(reading) = &calls {
+            file.advise(Access::Calls);
+            check_length(&file, bytes)?;
+            let header = Handle { offset: 0, bytes: format::HEADER_BYTES as u32 };
+            with_part(reading, &file, longer(&file, header, frame::HEADER_BYTES)?, |bytes| {
+                check_number(&file, number, frame::parse(file.path(), number, 0, bytes)?.payload())
+            })?;
+        } else {
+            check_header(&file, number, Some(bytes))?;
+        }
+        Ok(Arc::new(Self { number, storage, file, calls, obsolete: AtomicBool::new(false) }))
+    }
+
+    /// As [`read_value`]; where tables are read by calls, so is this.
+    #[inline]
+    pub(crate) fn read<R>(
+        &self,
+        pointer: Pointer,
+        key: &[u8],
+        visit: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R> {
+        let Some(reading) = &self.calls else {
+            return read_value(&self.file, pointer, key, visit);
+        };
+        let Pointer { offset, bytes, .. } = pointer;
+        let whole = longer(&self.file, Handle { offset, bytes }, frame::HEADER_BYTES)?;
+        with_part(reading, &self.file, whole, |bytes| {
+            let frame = frame::parse(self.file.path(), self.number, offset, bytes)?;
+            value_in(&self.file, pointer, frame.payload(), key, visit)
+        })
     }
 
     pub(crate) fn file(&self) -> &S::File {
@@ -64,13 +99,24 @@ pub(crate) fn check_header<F: File>(
     number: FileNumber,
     bytes: Option<u64>,
 ) -> Result<()> {
-    if let Some(bytes) = bytes.filter(|bytes| *bytes != file.len()) {
-        let found = file.len();
-        let reason = format!("the file has {found} bytes, but the manifest says {bytes}");
-        return Err(Error::corrupt(file.path(), found.min(bytes), reason));
+    if let Some(bytes) = bytes {
+        check_length(file, bytes)?;
     }
-    let header = frame::read(file, number, 0)?;
-    match format::decode_header(header.payload()) {
+    check_number(file, number, frame::read(file, number, 0)?.payload())
+}
+
+fn check_length<F: File>(file: &F, bytes: u64) -> Result<()> {
+    let found = file.len();
+    if found == bytes {
+        return Ok(());
+    }
+    let reason = format!("the file has {found} bytes, but the manifest says {bytes}");
+    Err(Error::corrupt(file.path(), found.min(bytes), reason))
+}
+
+/// Makes sure that the payload of the first frame is the header of the file with this number.
+fn check_number<F: File>(file: &F, number: FileNumber, header: &[u8]) -> Result<()> {
+    match format::decode_header(header) {
         Ok(found) if found == number => Ok(()),
         Ok(found) => {
             let reason = format!("this is the header of the file of values {found}");
@@ -91,13 +137,24 @@ pub(crate) fn read_value<F: File, R>(
     key: &[u8],
     visit: impl FnOnce(&[u8]) -> R,
 ) -> Result<R> {
-    let Pointer { file: number, offset, bytes } = pointer;
-    let corrupt = |reason| Error::corrupt(file.path(), offset, reason);
-    let frame = frame::read(file, number, offset)?;
-    if frame.payload().len() != bytes as usize {
+    let frame = frame::read(file, pointer.file, pointer.offset)?;
+    value_in(file, pointer, frame.payload(), key, visit)
+}
+
+/// Calls `visit` with the value of `key` in the frame with this payload, to which `pointer` has led.
+#[inline]
+fn value_in<F: File, R>(
+    file: &F,
+    pointer: Pointer,
+    payload: &[u8],
+    key: &[u8],
+    visit: impl FnOnce(&[u8]) -> R,
+) -> Result<R> {
+    let corrupt = |reason| Error::corrupt(file.path(), pointer.offset, reason);
+    if payload.len() != pointer.bytes as usize {
         return Err(corrupt("another value lies here than a table points to"));
     }
-    let record = Record::decode(frame.payload()).filter(|record| record.key == key);
+    let record = Record::decode(payload).filter(|record| record.key == key);
     let record =
         record.ok_or_else(|| corrupt("this is not a value of the key that points here"))?;
     uncompressed(&record, visit).ok_or_else(|| corrupt("the compressed value is malformed"))

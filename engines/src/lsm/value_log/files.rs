@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::files::{FileNumber, StoreFile};
 use super::super::table::TableMeta;
 use super::format::HEADER_FRAME_BYTES;
-use super::{Pointer, ValueFile, read_value};
+use super::{Pointer, ValueFile};
 use crate::storage::Storage;
 use crate::{Error, Result};
 
@@ -95,7 +95,7 @@ impl<S: Storage> ValueFiles<S> {
         let found = Pointer::decode(pointer)
             .and_then(|pointer| Some((pointer, self.find(pointer.file)?)))
             .ok_or_else(|| missing(pointer))?;
-        read_value(found.1.file(), found.0, key, visit)
+        found.1.read(found.0, key, visit)
     }
 
     /// Replaces a pointer in `value` by the value of `key` that it leads to.

@@ -37,14 +37,16 @@ use crate::log::frame;
 
 const MAGIC: &[u8; 8] = b"kvdLSMvl";
 const VERSION: u32 = 1;
+/// Bytes of the header.
+pub(crate) const HEADER_BYTES: usize = 16;
 /// Bytes that the header's frame takes.
-pub(crate) const HEADER_FRAME_BYTES: u64 = frame::frame_bytes(16);
+pub(crate) const HEADER_FRAME_BYTES: u64 = frame::frame_bytes(HEADER_BYTES);
 /// Bytes of a record before its key.
 const RECORD_HEADER_BYTES: usize = 4;
 
 /// The header of the file with this number.
-pub(crate) fn header(number: FileNumber) -> [u8; 16] {
-    let mut out = [0; 16];
+pub(crate) fn header(number: FileNumber) -> [u8; HEADER_BYTES] {
+    let mut out = [0; HEADER_BYTES];
     out[..8].copy_from_slice(MAGIC);
     out[8..12].copy_from_slice(&VERSION.to_le_bytes());
     out[12..].copy_from_slice(&number.to_le_bytes());

@@ -1,4 +1,4 @@
-//! Tables that are read by calls, with a cache of blocks: what is read is the same, a block that is needed again is read once, and nobody who finds what he needs waits for somebody who reads.
+//! Tables and values that are read by calls, with a cache of blocks: what is read is the same, a block that is needed again is read once, and nobody who finds what he needs waits for somebody who reads.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,14 @@ use kvdyno_engines::{Direction, Durability, Engine, Error, Result};
 use super::{Map, contents, fill, key, remove, small};
 use crate::gated::{Gated, Held, PATIENCE};
 
+/// All values in the tables.
 fn by_calls(cache_bytes: u64) -> Options {
-    Options { io: Io::Calls, cache_bytes, ..small(Durability::Os) }
+    Options { io: Io::Calls, cache_bytes, value_log_min_bytes: None, ..small(Durability::Os) }
+}
+
+/// Those of at least 35 bytes, which [`fill`] writes to keys from 10 on, in the value log.
+fn by_calls_with_values(cache_bytes: u64) -> Options {
+    Options { value_log_min_bytes: Some(35), ..by_calls(cache_bytes) }
 }
 
 fn open<S: Storage>(storage: &S, cache_bytes: u64) -> Lsm<S> {
@@ -54,11 +60,53 @@ fn a_store_that_is_read_by_calls_conforms() {
         conformance::check(|| {
             let disk = SimulatedDisk::new();
             move |durability| -> Result<Box<dyn Engine>> {
-                let options = Options { durability, ..by_calls(cache_bytes) };
+                let options = Options { durability, ..by_calls_with_values(cache_bytes) };
                 Ok(Box::new(Lsm::open(disk.clone(), "/store", options)?))
             }
         });
     }
+}
+
+#[test]
+fn a_value_in_the_value_log_costs_one_call_each_time() {
+    let disk = SimulatedDisk::new();
+    let mut model = Map::new();
+    let options = Options { value_log_lz4: true, ..by_calls_with_values(1 << 20) };
+    let store = Lsm::open(disk.clone(), "/store", options).unwrap();
+    fill(&store, &mut model, 0..200, 1);
+    store.compact().unwrap();
+    let calls = || store.metrics().read_calls.unwrap();
+    for i in [5, 100] {
+        assert_eq!(get(&store, i).as_ref(), model.get(&key(i)));
+    }
+    let (before, misses) = (calls(), cache(&store).1);
+    for round in 1..=5 {
+        assert_eq!(get(&store, 100).as_ref(), model.get(&key(100)));
+        assert_eq!(calls() - before, round, "the block that points to it is in the cache");
+        assert_eq!(get(&store, 5).as_ref(), model.get(&key(5)));
+        assert_eq!(calls() - before, round, "this one lies in a block");
+    }
+    assert_eq!(cache(&store).1, misses);
+    assert_eq!(contents(&store).unwrap(), model);
+}
+
+/// Who is shown a value may ask for others.
+#[test]
+fn values_are_read_while_others_are_looked_at() {
+    let mut model = Map::new();
+    let store = Lsm::open(SimulatedDisk::new(), "/store", by_calls_with_values(4 << 10)).unwrap();
+    fill(&store, &mut model, 0..100, 1);
+    store.compact().unwrap();
+    let mut seen = Map::new();
+    let mut visit = |at: &[u8], value: &[u8]| {
+        let mut again = Vec::new();
+        assert!(store.get(at, &mut again).unwrap() && again == value);
+        assert_eq!(get(&store, 50).as_ref(), model.get(&key(50)));
+        seen.insert(at.to_vec(), value.to_vec());
+        ControlFlow::Continue(())
+    };
+    store.scan(b"", Direction::Forward, usize::MAX, &mut visit).unwrap();
+    assert_eq!(seen, model);
 }
 
 #[test]
@@ -181,10 +229,10 @@ fn two_who_miss_one_block_both_read_it_and_see_the_same() {
     assert_eq!(cache(store).1, misses);
 }
 
-/// The tables of a store on the real disk.
-fn tables_in(dir: &Path) -> Vec<PathBuf> {
+/// The files of this kind of a store on the real disk.
+fn files_in(dir: &Path, wanted: &str) -> Vec<PathBuf> {
     let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    files.filter(|path| path.extension().is_some_and(|kind| kind == "table")).collect()
+    files.filter(|path| path.extension().is_some_and(|kind| kind == wanted)).collect()
 }
 
 #[test]
@@ -197,7 +245,7 @@ fn a_table_that_somebody_truncates_is_an_error_and_no_signal() {
     store.compact().unwrap();
     let early = get(&store, 0);
     assert!(early.is_some());
-    let tables = tables_in(folder.path());
+    let tables = files_in(folder.path(), "table");
     for table in &tables {
         std::fs::OpenOptions::new().write(true).open(table).unwrap().set_len(10).unwrap();
     }
@@ -205,6 +253,25 @@ fn a_table_that_somebody_truncates_is_an_error_and_no_signal() {
     let mut value = Vec::new();
     match store.get(&key(1_999), &mut value) {
         Err(Error::Corrupt { file, .. }) => assert!(tables.contains(&file), "{}", file.display()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_file_of_values_that_somebody_truncates_is_an_error_and_no_signal() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Lsm::open(Disk, folder.path(), by_calls_with_values(64 << 10)).unwrap();
+    let mut model = Map::new();
+    fill(&store, &mut model, 0..500, 1);
+    store.compact().unwrap();
+    let files = files_in(folder.path(), "values");
+    assert!(!files.is_empty());
+    for file in &files {
+        std::fs::OpenOptions::new().write(true).open(file).unwrap().set_len(10).unwrap();
+    }
+    assert_eq!(get(&store, 5).as_ref(), model.get(&key(5)), "that one lies in a table");
+    match store.get(&key(400), &mut Vec::new()) {
+        Err(Error::Corrupt { file, .. }) => assert!(files.contains(&file), "{}", file.display()),
         other => panic!("{other:?}"),
     }
 }

@@ -13,7 +13,9 @@ use super::{Map, contents, copy, fill, key, small};
 const ALL: [Compression; 3] = [Compression::None, Compression::Lz4, Compression::Zstd];
 
 fn options(compression: Compression, compression_last: Compression, io: Io) -> Options {
-    Options { compression, compression_last, io, block_bytes: 512, ..small(Durability::Os) }
+    let small = small(Durability::Os);
+    let (block_bytes, value_log_min_bytes) = (512, None);
+    Options { compression, compression_last, io, block_bytes, value_log_min_bytes, ..small }
 }
 
 fn open(disk: &SimulatedDisk, options: &Options) -> Lsm<SimulatedDisk> {
@@ -36,7 +38,8 @@ fn a_store_that_is_compressed_conforms() {
         conformance::run(&plan, || {
             let disk = SimulatedDisk::new();
             move |durability| -> Result<Box<dyn Engine>> {
-                let options = Options { durability, ..options(compression, compression, io) };
+                let options = options(compression, compression, io);
+                let options = Options { durability, value_log_min_bytes: Some(35), ..options };
                 Ok(Box::new(Lsm::open(disk.clone(), "/store", options)?))
             }
         })
@@ -76,7 +79,9 @@ fn tables_can_be_read_whatever_they_were_written_with() {
     let mut model = Map::new();
     for (round, compression) in (0_u32..).zip([ALL, ALL].concat()) {
         let io = [Io::Mapped, Io::Calls][round as usize % 2];
-        let store = open(&disk, &options(compression, ALL[round as usize / 2], io));
+        let options = options(compression, ALL[round as usize / 2], io);
+        let value_log_min_bytes = [None, Some(35)][round as usize / 3];
+        let store = open(&disk, &Options { value_log_min_bytes, ..options });
         assert_eq!(contents(&store).unwrap(), model);
         fill(&store, &mut model, (round..300).step_by(4), round);
         store.flush().unwrap();

@@ -44,6 +44,7 @@ fn tight(background: Background) -> Options {
         table_bytes: 256 << 10,
         level_base_bytes: 1 << 20,
         block_bytes: 2 << 10,
+        value_log_min_bytes: None,
         background,
         ..small(Durability::Os)
     }

@@ -1,4 +1,4 @@
-//! A limit to what flushes and compactions write per second.
+//! A limit to what flushes and compactions write per second, to tables and to the value log.
 
 use std::time::{Duration, Instant};
 
@@ -21,21 +21,25 @@ fn limited(background_bytes_per_s: u64) -> Options {
 
 #[test]
 fn background_writes_keep_the_limit_and_nothing_is_lost() {
-    let folder = tempfile::tempdir().unwrap();
-    let rate = 3 << 20;
-    let start = Instant::now();
-    let store = Lsm::open(Disk, folder.path(), limited(rate)).unwrap();
-    let mut model = Map::new();
-    fill(&store, &mut model, (0..20_000).map(|i| i * 7_919 % 20_000), 1);
-    store.settle().unwrap();
-    let seconds = start.elapsed().as_secs_f64();
-    let written = store.metrics().bytes_written.unwrap();
-    let bytes = (written.flush + written.compaction) as f64;
-    assert!(bytes > 2e6, "{bytes}");
-    // A tenth of a second is granted at once, and pieces that are under way.
-    let least = bytes / rate as f64 - 0.3;
-    assert!(seconds >= least, "{bytes} bytes in {seconds} s, and not {least}");
-    assert_eq!(contents(&store).unwrap(), model);
+    for value_log_min_bytes in [None, Some(35)] {
+        let folder = tempfile::tempdir().unwrap();
+        let rate = 3 << 20;
+        let start = Instant::now();
+        let options = Options { value_log_min_bytes, ..limited(rate) };
+        let store = Lsm::open(Disk, folder.path(), options).unwrap();
+        let mut model = Map::new();
+        fill(&store, &mut model, (0..20_000).map(|i| i * 7_919 % 20_000), 1);
+        store.settle().unwrap();
+        let seconds = start.elapsed().as_secs_f64();
+        let written = store.metrics().bytes_written.unwrap();
+        let bytes = (written.flush + written.compaction + written.value_log) as f64;
+        assert!(bytes > 2e6, "{bytes}");
+        assert!(value_log_min_bytes.is_none() || written.value_log > 1 << 20, "{written:?}");
+        // A tenth of a second is granted at once, and pieces that are under way.
+        let least = bytes / rate as f64 - 0.3;
+        assert!(seconds >= least, "{bytes} bytes in {seconds} s, and not {least}");
+        assert_eq!(contents(&store).unwrap(), model);
+    }
 }
 
 #[test]
