@@ -2,7 +2,7 @@
 
 use crate::operation::OperationKind::{
     self, Delete, DeleteRange, Insert, InsertExpiring, Latest, MultiGet, Read, ReadAbsent,
-    ReadModifyWrite, Scan, Update, Window,
+    ReadModifyWrite, Scan, ScanReverse, Update, Window,
 };
 use crate::spec::{
     DataSpec, InsertCounter, KeySpec, LengthDistribution, MULTI_GET_KEYS, RequestDistribution,
@@ -23,7 +23,7 @@ impl WorkloadSpec {
         Self::builtins().into_iter().find(|spec| spec.name == name)
     }
 
-    /// All built-in workloads: `ycsb-a` to `ycsb-f`, `multi-get`, the sessions, `uniform`, `overwrite` and
+    /// All built-in workloads: `ycsb-a` to `ycsb-f`, `scan-reverse`, `multi-get`, the sessions, `uniform`, `overwrite` and
     /// `absent` with opaque values of 1,000 bytes, and time series; each of 1,000,000 records and as many operations.
     pub fn builtins() -> Vec<Self> {
         let zipfian = RequestDistribution::Zipfian;
@@ -65,6 +65,13 @@ impl WorkloadSpec {
                 zipfian.clone(),
             ),
             ts_mixed(),
+            ycsb(
+                "scan-reverse",
+                "ycsb-e backward: 19 scans of 1 to 100 records against their order to each insert: the newest \
+                 messages first.",
+                &[(ScanReverse, 0.95), (Insert, 0.05)],
+                zipfian.clone(),
+            ),
             ycsb(
                 "multi-get",
                 "Lookups of ten keys at a time, one single update to each 19: a page put together \

@@ -2,11 +2,11 @@
 //!
 //! Defaults for absent properties are those of YCSB's code. Every key is either used, known to
 //! belong to another part of YCSB, or unknown; a key that has no effect here is never passed over in
-//! silence. Three properties are ours: `requestdistribution=zipf` with the exponent `zipf.theta`
+//! silence. Some properties are ours: `requestdistribution=zipf` with the exponent `zipf.theta`
 //! (0.99 unless said) is [`RequestDistribution::Zipf`], and `insertcounter=shared` (`stream` unless
 //! said) lets all streams insert from one counter, as YCSB's threads do: [`InsertCounter::Shared`];
-//! `readabsentproportion` (0 unless said) is a weight beside YCSB's, of reads of keys that are not there:
-//! [`OperationKind::ReadAbsent`].
+//! `readabsentproportion` and `scanreverseproportion` (0 unless said) are weights beside YCSB's, of reads of keys
+//! that are not there and of scans against the order of keys: [`OperationKind::ReadAbsent`], [`OperationKind::ScanReverse`].
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -270,6 +270,7 @@ impl<'a> Properties<'a> {
             (OperationKind::Update, "updateproportion", 0.05),
             (OperationKind::Insert, "insertproportion", 0.0),
             (OperationKind::Scan, "scanproportion", 0.0),
+            (OperationKind::ScanReverse, "scanreverseproportion", 0.0),
             (OperationKind::ReadModifyWrite, "readmodifywriteproportion", 0.0),
             (OperationKind::ReadAbsent, "readabsentproportion", 0.0),
         ];

@@ -104,7 +104,7 @@ fn add_operation(hash: &mut Xxh3, operation: &Operation<'_>) {
                 }
             }
         }
-        Operation::Scan { start, limit } => {
+        Operation::Scan { start, limit } | Operation::ScanReverse { start, limit } => {
             add(hash, start);
             add(hash, &(limit as u64).to_le_bytes());
         }

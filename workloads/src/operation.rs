@@ -20,6 +20,8 @@ pub enum OperationKind {
     Insert,
     /// Read records in key order from a start.
     Scan,
+    /// Read records against key order from a start.
+    ScanReverse,
     /// Get one record, then write to it.
     ReadModifyWrite,
     /// Read the newest point of a series.
@@ -40,11 +42,12 @@ pub enum OperationKind {
 
 impl OperationKind {
     /// All kinds, in their order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Read,
         Self::Update,
         Self::Insert,
         Self::Scan,
+        Self::ScanReverse,
         Self::ReadModifyWrite,
         Self::Latest,
         Self::Window,
@@ -62,6 +65,7 @@ impl OperationKind {
             Self::Update => "update",
             Self::Insert => "insert",
             Self::Scan => "scan",
+            Self::ScanReverse => "scan_reverse",
             Self::ReadModifyWrite => "read_modify_write",
             Self::Latest => "latest",
             Self::Window => "window",
@@ -79,6 +83,7 @@ impl OperationKind {
             self,
             Self::Read
                 | Self::Scan
+                | Self::ScanReverse
                 | Self::Latest
                 | Self::Window
                 | Self::MultiGet
@@ -88,7 +93,7 @@ impl OperationKind {
 
     /// Whether it returns a number of items that varies: a scan, a window, a multi-get.
     pub fn returns_items(self) -> bool {
-        matches!(self, Self::Scan | Self::Window | Self::MultiGet)
+        matches!(self, Self::Scan | Self::ScanReverse | Self::Window | Self::MultiGet)
     }
 }
 
@@ -116,6 +121,13 @@ pub enum Operation<'a> {
     },
     /// Read up to `limit` records in ascending order, beginning with the first key ≥ `start`.
     Scan {
+        /// Where to begin; the key of a record.
+        start: &'a [u8],
+        /// The most records to read.
+        limit: usize,
+    },
+    /// Read up to `limit` records in descending order, beginning with the last key ≤ `start`.
+    ScanReverse {
         /// Where to begin; the key of a record.
         start: &'a [u8],
         /// The most records to read.
@@ -184,6 +196,7 @@ impl Operation<'_> {
             Self::Update { .. } => OperationKind::Update,
             Self::Insert { .. } => OperationKind::Insert,
             Self::Scan { .. } => OperationKind::Scan,
+            Self::ScanReverse { .. } => OperationKind::ScanReverse,
             Self::ReadModifyWrite { .. } => OperationKind::ReadModifyWrite,
             Self::Latest { .. } => OperationKind::Latest,
             Self::Window { .. } => OperationKind::Window,

@@ -20,6 +20,7 @@ pub(crate) const USED: &[&str] = &[
     "updateproportion",
     "insertproportion",
     "scanproportion",
+    "scanreverseproportion",
     "readmodifywriteproportion",
     "readabsentproportion",
     "requestdistribution",

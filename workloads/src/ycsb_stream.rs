@@ -42,6 +42,7 @@ enum Last {
     Insert,
     InsertExpiring,
     Scan { limit: usize },
+    ScanReverse { limit: usize },
     MultiGet,
     Delete,
 }
@@ -78,10 +79,8 @@ impl<I: Inserts> YcsbStream<I> {
             OperationKind::Update => Last::Update { field: self.change(data) },
             OperationKind::ReadModifyWrite => Last::ReadModifyWrite { field: self.change(data) },
             OperationKind::Insert => self.insert(data),
-            OperationKind::Scan => {
-                self.pick(data);
-                Last::Scan { limit: data.scan_length.draw(self.random.bits()) as usize }
-            }
+            OperationKind::Scan => Last::Scan { limit: self.scan(data) },
+            OperationKind::ScanReverse => Last::ScanReverse { limit: self.scan(data) },
             OperationKind::MultiGet => self.multi_get(data),
             OperationKind::Delete => self.delete(data),
             OperationKind::InsertExpiring => self.insert_expiring(data),
@@ -106,6 +105,7 @@ impl<I: Inserts> YcsbStream<I> {
             Last::Insert => Operation::Insert { key, value },
             Last::InsertExpiring => Operation::InsertExpiring { key, value, ttl: data.ttl },
             Last::Scan { limit } => Operation::Scan { start: key, limit },
+            Last::ScanReverse { limit } => Operation::ScanReverse { start: key, limit },
             Last::MultiGet => Operation::MultiGet { keys: self.batch.lend() },
             Last::Delete => Operation::Delete { key },
         }
@@ -116,6 +116,12 @@ impl<I: Inserts> YcsbStream<I> {
     fn choose(&mut self) {
         let item = self.chooser.pick(&mut self.random, self.inserts.visible());
         self.record = self.inserts.record_of_item(item);
+    }
+
+    /// Picks the record at which a scan begins, and builds its key; returns the most records to read.
+    fn scan(&mut self, data: &YcsbData) -> usize {
+        self.pick(data);
+        data.scan_length.draw(self.random.bits()) as usize
     }
 
     /// Picks a record and builds its key; returns the number in the key.

@@ -292,26 +292,8 @@ impl<'a> Driver<'a> {
                 self.recorder.counts.user_bytes_written += (key.len() + self.value.len()) as u64;
                 Ok(end)
             }
-            Operation::Scan { start, limit } => {
-                self.items.clear();
-                let items = &mut self.items;
-                // All that may be checked is copied out, as a client would, so that checked scans take no longer than others.
-                let keep = self.verify != Verify::None;
-                let begin = self.clock.now();
-                self.session.scan(start, Direction::Forward, limit, &mut |key, value| {
-                    items.take(key, value, keep);
-                    ControlFlow::Continue(())
-                })?;
-                let end = self.clock.now();
-                self.record(OperationKind::Scan, begin, end);
-                if self.check_is_due() {
-                    let began = self.clock.now();
-                    self.items.check_scan(&self.workload, start, limit)?;
-                    self.checked_since(began);
-                }
-                self.took_items();
-                Ok(end)
-            }
+            Operation::Scan { start, limit } => self.scan(start, Direction::Forward, limit),
+            Operation::ScanReverse { start, limit } => self.scan(start, Direction::Reverse, limit),
             Operation::Latest { first, start } => {
                 self.items.clear();
                 let items = &mut self.items;
@@ -391,6 +373,32 @@ impl<'a> Driver<'a> {
             self.checked_since(began);
         }
         Ok(())
+    }
+
+    /// Scans up to `limit` records from `start` on.
+    fn scan(&mut self, start: &[u8], direction: Direction, limit: usize) -> Result<Ticks, Fault> {
+        self.items.clear();
+        let items = &mut self.items;
+        // All that may be checked is copied out, as a client would, so that checked scans take no longer than others.
+        let keep = self.verify != Verify::None;
+        let begin = self.clock.now();
+        self.session.scan(start, direction, limit, &mut |key, value| {
+            items.take(key, value, keep);
+            ControlFlow::Continue(())
+        })?;
+        let end = self.clock.now();
+        let kind = match direction {
+            Direction::Forward => OperationKind::Scan,
+            Direction::Reverse => OperationKind::ScanReverse,
+        };
+        self.record(kind, begin, end);
+        if self.check_is_due() {
+            let began = self.clock.now();
+            self.items.check_scan(&self.workload, start, direction, limit)?;
+            self.checked_since(began);
+        }
+        self.took_items();
+        Ok(end)
     }
 
     /// Notes what a read that is about to begin may return.

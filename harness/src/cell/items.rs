@@ -1,5 +1,6 @@
 //! What a scan returned.
 
+use kvdyno_engines::Direction;
 use kvdyno_workloads::Workload;
 
 use super::driver::{Fault, wrong};
@@ -49,17 +50,21 @@ impl Items {
         })
     }
 
-    /// Keys begin with the start itself, which exists, and ascend; each value belongs to its key.
+    /// Keys begin with the start itself, which exists, and are in order; each value belongs to its key.
     pub(super) fn check_scan(
         &self,
         workload: &Workload,
         start: &[u8],
+        direction: Direction,
         limit: usize,
     ) -> Result<(), Fault> {
         let mut last: Option<&[u8]> = None;
         for (key, value) in self.iter() {
-            let ascends = last.map_or(key == start, |last| key > last);
-            if !ascends {
+            let in_order = last.map_or(key == start, |last| match direction {
+                Direction::Forward => key > last,
+                Direction::Reverse => key < last,
+            });
+            if !in_order {
                 let (key, start) = (key.escape_ascii(), start.escape_ascii());
                 return Err(Fault::WrongData(format!(
                     "a scan from {start} returned {key} out of order"

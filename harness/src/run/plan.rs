@@ -349,7 +349,7 @@ fn check_versions(settings: &Settings, data_sets: &[DataSet]) -> Result<Vec<Stri
 pub(crate) fn lacking(capabilities: &Capabilities, spec: &WorkloadSpec) -> Option<EngineOperation> {
     let needs = spec.operation_kinds().into_iter().map(|kind| match kind {
         OperationKind::Scan | OperationKind::Window => EngineOperation::ScanForward,
-        OperationKind::Latest => EngineOperation::ScanReverse,
+        OperationKind::ScanReverse | OperationKind::Latest => EngineOperation::ScanReverse,
         OperationKind::Insert | OperationKind::Update => EngineOperation::Put,
         OperationKind::Read | OperationKind::ReadAbsent | OperationKind::ReadModifyWrite => {
             EngineOperation::Get

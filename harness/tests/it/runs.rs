@@ -18,6 +18,7 @@ fn all_engines_run_all_workloads_and_tell_what_they_cannot_do() {
         "ycsb-c",
         "ycsb-d",
         "ycsb-e",
+        "scan-reverse",
         "ycsb-f",
         "uniform",
         "overwrite",
@@ -33,7 +34,7 @@ fn all_engines_run_all_workloads_and_tell_what_they_cannot_do() {
     assert_eq!(result.run.status, RunStatus::Complete);
     assert_eq!(result.cells.len() as u64, result.run.cells_planned);
     for cell in &result.cells {
-        let ranges = ["ycsb-e", "ts-mixed"].contains(&cell.workload.as_str());
+        let ranges = ["ycsb-e", "scan-reverse", "ts-mixed"].contains(&cell.workload.as_str());
         let expected = if cell.engine == "bitcask" && ranges {
             CellStatus::Unsupported
         } else {

@@ -285,8 +285,8 @@ fn fsyncs_per_million(measurement: &Measurement) -> Option<f64> {
 
 /// Acknowledged writes that shared a flush: what group commit gains in class `sync`.
 fn writes_per_fsync(measurement: &Measurement) -> Option<f64> {
-    const READS: [&str; 7] =
-        ["all", "read", "scan", "latest", "window", "multi_get", "read_absent"];
+    const READS: [&str; 8] =
+        ["all", "read", "scan", "scan_reverse", "latest", "window", "multi_get", "read_absent"];
     let kinds = measurement.operations.iter();
     let writes = kinds.filter(|stats| !READS.contains(&stats.kind.as_str()));
     let writes: u64 = writes.map(|stats| stats.operations).sum();

@@ -82,14 +82,18 @@ fn every_property_is_understood() {
 }
 
 #[test]
-fn reads_of_absent_keys_are_a_weight_beside_those_of_ycsb() {
+fn reads_of_absent_keys_and_scans_backward_are_weights_beside_those_of_ycsb() {
     let spec = spec(
         "recordcount=100\noperationcount=100\nreadproportion=0.5\nupdateproportion=0\n\
-         readabsentproportion=1.5\n",
+         readabsentproportion=1\nscanreverseproportion=0.5\n",
     );
-    let shares = [(OperationKind::Read, 0.25), (OperationKind::ReadAbsent, 0.75)];
+    let shares = [
+        (OperationKind::Read, 0.25),
+        (OperationKind::ScanReverse, 0.25),
+        (OperationKind::ReadAbsent, 0.5),
+    ];
     assert_eq!(spec.normalised_mix(), shares);
-    let found = "25 % read, 75 % read_absent; uniform requests; from a YCSB property file.";
+    let found = "25 % read, 25 % scan_reverse, 50 % read_absent; uniform requests; from a YCSB property file.";
     assert_eq!(spec.description, found);
     let text = "recordcount=9\nreadabsentproportion=-1";
     let error = read(text).unwrap_err().to_string();

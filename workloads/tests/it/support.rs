@@ -40,7 +40,7 @@ pub(crate) fn apply(store: &mut Store, workload: &Workload, operation: Operation
             change.apply(value).unwrap();
             workload.check_value(key, value).unwrap();
         }
-        Operation::Scan { start, limit } => {
+        Operation::Scan { start, limit } | Operation::ScanReverse { start, limit } => {
             assert!(store.contains_key(start), "a scan starts at a record");
             assert!((1..=1000).contains(&limit));
         }
