@@ -339,8 +339,8 @@ def sized(data):
     return u32(len(data)) + data
 
 
-def meta(number=3, low=b"a", high=b"f", size=0, level=0, entries=2, sequences=(1, 2), created=1700000000000, ranges=0, is_open=0, values=(), count=None):
-    numbers = [size, entries, 0, *sequences, created, ranges]
+def meta(number=3, low=b"a", high=b"f", size=0, level=0, entries=2, sequences=(1, 2), created=1700000000000, ranges=0, is_open=0, values=(), count=None, expiring=(0, 0, 0)):
+    numbers = [size, entries, 0, *sequences, created, ranges, *expiring]
     values_ = b"".join(u32(file) + u64(length) for file, length in values)
     return u32(number) + u8(level) + b"".join(map(u64, numbers)) + u8(is_open) + sized(low) + sized(high) + u32(len(values) if count is None else count) + values_
 
@@ -354,13 +354,17 @@ def metas():
     case(t, "keys-backwards", meta(low=b"g"), "malformed")
     case(t, "empty-key", meta(low=b""), "malformed")
     case(t, "key-too-long", meta(high=b"z" * 65537), "malformed")
-    case(t, "length-past-the-end", meta()[:62] + u32(9) + b"a", "malformed")
-    case(t, "length-max", meta()[:62] + u32(2**32 - 1) + b"a", "malformed")
+    case(t, "length-past-the-end", meta()[:86] + u32(9) + b"a", "malformed")
+    case(t, "length-max", meta()[:86] + u32(2**32 - 1) + b"a", "malformed")
     case(t, "longer", meta() + b"\0", "something follows")
     case(t, "open", meta(ranges=1, is_open=1))
     case(t, "open-without-ranges", meta(is_open=1), "malformed")
     case(t, "open-without-keys", meta(high=b"a", ranges=1, is_open=1), "malformed")
     case(t, "neither-open-nor-not", meta(ranges=1, is_open=2), "malformed")
+    case(t, "expiring", meta(expiring=(2, 1700000000000, 1700000000001)))
+    case(t, "expiring-for-ever", meta(expiring=(1, NEVER, NEVER)))
+    case(t, "first-behind-last", meta(expiring=(2, 9, 8)), "malformed")
+    case(t, "times-of-nothing", meta(expiring=(0, 8, 9)), "malformed")
     case(t, "with-values", meta(values=[(4, 100), (7, 1)]))
     case(t, "values-count-max", meta(values=[(4, 100)], count=2**32 - 1), "malformed")
     case(t, "values-twice", meta(values=[(4, 100), (4, 1)]), "malformed")
@@ -371,19 +375,19 @@ def metas():
 def lsm_manifests():
     t = "lsm_manifest"
     version = lambda n: b"\x01kvdLSMmf" + u32(n)
-    first = version(3) + b"\x02" + u32(20) + b"\x03" + u32(11) + u64(5)
+    first = version(4) + b"\x02" + u32(20) + b"\x03" + u32(11) + u64(5)
     added = lambda level, table: b"\x04" + u8(level) + table
     good = frame(first + added(1, meta()))
     case(t, "whole", good)
     case(t, "with-edits", good + frame(b"\x05\x01" + u32(3) + added(2, meta(4)), watermark=len(good)) + bytes(64))
     case(t, "closed-log", good + frame(b"\x06" + u32(12) + u64(480)))
     case(t, "empty", b"", "the manifest's first frame is damaged")
-    case(t, "header-only", frame(version(3)))
+    case(t, "header-only", frame(version(4)))
     case(t, "zeros", bytes(64), "the manifest's first frame is damaged")
-    case(t, "wrong-magic", frame(b"\x01kvdLSMxx" + u32(3)), "this is not the header of a manifest")
-    case(t, "past-version", frame(version(2)), "its manifest has version 2")
-    case(t, "future-version", frame(version(4)), "its manifest has version 4")
-    case(t, "version-cut", frame(version(3)[:-2]), "its manifest has version 0")
+    case(t, "wrong-magic", frame(b"\x01kvdLSMxx" + u32(4)), "this is not the header of a manifest")
+    case(t, "past-version", frame(version(3)), "its manifest has version 3")
+    case(t, "future-version", frame(version(5)), "its manifest has version 5")
+    case(t, "version-cut", frame(version(4)[:-2]), "its manifest has version 0")
     case(t, "bad-crc", flip(good, 20), "the manifest's first frame is damaged")
     case(t, "unknown-tag", good + frame(b"\x09"), "the edit is malformed")
     case(t, "edit-cut", good + frame(b"\x02\0"), "the edit is malformed")
@@ -394,7 +398,7 @@ def lsm_manifests():
     case(t, "level-7", good + frame(added(7, meta(4))), "the edit is impossible")
     case(t, "level-255", good + frame(added(255, meta(4))), "the edit is impossible")
     case(t, "removes-what-is-not-there", good + frame(b"\x05\x01" + u32(4)), "the edit is impossible")
-    case(t, "key-length-max", good + frame(added(2, meta(4)[:62] + u32(2**32 - 1) + b"a")), "the edit is malformed")
+    case(t, "key-length-max", good + frame(added(2, meta(4)[:86] + u32(2**32 - 1) + b"a")), "the edit is malformed")
     values = lambda number, length: b"\x07" + u32(number) + u64(length)
     case(t, "values", good + frame(values(9, 500) + added(2, meta(4, values=[(9, 400)]))) + frame(b"\x05\x02" + u32(4)))
     case(t, "values-without-a-table", good + frame(values(9, 500)))
@@ -429,6 +433,10 @@ def logs():
     case(t, "no-key", op(b""), "an operation has an impossible kind or key length")
     case(t, "unknown-kind", op(b"key", kind=9), "an operation has an impossible kind or key length")
     case(t, "pointer", op(b"key", kind=4), "an operation has an impossible kind or key length")
+    case(t, "pointer-that-expires", op(b"key", kind=6), "an operation has an impossible kind or key length")
+    case(t, "expires", op(b"key", u64(1700000000000) + b"value", kind=5))
+    case(t, "expires-without-a-value", op(b"key", u64(NEVER), kind=5))
+    case(t, "deadline-cut", op(b"key", u64(1700000000000)[:-1], kind=5), "a value that expires does not say when")
     case(t, "range", op(b"key", b"kez", kind=3))
     case(t, "range-of-nothing", op(b"key", b"key", kind=3))
     case(t, "range-backwards", op(b"key", b"kex", kind=3), "a range of keys ends before it begins")
@@ -477,6 +485,8 @@ def blocks():
     case(t, "starts-backwards", trailed(block(some, b"user", starts=[10, 0])), "malformed")
     case(t, "unknown-kind", trailed(block([(b"k", 0, b"")])), "malformed")
     case(t, "pointer", trailed(block([(b"k", 4, u32(7) + u64(4096) + u32(258))])))
+    case(t, "expires", trailed(block([(b"k", 5, u64(1700000000000) + b"value"), (b"l", 6, u64(NEVER) + u32(7) + u64(4096) + u32(258))])))
+    case(t, "kind-of-the-future", trailed(block([(b"k", 7, b"")])), "malformed")
     case(t, "ranges", trailed(block([(b"a", 3, b"userb"), (b"c", 3, b"userd")], b"user")))
     case(t, "ranges-overlap", trailed(block([(b"a", 3, b"userc"), (b"b", 3, b"userd")], b"user")))
     case(t, "suffix-past-the-end", trailed(flip(block([(b"k", 1, b"")]), 20, 0x1F)), "malformed")
@@ -484,7 +494,7 @@ def blocks():
     case(t, "key-twice", trailed(block([some[0]] * 2, b"user")))
 
 
-def footer(parts, number=ID, size=0, version=3, magic=b"kvdLSMtb", wrong=0, ranges=(0, 0), zero=0):
+def footer(parts, number=ID, size=0, version=5, magic=b"kvdLSMtb", wrong=0, ranges=(0, 0), zero=0):
     data = b"".join(u64(offset) + u32(length) for offset, length in [*parts, ranges]) + u32(number) + u64(size) + u32(zero) + u32(version)
     return data + u32(crc32(data) ^ wrong) + magic
 
@@ -522,8 +532,8 @@ def tables():
     case(t, "wrong-magic", footer(parts, magic=b"kvdLSMxx"), "the file does not end as a table does")
     case(t, "bad-crc", footer(parts, wrong=1), "the footer's checksum is wrong")
     case(t, "past-version", footer(parts, version=2), "the table has version 2")
-    case(t, "with-compressed-blocks", footer(parts, size=397, version=4))
-    case(t, "future-version", footer(parts, version=5), "the table has version 5")
+    case(t, "past-version-with-compressed-blocks", footer(parts, size=397, version=4), "the table has version 4")
+    case(t, "future-version", footer(parts, version=6), "the table has version 6")
     case(t, "offsets-max", footer([(2**64 - 1, 2**32 - 1)] * 3))
 
     t = "lsm_table"
@@ -533,7 +543,7 @@ def tables():
     case(t, "empty", b"", "no table")
     case(t, "footer-only", good[-80:], "no table")
     case(t, "bad-block", flip(good, 9), "the block's checksum is")
-    case(t, "bad-index", flip(good, len(good) - 80 - 109), "the block's checksum is")
+    case(t, "bad-index", flip(good, len(good) - 80 - 133), "the block's checksum is")
     case(t, "filter-not-of-lines", table(filter_=b"\xff" * 63), "the filter does not consist of lines")
     case(t, "another-length", table(size=9999), "but the manifest says 9999")
     case(t, "index-offset-max", table(offset=2**64 - 1), "is corrupt at byte 18446744073709551615")
@@ -546,6 +556,14 @@ def tables():
     case(t, "with-pointers", pointing(u32(9) + u64(32) + u32(20), [(9, 32)]))
     case(t, "pointer-cut", pointing(u32(9) + u64(32) + u32(20)[:3], [(9, 32)]), "the block's checksum is right, but not its content")
     case(t, "pointer-into-another-file", pointing(u32(8) + u64(32) + u32(20), [(9, 32)]), "the block's checksum is right, but not its content")
+    expiring = lambda kind, value, values=(): table(rows=[(b"1", kind, value)], properties=meta(ID, b"user1", b"user1", values=values, expiring=(1, 9, 9)))
+    case(t, "expires", expiring(5, u64(9) + b"value"))
+    case(t, "expires-without-a-value", expiring(5, u64(9)))
+    case(t, "deadline-cut", expiring(5, u64(9)[:-1]), "the block's checksum is right, but not its content")
+    case(t, "pointer-that-expires", expiring(6, u64(9) + u32(9) + u64(32) + u32(20), [(9, 32)]))
+    case(t, "pointer-that-expires-cut", expiring(6, u64(9) + u32(9) + u64(32), [(9, 32)]), "the block's checksum is right, but not its content")
+    case(t, "pointer-whose-deadline-is-cut", expiring(6, u64(9)[:-1], [(9, 32)]), "the block's checksum is right, but not its content")
+    case(t, "range-among-the-entries", expiring(3, b"user2"), "the block's checksum is right, but not its content")
     case(t, "block-twice", table(index=block([(b"user1", 1, handle)] * 2)))
     ranges = block([(b"2", 3, b"user3"), (b"4", 3, b"user5")], b"user")
     wide = meta(ID, b"user1", b"user5", ranges=2, is_open=1)

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+#[cfg(any(feature = "bitcask", feature = "lsm"))]
+use std::time::Duration;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Where an engine learns what time it is.
@@ -24,6 +26,13 @@ impl Clock {
             Self::Manual(now) => now.load(Ordering::Relaxed),
         }
     }
+}
+
+/// When a value is gone that is stored at `now_ms` for a time, in milliseconds since the Unix epoch. Rounded up: a short time is not none.
+#[cfg(any(feature = "bitcask", feature = "lsm"))]
+pub(crate) fn deadline_ms(now_ms: u64, ttl: Duration) -> u64 {
+    let ttl_ms = ttl.as_nanos().div_ceil(1_000_000);
+    now_ms.saturating_add(u64::try_from(ttl_ms).unwrap_or(u64::MAX))
 }
 
 impl PartialEq for Clock {

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use crate::{Error, Metrics, Result};
 
@@ -190,6 +191,15 @@ pub enum WriteOperation {
         /// The value.
         value: Vec<u8>,
     },
+    /// Store the value under the key, for a time, as [`Session::put_expiring`] does. Only engines that have that take it. What one batch stores for equal times is gone at one instant.
+    PutExpiring {
+        /// The key.
+        key: Vec<u8>,
+        /// The value.
+        value: Vec<u8>,
+        /// How long it stays.
+        ttl: Duration,
+    },
     /// Remove the key.
     Delete {
         /// The key.
@@ -253,12 +263,7 @@ pub trait Session: Send {
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()>;
 
     /// Stores a value that is gone after `ttl`.
-    fn put_expiring(
-        &mut self,
-        _key: &[u8],
-        _value: &[u8],
-        _ttl: std::time::Duration,
-    ) -> Result<()> {
+    fn put_expiring(&mut self, _key: &[u8], _value: &[u8], _ttl: Duration) -> Result<()> {
         Err(Error::Unsupported(OperationKind::PutExpiring))
     }
 

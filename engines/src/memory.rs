@@ -156,16 +156,20 @@ impl Session for MemorySession<'_> {
     fn write(&mut self, batch: &WriteBatch) -> Result<()> {
         for operation in &batch.operations {
             let (key, value): (&[u8], &[u8]) = match operation {
-                WriteOperation::Put { key, value } => (key, value),
+                WriteOperation::Put { key, value }
+                | WriteOperation::PutExpiring { key, value, .. } => (key, value),
                 WriteOperation::Delete { key } => (key, &[]),
                 WriteOperation::DeleteRange { .. } => continue,
             };
             check_sizes(key, value, KEY_BYTES_MAX, VALUE_BYTES_MAX)?;
         }
-        let mut map = self.0.write();
+        let (mut map, now) = (self.0.write(), Instant::now());
         for operation in &batch.operations {
             match operation {
                 WriteOperation::Put { key, value } => put(&mut map, key, value, None),
+                WriteOperation::PutExpiring { key, value, ttl } => {
+                    put(&mut map, key, value, now.checked_add(*ttl));
+                }
                 WriteOperation::Delete { key } => drop(map.remove(key)),
                 WriteOperation::DeleteRange { start, end } => delete_range(&mut map, start, end),
             }

@@ -4,12 +4,15 @@
 //! (`record.rs`, `recovery.rs`). It is written under the writer's lock: iterators see all of it or nothing. Gets of other threads may see a part of it for the
 //! moment that it takes to change the keydir.
 
+use std::cell::OnceCell;
+
 use parking_lot::MutexGuard;
 
 use super::entry::Entry;
 use super::options::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use super::record::{PREFACE_FRAME_BYTES, Record, Value};
 use super::store::{Store, Writer};
+use crate::clock::deadline_ms;
 use crate::engine::check_sizes;
 use crate::storage::Storage;
 use crate::{Error, OperationKind, Result, WriteBatch, WriteOperation};
@@ -82,10 +85,17 @@ impl<S: Storage> Store<S> {
     }
 
     fn pack<'a>(&self, batch: &'a WriteBatch) -> Result<Vec<Packed<'a>>> {
-        let expires_ms = self.expires_ms(None);
+        let of_store = self.expires_ms(None);
+        let now_ms = OnceCell::new();
         let pack = |operation: &'a WriteOperation| {
+            let mut expires_ms = of_store;
             let (key, value) = match operation {
                 WriteOperation::Put { key, value } => (key, Some(value)),
+                WriteOperation::PutExpiring { key, value, ttl } => {
+                    let now_ms = *now_ms.get_or_init(|| self.view.clock.now_ms());
+                    expires_ms = Some(deadline_ms(now_ms, *ttl));
+                    (key, Some(value))
+                }
                 WriteOperation::Delete { key } => (key, None),
                 WriteOperation::DeleteRange { .. } => {
                     return Err(Error::Unsupported(OperationKind::DeleteRange));

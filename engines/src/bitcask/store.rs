@@ -32,6 +32,7 @@ use super::record::{Record, Value};
 use super::report::Recovery;
 use super::segment::{Ended, Segment};
 use super::view::{Found, Sought, View};
+use crate::clock::deadline_ms;
 use crate::compression::compressed;
 use crate::engine::check_sizes;
 use crate::log::{Expected, GroupCommit, replay};
@@ -137,9 +138,8 @@ impl<S: Storage> Store<S> {
 
     /// When a value is gone that is stored now.
     pub(crate) fn expires_ms(&self, ttl: Option<Duration>) -> Option<u64> {
-        // Rounded up: a short time is not none.
-        let ttl_ms = ttl.or(self.options.ttl)?.as_nanos().div_ceil(1_000_000);
-        Some(self.view.clock.now_ms().saturating_add(u64::try_from(ttl_ms).unwrap_or(u64::MAX)))
+        let ttl = ttl.or(self.options.ttl)?;
+        Some(deadline_ms(self.view.clock.now_ms(), ttl))
     }
 
     /// Calls `then` with a value as it is to be stored, and whether that is compressed.

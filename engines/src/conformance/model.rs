@@ -4,17 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::{Bound, ControlFlow};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
 
-use super::steps::{Generator, Step, keys};
+use super::steps::{Generator, LONG, Step, keys};
 use super::{Entries, Outcome, Plan, Subject, ensure, failed, get, scan, show};
 use crate::random::Random;
 use crate::{Direction, Engine, OperationKind, Session, WriteOperation};
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// Longer than a history runs.
-const LONG: Duration = Duration::from_hours(1);
 /// Runs of the history that shrinking may cost.
 const SHRINKING_RUNS_MAX: u32 = 300;
 
@@ -145,7 +142,8 @@ impl History<'_, '_> {
                 session.write(batch).map_err(failed("write"))?;
                 for operation in &batch.operations {
                     match operation {
-                        WriteOperation::Put { key, value } => {
+                        WriteOperation::Put { key, value }
+                        | WriteOperation::PutExpiring { key, value, .. } => {
                             self.map.insert(key.clone(), value.clone());
                         }
                         WriteOperation::Delete { key } => drop(self.map.remove(key)),

@@ -1,10 +1,14 @@
 //! The steps of a random history, and how they are chosen.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::show;
 use crate::random::Random;
 use crate::{Capabilities, Direction, OperationKind, WriteBatch, WriteOperation};
+
+/// Longer than a history runs.
+pub(super) const LONG: Duration = Duration::from_hours(1);
 
 /// One thing that is done with a store.
 #[derive(Clone)]
@@ -65,6 +69,9 @@ impl fmt::Display for Step {
                     match operation {
                         WriteOperation::Put { key, value } => {
                             write!(f, ", {} = {}", show(key), show(value))?;
+                        }
+                        WriteOperation::PutExpiring { key, value, ttl } => {
+                            write!(f, ", {} = {}, expiring in {ttl:?}", show(key), show(value))?;
                         }
                         WriteOperation::Delete { key } => write!(f, ", delete {}", show(key))?,
                         WriteOperation::DeleteRange { start, end } => {
@@ -170,6 +177,10 @@ impl<'a> Generator<'a> {
                 let (start, end) = generator.range();
                 WriteOperation::DeleteRange { start, end }
             }
+            2 if generator.expires_in_batch() => {
+                let (key, value) = (generator.key(), generator.value());
+                WriteOperation::PutExpiring { key, value, ttl: LONG }
+            }
             _ => WriteOperation::Put { key: generator.key(), value: generator.value() },
         };
         let count = self.random.below(9);
@@ -184,6 +195,11 @@ impl<'a> Generator<'a> {
     /// Whether a batch is to delete a range here.
     fn deletes_range_in_batch(&mut self) -> bool {
         self.capabilities.supports(OperationKind::DeleteRange) && self.random.below(4) == 0
+    }
+
+    /// Whether a value of a batch is to expire, long after the history has ended.
+    fn expires_in_batch(&mut self) -> bool {
+        self.capabilities.supports(OperationKind::PutExpiring) && self.random.below(4) == 0
     }
 
     /// Two bounds. They are mostly narrow or hold nothing, so that not everything goes at once.

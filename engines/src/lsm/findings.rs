@@ -47,6 +47,7 @@ impl VerifyReport {
             level.entries += table.entries;
             level.deletions += table.deletions;
             level.range_deletions += table.range_deletions;
+            level.expiring += table.expiring;
             level.filter_bytes += table.filter_bytes;
             level.value_bytes += table.value_bytes;
         }
@@ -69,6 +70,8 @@ pub struct LevelFigures {
     pub deletions: u64,
     /// Ranges of keys that are said to be deleted.
     pub range_deletions: u64,
+    /// Values that expire, or have expired.
+    pub expiring: u64,
     /// Bytes of filters.
     pub filter_bytes: u64,
     /// Bytes in the value log that the tables point to.
@@ -146,6 +149,12 @@ pub struct TableFigures {
     pub deletions: u64,
     /// Ranges of keys that are said to be deleted.
     pub range_deletions: u64,
+    /// Values that expire, or have expired.
+    pub expiring: u64,
+    /// When the first of them does, in milliseconds since the Unix epoch.
+    pub expires_first_ms: Option<u64>,
+    /// When the last of them does.
+    pub expires_last_ms: Option<u64>,
     /// The least key, of entries and of ranges.
     pub key_min: Vec<u8>,
     /// The greatest key, or where the last range ends, if that is greater.
@@ -186,6 +195,8 @@ pub struct LogFigures {
     pub writes: u64,
     /// Values that these store.
     pub values: u64,
+    /// Those of them that expire, or have expired.
+    pub expiring: u64,
     /// Keys that they delete.
     pub deletions: u64,
     /// Ranges of keys that they delete.

@@ -11,7 +11,7 @@
 //!
 //! ```text
 //! tag (1 byte)     what follows
-//! 1 header         magic "kvdLSMmf", version (4): 3
+//! 1 header         magic "kvdLSMmf", version (4): 4
 //! 2 next number    number (4) that the next file gets, at least
 //! 3 flushed        number (4) of the first log that counts, sequence number (8) of the first write that is in no table
 //! 4 table added    level (1), then as in [`super::table::TableMeta`]
@@ -36,8 +36,8 @@ use crate::storage::{File, Storage};
 use crate::{Error, Result, log};
 
 const MAGIC: &[u8; 8] = b"kvdLSMmf";
-/// Version 1 did not say when tables were created, version 2 knew no ranges of deleted keys and no value log.
-const VERSION: u32 = 3;
+/// Version 1 did not say when tables were created, version 2 knew no ranges of deleted keys and no value log, version 3 no values that expire.
+const VERSION: u32 = 4;
 /// Room that is set aside for a manifest, at least: for some thirty edits.
 const CAPACITY_MIN: u64 = 4 << 10;
 
@@ -365,6 +365,7 @@ fn create<S: Storage>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::deadline::Expiring;
     use super::super::version::LEVELS;
     use super::*;
 
@@ -379,6 +380,7 @@ mod tests {
             sequence_max: number.into(),
             created_ms: 0,
             range_deletions: 0,
+            expiring: Expiring::default(),
             is_open: false,
             key_min: low.into(),
             key_max: high.into(),
@@ -402,7 +404,7 @@ mod tests {
             \x07\x08\0\0\0\x03\x02\0\0\0\0\0\0\x06\x06\0\0\0\x00\x10\0\0\0\0\0\0";
         assert_eq!(out, golden);
         assert_eq!(Edit::decode(Decoder::new(&out)), Some(edit));
-        assert_eq!(State::default().encode()[..13], *b"\x01kvdLSMmf\x03\0\0\0");
+        assert_eq!(State::default().encode()[..13], *b"\x01kvdLSMmf\x04\0\0\0");
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //! | `version`, `manifest` | which tables there are, for readers and on disk |
 //! | `retired` | what has been replaced, until the last reader has left it |
 //! | `merge`, `scan`, `walk` | many sorted sources as one |
+//! | `deadline` | values that expire |
 //! | `range_set`, `shadowed` | deleted ranges of keys, and what they hide |
 //! | `approximate` | how many bytes a range takes |
 //! | [`Style`], `compaction`, `background` | how tables are kept in order: what is due, doing it, the threads that do it |
@@ -82,7 +83,7 @@
 //! Writes, of one key or a batch, take effect one after the other, in the order of the log; each at one instant, as a whole. A *moment* is a state between two of them: all writes up to some one, and
 //! nothing of those behind it.
 //!
-//! - Every read sees one moment: a get, a multi-get, a scan, and a [`Snapshot`] with all that is read of it, in whatever way and however long. So do iterators and cursors, which take a snapshot of
+//! - Every read sees one moment, of writes and of the clock: a get, a multi-get, a scan, and a [`Snapshot`] with all that is read of it, in whatever way and however long. So do iterators and cursors, which take a snapshot of
 //!   their own if they are not made from one.
 //! - That moment lies between the call and its return. So every write is seen that was acknowledged before the call, by any thread, and a later read never sees an earlier moment than one that ended before it.
 //! - A write can be seen a little before it is acknowledged; in class `sync`, before it is durable, so that power loss may take back what a reader has seen and the writer was never told. Nor does a write whose sync
@@ -111,6 +112,18 @@
 //! between ranges and entries. Where a compaction ends a table it cuts the range there, so that each table says by its least and greatest key which keys it has anything to say about. In the deepest level that has any of
 //! the keys, the range itself is dropped. Stores without ranges pay nothing for them.
 //!
+//! # Values that expire
+//!
+//! [`Lsm::put_expiring`] stores a value for a time, alone or in a batch ([`crate::WriteOperation::PutExpiring`]; what one batch stores for equal times is gone at one instant), in any class of durability. What is stored is the moment at
+//! which the time is over, in milliseconds of the [`Options::clock`]: from then on no read shows the value, nor any older value of its key, as if it had been deleted. A later write to the key, of whatever kind, counts instead.
+//!
+//! A get, multi-get or scan looks at the clock once, and only where it meets such a value. A [`Snapshot`], and so an iterator or a cursor, stays with the time at which it was taken: what it shows does not expire below it; so do iterators of
+//! Bitcask. An [`LsmReader`] looks at the clock at each read, as gets do.
+//!
+//! Flushes and compactions treat what has expired as deletions, so it goes where these go. A table in which everything has expired, and that hides nothing older, is dropped without being read, in every style; one of which much has
+//! expired is compacted as if that were deletions ([`Options::deletions_percent`]), but for the style [`Fifo`], in which nothing is. Until then expired values take their room, which [`Lsm::approximate_bytes`] counts. A clock
+//! that is set back brings back what has not been met by then, and never anything older. Big values lie in the value log like others, and their time with the pointer. Stores without such values pay nothing for them.
+//!
 //! # Tables from outside
 //!
 //! A [`TableWriter`] writes a table with keys in ascending order, without a store; [`TableReader`] reads it, [`merge_tables`] merges several. [`Lsm::ingest`] takes such tables in, all at once and durably, without writing their content anew: what they hold
@@ -138,6 +151,7 @@ mod cache;
 mod codec;
 mod compaction;
 mod cursor;
+mod deadline;
 mod files;
 mod findings;
 #[cfg(feature = "fuzzing")]

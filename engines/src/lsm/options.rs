@@ -76,7 +76,8 @@ pub struct Options {
     pub level_ratio: u64,
     /// Length at which a table that a compaction writes is ended and the next one begins.
     pub table_bytes: u64,
-    /// A table is compacted early if so many per cent of its entries are deletions, so that scans do not stumble over them; 0: never.
+    /// A table is compacted early if so many per cent of its entries are deletions or, about, values that have expired, so that scans do not stumble over them; 0: never. One in which everything has expired, and that
+    /// hides nothing older, is dropped in any case. Looked at whenever a memtable is flushed or a compaction ends, and once a minute.
     pub deletions_percent: u64,
     /// Compactions that may be under way at a time, each on a thread of its own. 1 to 64. In the levelled style one of several is kept for level 0, which writers wait for.
     pub compaction_threads: usize,
@@ -107,7 +108,7 @@ pub struct Options {
     pub value_log_lz4: bool,
     /// Where flushes and compactions run.
     pub background: Background,
-    /// What time it is: when tables were written.
+    /// What time it is: when tables are written, and which values have expired.
     pub clock: Clock,
 }
 
@@ -252,6 +253,6 @@ impl Options {
 
 /// What the engine can do, however it is opened.
 pub fn capabilities() -> Capabilities {
-    let more = [OperationKind::MultiGet, OperationKind::DeleteRange];
+    let more = [OperationKind::MultiGet, OperationKind::PutExpiring, OperationKind::DeleteRange];
     Capabilities::ordered_store(&more, &Durability::ALL, KEY_BYTES_MAX, VALUE_BYTES_MAX)
 }

@@ -14,7 +14,7 @@ use super::stats::ReadStats;
 use super::table::Reading;
 use super::version::Tree;
 use crate::storage::{Disk, Storage};
-use crate::{Direction, Error, Result, Visit};
+use crate::{Clock, Direction, Error, Result, Visit};
 
 /// How often an opening is tried while another process keeps changing what is being read.
 const ATTEMPTS: u32 = 10;
@@ -33,6 +33,7 @@ pub struct LsmReader<S: Storage = Disk> {
     tree: Tree<S>,
     stats: ReadStats,
     recovery: Recovery,
+    clock: Clock,
 }
 
 impl<S: Storage> LsmReader<S> {
@@ -62,7 +63,7 @@ impl<S: Storage> LsmReader<S> {
     /// # Errors
     /// As [`LsmReader::open`]; what was seen before then stays.
     pub fn refresh(&mut self) -> Result<()> {
-        *self = Self::open(&self.storage, &self.dir)?;
+        *self = Self::open(&self.storage, &self.dir)?.with_clock(self.clock.clone());
         Ok(())
     }
 
@@ -100,12 +101,18 @@ impl<S: Storage> LsmReader<S> {
         };
         recovery.duration = start.elapsed();
         let (storage, dir, stats) = (storage.clone(), dir.to_owned(), ReadStats::default());
-        Ok(Some(Self { storage, dir, tree, stats, recovery }))
+        Ok(Some(Self { storage, dir, tree, stats, recovery, clock: Clock::System }))
+    }
+
+    /// The same, with another clock than the system's: for values that expire, which go on to do so while the reader is open.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
     }
 
     /// Reads the value of `key` into `value`, replacing what was there, and tells whether the key exists.
     pub fn get(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
-        self.tree.get(key, value, &self.stats)
+        self.tree.get(key, value, &self.stats, || self.clock.now_ms())
     }
 
     /// Visits at most `limit` keys, as [`crate::Session::scan`] does.
@@ -116,7 +123,8 @@ impl<S: Storage> LsmReader<S> {
         limit: usize,
         visit: &mut Visit<'_>,
     ) -> Result<usize> {
-        scan(&self.tree, self.tree.active.view(), start, direction, limit, visit)
+        let (active, now_ms) = (self.tree.active.view(), || self.clock.now_ms());
+        scan(&self.tree, active, start, direction, limit, now_ms, visit)
     }
 
     /// What was found when the store was opened. What a recovery would give up is left out of what is read, and stays in the files.

@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use super::deadline;
 use super::files::StoreFile;
 use super::findings::Damage;
 use super::log_scan::{Write, scan_frames, scan_log};
@@ -48,6 +49,8 @@ pub struct StoredRecord<'a> {
     pub range_end: Option<&'a [u8]>,
     /// Of a record in a table, the file of the value log in which the value lies; None: with its key.
     pub value_file: Option<u32>,
+    /// When the value expires, in milliseconds since the Unix epoch; None: never, or that is not known, as in files of the value log.
+    pub expires_ms: Option<u64>,
 }
 
 /// Calls `visit` with every whole record of the store in the folder `dir`, live or not, until it breaks: the deepest level first, each level in the order of its keys, level 0 and the logs oldest first.
@@ -110,10 +113,19 @@ fn of_table<F: File>(
     let place = Place::Table { level: table.known.as_ref().map(|(level, _)| *level) };
     let mut flow = ControlFlow::Continue(());
     let mut visit_item = |item: Item<'_>| -> Result<ControlFlow<()>> {
-        let Item { block: offset, key, content } = item;
+        let Item { block: offset, key, content, expires_ms } = item;
         let file = table.number;
         let mut show = |value: Option<&[u8]>, value_file, range_end: Option<&[u8]>| {
-            visit(&StoredRecord { file, offset, place, key, value, range_end, value_file })
+            visit(&StoredRecord {
+                file,
+                offset,
+                place,
+                key,
+                value,
+                range_end,
+                value_file,
+                expires_ms,
+            })
         };
         flow = match content {
             Content::Deleted => show(None, None, None),
@@ -173,6 +185,7 @@ fn of_values<F: File>(
                         value,
                         range_end: None,
                         value_file,
+                        expires_ms: None,
                     })
                 })
             });
@@ -218,14 +231,18 @@ fn of_log<F: File>(
             let bytes = &write.payload[at..at + operation.bytes()];
             let value = &bytes[operation.value()];
             let of_kind = |kind| operation.kind() == kind;
+            // That there is a deadline has been checked.
+            let expiring = of_kind(Kind::PutExpiring).then(|| deadline::split(value)).flatten();
+            let behind = expiring.map(|(_, value)| value);
             flow = visit(&StoredRecord {
                 file: log.number,
                 offset: u64::from(super::memtable::first_operation(write.offset)) + at as u64,
                 place: Place::Log { sequence },
                 key: &bytes[operation.key()],
-                value: of_kind(Kind::Put).then_some(value),
+                value: behind.or(of_kind(Kind::Put).then_some(value)),
                 range_end: of_kind(Kind::DeleteRange).then_some(value),
                 value_file: None,
+                expires_ms: expiring.map(|(expires_ms, _)| expires_ms),
             });
             Ok(())
         });

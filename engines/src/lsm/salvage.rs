@@ -17,10 +17,11 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::Lsm;
+use super::deadline;
 use super::files::StoreFile;
 use super::findings::{Damage, FileRole};
 use super::log_scan::scan_log;
-use super::options::{Background, Options};
+use super::options::{Background, Options, WriteOptions};
 use super::survey::{FoundLog, FoundTable, Survey};
 use super::table::look::{Content, Item, look_through};
 use super::wal::{self, Kind, LOG_HEADER_BYTES, LogHeader};
@@ -109,6 +110,19 @@ pub fn salvage<S: Storage>(
     salvager.finish()
 }
 
+/// Stores a value, for ever or up to a time. One that has expired is stored as well, as it hides what is older.
+fn put<S: Storage>(
+    store: &Lsm<S>,
+    key: &[u8],
+    value: &[u8],
+    expires_ms: Option<u64>,
+) -> Result<()> {
+    match expires_ms {
+        Some(expires_ms) => store.core.put_until(key, value, expires_ms, WriteOptions::default()),
+        None => store.put(key, value),
+    }
+}
+
 fn refuse_target<S: Storage>(storage: &S, from: &Path, to: &Path) -> Result<()> {
     let refused = |expected| {
         let value = to.display().to_string();
@@ -167,19 +181,18 @@ impl<S: Storage> Salvager<'_, S> {
         let (store, entries, report) = (&self.store, &mut self.entries, &mut self.report);
         let mut lost = Vec::new();
         let mut write = |item: Item<'_>| -> Result<ControlFlow<()>> {
+            let put = |value: &[u8]| put(store, item.key, value, item.expires_ms);
             let written = match item.content {
-                Content::Value(value) => store.put(item.key, value),
+                Content::Value(value) => put(value),
                 Content::Deleted => store.delete(item.key),
                 Content::DeletedUpTo(end) => store.delete_range(item.key..end),
-                Content::Pointer(pointer) => {
-                    match survey.value(item.key, pointer, |value| store.put(item.key, value)) {
-                        Err(Error::Corrupt { file, offset, reason }) => {
-                            lost.push((file, offset, reason));
-                            return Ok(ControlFlow::Continue(()));
-                        }
-                        written => written?,
+                Content::Pointer(pointer) => match survey.value(item.key, pointer, put) {
+                    Err(Error::Corrupt { file, offset, reason }) => {
+                        lost.push((file, offset, reason));
+                        return Ok(ControlFlow::Continue(()));
                     }
-                }
+                    written => written?,
+                },
             };
             *entries += 1;
             written.map(ControlFlow::Continue)
@@ -226,8 +239,12 @@ impl<S: Storage> Salvager<'_, S> {
                 match operation.kind() {
                     Kind::Delete => store.delete(key),
                     Kind::DeleteRange => store.delete_range(key..value),
+                    Kind::PutExpiring => {
+                        let (expires_ms, value) = deadline::split(value).unwrap_or_default();
+                        put(store, key, value, Some(expires_ms))
+                    }
                     // A log has no pointers: that is refused before.
-                    Kind::Put | Kind::Pointer => store.put(key, value),
+                    Kind::Put | Kind::Pointer | Kind::PointerExpiring => store.put(key, value),
                 }
             });
             match written {

@@ -1,5 +1,8 @@
 //! Range scans: a merge over memtables, level 0 and the levels below, fixed at the moment at which it began.
 
+use std::cell::OnceCell;
+
+use super::deadline;
 use super::memtable::{self, View};
 use super::merge::{Cursor, LevelCursor, Merge};
 use super::shadowed::{Deleted, Sources};
@@ -9,27 +12,30 @@ use super::wal::Kind;
 use crate::storage::Storage;
 use crate::{Direction, Result, Visit};
 
-/// Visits at most `limit` keys of the tree, as [`crate::Session::scan`] says. What is seen of the active memtable is `active`.
+/// Visits at most `limit` keys of the tree, as [`crate::Session::scan`] says. What is seen of the active memtable is `active`; what time it is is asked for once, where a value may have expired.
 pub(crate) fn scan<S: Storage>(
     tree: &Tree<S>,
     active: View<'_, S::File>,
     start: &[u8],
     direction: Direction,
     limit: usize,
+    now_ms: impl Fn() -> u64,
     visit: &mut Visit<'_>,
 ) -> Result<usize> {
+    let now = OnceCell::new();
+    let now_ms = || *now.get_or_init(&now_ms);
     let mut merge = Merge::new(cursors(tree, active, start, None, direction)?, direction);
     let mut visited = 0;
     while visited < limit
-        && let Some((key, kind, value)) = merge.current()
+        && let Some(entry @ (key, kind, value)) = merge.current()
     {
-        if kind != Kind::Delete {
+        let flow = if kind == Kind::Put {
+            Some(visit(key, value))
+        } else {
+            show(tree, entry, now_ms, |value| visit(key, value))?
+        };
+        if let Some(flow) = flow {
             visited += 1;
-            let flow = if kind == Kind::Put {
-                visit(key, value)
-            } else {
-                tree.version.values.read(key, value, |value| visit(key, value))?
-            };
             // What comes behind the last one need not be read.
             if flow.is_break() || visited == limit {
                 break;
@@ -38,6 +44,28 @@ pub(crate) fn scan<S: Storage>(
         merge.advance()?;
     }
     Ok(visited)
+}
+
+/// Calls `visit` with the value of an entry that is no put for ever, if it has one.
+pub(crate) fn show<S: Storage, R>(
+    tree: &Tree<S>,
+    (key, kind, value): (&[u8], Kind, &[u8]),
+    now_ms: impl Fn() -> u64,
+    visit: impl FnOnce(&[u8]) -> R,
+) -> Result<Option<R>> {
+    // No cursor shows an entry that expires and does not say when.
+    let (expires_ms, behind) = match kind {
+        Kind::PutExpiring | Kind::PointerExpiring => deadline::split(value).unwrap_or_default(),
+        _ => (u64::MAX, value),
+    };
+    match kind {
+        Kind::Delete | Kind::DeleteRange => Ok(None),
+        Kind::PutExpiring | Kind::PointerExpiring if expires_ms <= now_ms() => Ok(None),
+        Kind::Put | Kind::PutExpiring => Ok(Some(visit(behind))),
+        Kind::Pointer | Kind::PointerExpiring => {
+            tree.version.values.read(key, behind, visit).map(Some)
+        }
+    }
 }
 
 /// A cursor for each part of the tree that has something between `start` and `far`, where a walk in `direction` is to end, youngest first. Cursors may go beyond `far`, where

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::background;
 use super::options::{Background, Compression, Io, Options, WriteOptions, capabilities};
@@ -84,7 +85,8 @@ impl<S: Storage> Lsm<S> {
 
     /// Reads the value of `key` into `value`, replacing what was there, and tells whether the key exists.
     pub fn get(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
-        self.core.tree.load().get(key, value, &self.core.stats.reads)
+        let now_ms = || self.core.options.clock.now_ms();
+        self.core.tree.load().get(key, value, &self.core.stats.reads, now_ms)
     }
 
     /// Stores `value` under `key`.
@@ -95,6 +97,22 @@ impl<S: Storage> Lsm<S> {
     /// As [`Lsm::put`], done as `options` say.
     pub fn put_with(&self, key: &[u8], value: &[u8], options: WriteOptions) -> Result<()> {
         self.core.write_one(Kind::Put, key, value, options)
+    }
+
+    /// Stores a value that is gone after `ttl`, measured in milliseconds, unless the key is written again: see [values that expire](super#values-that-expire).
+    pub fn put_expiring(&self, key: &[u8], value: &[u8], ttl: Duration) -> Result<()> {
+        self.put_expiring_with(key, value, ttl, WriteOptions::default())
+    }
+
+    /// As [`Lsm::put_expiring`], done as `options` say.
+    pub fn put_expiring_with(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        ttl: Duration,
+        options: WriteOptions,
+    ) -> Result<()> {
+        self.core.put_expiring(key, value, ttl, options)
     }
 
     /// Removes `key`; removing what is not there is no error.
@@ -166,7 +184,8 @@ impl<S: Storage> Lsm<S> {
         visit: &mut Visit<'_>,
     ) -> Result<usize> {
         let tree = self.core.tree.load();
-        scan(&tree, tree.active.view(), start, direction, limit, visit)
+        let now_ms = || self.core.options.clock.now_ms();
+        scan(&tree, tree.active.view(), start, direction, limit, now_ms, visit)
     }
 
     /// Makes everything acknowledged so far survive power loss.
@@ -179,12 +198,12 @@ impl<S: Storage> Lsm<S> {
         self.core.flush()
     }
 
-    /// Flushes, and merges all tables into a single level, without deletions and overwritten values: [`Self::compact_range`] without bounds.
+    /// Flushes, and merges all tables into a single level, without deletions, overwritten and expired values: [`Self::compact_range`] without bounds.
     pub fn compact(&self) -> Result<()> {
         self.compact_range(None, None)
     }
 
-    /// Flushes, and merges all tables that have keys from `low` to `high`, both included, into a single level, so that no overwritten value and no deletion is left there; `None` is no
+    /// Flushes, and merges all tables that have keys from `low` to `high`, both included, into a single level, so that no overwritten or expired value and no deletion is left there; `None` is no
     /// bound. What these tables overlap goes with them. Waits until compactions that are under way have ended, and none begins meanwhile: reads and writes go on, but where there
     /// is much to merge, level 0 fills up, and writers are slowed down and in the end wait. In the style [`Fifo`](super::Fifo), in which nothing is merged, it only flushes.
     ///
@@ -325,7 +344,7 @@ impl<S: Storage> Drop for LsmSession<'_, S> {
 
 impl<S: Storage> Session for LsmSession<'_, S> {
     fn get(&mut self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
-        self.core.tree.load().get(key, value, &self.stats)
+        self.core.tree.load().get(key, value, &self.stats, || self.core.options.clock.now_ms())
     }
 
     fn multi_get(
@@ -334,11 +353,16 @@ impl<S: Storage> Session for LsmSession<'_, S> {
         visit: &mut dyn FnMut(usize, Option<&[u8]>),
     ) -> Result<()> {
         let (tree, keys) = (self.core.tree.load(), keys.iter().copied());
-        tree.multi_get(&tree.active.view(), keys, &mut self.value, &self.stats, visit)
+        let (active, now_ms) = (tree.active.view(), || self.core.options.clock.now_ms());
+        tree.multi_get(&active, keys, &mut self.value, &self.stats, now_ms, visit)
     }
 
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         self.core.write_one(Kind::Put, key, value, WriteOptions::default())
+    }
+
+    fn put_expiring(&mut self, key: &[u8], value: &[u8], ttl: Duration) -> Result<()> {
+        self.core.put_expiring(key, value, ttl, WriteOptions::default())
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<()> {
@@ -361,6 +385,7 @@ impl<S: Storage> Session for LsmSession<'_, S> {
         visit: &mut Visit<'_>,
     ) -> Result<usize> {
         let tree = self.core.tree.load();
-        scan(&tree, tree.active.view(), start, direction, limit, visit)
+        let now_ms = || self.core.options.clock.now_ms();
+        scan(&tree, tree.active.view(), start, direction, limit, now_ms, visit)
     }
 }

@@ -14,12 +14,12 @@ use super::stats::Stats;
 use super::version::Tree;
 use super::walk::Walk;
 use crate::storage::{Disk, Storage};
-use crate::{Direction, Result, Visit};
+use crate::{Clock, Direction, Result, Visit};
 
 /// The store as it was at one moment; made by [`Lsm::snapshot`].
 ///
 /// Each write is in it as a whole, or not at all, and so are all writes before it: see [what readers see](super#what-readers-see). Whatever is written, flushed or compacted meanwhile, it
-/// shows the same keys and values. It may be used by many threads, and cannot outlive the store.
+/// shows the same keys and values: what expires later stays in it, too. It may be used by many threads, and cannot outlive the store.
 ///
 /// Beginning or cloning one takes no lock, copies nothing, and costs some tens of nanoseconds. Keeping one costs room, until it is dropped:
 ///
@@ -61,11 +61,13 @@ pub struct Snapshot<'s, S: Storage = Disk> {
     tree: Arc<Tree<S>>,
     /// What can be seen of the active memtable.
     active: memtable::Moment,
+    /// What time it was; 0 if nothing in it expires.
+    now_ms: u64,
 }
 
 impl<S: Storage> Clone for Snapshot<'_, S> {
     fn clone(&self) -> Self {
-        Self::count(self.stats, Arc::clone(&self.tree), self.active.clone())
+        Self::count(self.stats, Arc::clone(&self.tree), self.active.clone(), self.now_ms)
     }
 }
 
@@ -79,14 +81,16 @@ impl<'s, S: Storage> Snapshot<'s, S> {
     /// This moment of `tree`, which was the store's a moment ago.
     ///
     /// If the memtable has been replaced since, what is seen is the moment at which it was.
-    fn begin(stats: &'s Stats, tree: Arc<Tree<S>>) -> Self {
+    fn begin(stats: &'s Stats, tree: Arc<Tree<S>>, clock: &Clock) -> Self {
         let active = tree.active.moment();
-        Self::count(stats, tree, active)
+        // After the tree: what flushes and compactions have dropped has expired by then.
+        let now_ms = if tree.expires() { clock.now_ms() } else { 0 };
+        Self::count(stats, tree, active, now_ms)
     }
 
-    fn count(stats: &'s Stats, tree: Arc<Tree<S>>, active: memtable::Moment) -> Self {
+    fn count(stats: &'s Stats, tree: Arc<Tree<S>>, active: memtable::Moment, now_ms: u64) -> Self {
         stats.snapshots_alive.fetch_add(1, Ordering::Relaxed);
-        Self { stats, tree, active }
+        Self { stats, tree, active, now_ms }
     }
 
     fn active(&self) -> memtable::View<'_, S::File> {
@@ -95,7 +99,7 @@ impl<'s, S: Storage> Snapshot<'s, S> {
 
     /// Reads the value of `key` into `value`, replacing what was there, and tells whether the key exists.
     pub fn get(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
-        self.tree.get_at(&self.active(), key, value, &self.stats.reads)
+        self.tree.get_at(&self.active(), key, value, &self.stats.reads, || self.now_ms)
     }
 
     /// Reads several keys; `visit` gets the index and the value of each, in their order.
@@ -107,8 +111,9 @@ impl<'s, S: Storage> Snapshot<'s, S> {
         keys: &[K],
         mut visit: impl FnMut(usize, Option<&[u8]>),
     ) -> Result<()> {
-        let keys = keys.iter().map(AsRef::as_ref);
-        self.tree.multi_get(&self.active(), keys, &mut Vec::new(), &self.stats.reads, &mut visit)
+        let (keys, now_ms) = (keys.iter().map(AsRef::as_ref), || self.now_ms);
+        let (active, reads) = (self.active(), &self.stats.reads);
+        self.tree.multi_get(&active, keys, &mut Vec::new(), reads, now_ms, &mut visit)
     }
 
     /// Visits at most `limit` keys, as [`crate::Session::scan`] does.
@@ -119,7 +124,7 @@ impl<'s, S: Storage> Snapshot<'s, S> {
         limit: usize,
         visit: &mut Visit<'_>,
     ) -> Result<usize> {
-        scan(&self.tree, self.active(), start, direction, limit, visit)
+        scan(&self.tree, self.active(), start, direction, limit, || self.now_ms, visit)
     }
 
     /// The keys and values of a range, in order, from either end; see [`Iter`]. Nothing is read yet.
@@ -132,7 +137,7 @@ impl<'s, S: Storage> Snapshot<'s, S> {
         Cursor::over(self.clone(), range.into())
     }
 
-    /// About how many bytes of files the keys and values of a range take, versions and deletions that compactions have not dropped yet among them. Reads no data: of a table, the
+    /// About how many bytes of files the keys and values of a range take, versions, deletions and expired values that compactions have not dropped yet among them. Reads no data: of a table, the
     /// blocks that may hold keys of the range count, by its index, or the whole file if all its keys lie in the range; of a memtable, its log in proportion to its
     /// entries. So it may be too high by two blocks for each table, and is a rough estimate where a memtable has few or unequal entries. Costs a comparison for each table, and a
     /// search in those at the range's ends. Of values that a table has in the value log, a part counts that is proportional to the blocks.
@@ -150,14 +155,14 @@ impl<'s, S: Storage> Snapshot<'s, S> {
         start: std::ops::Bound<&[u8]>,
         direction: Direction,
     ) -> Result<Walk<S>> {
-        Walk::seek(&self.tree, &self.active, range, start, direction)
+        Walk::seek(&self.tree, (&self.active, self.now_ms), range, start, direction)
     }
 }
 
 impl<S: Storage> Lsm<S> {
     /// The store as it is at this moment: every write that has been acknowledged is in it. See [`Snapshot`] for what keeping it costs.
     pub fn snapshot(&self) -> Snapshot<'_, S> {
-        Snapshot::begin(&self.core.stats, self.core.tree.load_full())
+        Snapshot::begin(&self.core.stats, self.core.tree.load_full(), &self.core.options.clock)
     }
 
     /// Reads several keys at one moment; `visit` gets the index and the value of each, in their order.

@@ -36,6 +36,7 @@ use super::stats::{Stats, count};
 use super::table::Reading;
 use super::version::{Tree, Version};
 use super::wal::{self, Kind, LogHeader};
+use crate::clock::deadline_ms;
 use crate::engine::check_sizes;
 use crate::log::{GroupCommit, LogWriter, frame};
 use crate::storage::{Access, Appender, File, Storage};
@@ -290,17 +291,50 @@ impl<S: Storage> Core<S> {
         }
         let mut writer = self.writer.lock();
         writer.payload.clear();
+        let mut now = None;
         for operation in &batch.operations {
-            let (kind, key, value) = match operation {
-                WriteOperation::Put { key, value } => (Kind::Put, &key[..], &value[..]),
-                WriteOperation::Delete { key } => (Kind::Delete, &key[..], &[][..]),
-                WriteOperation::DeleteRange { start, end } => {
-                    (Kind::DeleteRange, &start[..], &end[..])
+            let payload = &mut writer.payload;
+            match operation {
+                WriteOperation::Put { key, value } => {
+                    add_operation(payload, Kind::Put, key, value)?;
                 }
-            };
-            add_operation(&mut writer.payload, kind, key, value)?;
+                WriteOperation::PutExpiring { key, value, ttl } => {
+                    let now_ms = *now.get_or_insert_with(|| self.options.clock.now_ms());
+                    add_expiring(payload, key, value, deadline_ms(now_ms, *ttl))?;
+                }
+                WriteOperation::Delete { key } => add_operation(payload, Kind::Delete, key, &[])?,
+                WriteOperation::DeleteRange { start, end } => {
+                    add_operation(payload, Kind::DeleteRange, start, end)?;
+                }
+            }
         }
         self.write_payload(writer, batch.operations.len(), class)
+    }
+
+    /// Stores a value for a time.
+    pub(crate) fn put_expiring(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        ttl: Duration,
+        options: WriteOptions,
+    ) -> Result<()> {
+        self.put_until(key, value, deadline_ms(self.options.clock.now_ms(), ttl), options)
+    }
+
+    /// Stores a value up to a time, in milliseconds since the Unix epoch.
+    pub(crate) fn put_until(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        expires_ms: u64,
+        options: WriteOptions,
+    ) -> Result<()> {
+        let class = self.class(options);
+        let mut writer = self.writer.lock();
+        writer.payload.clear();
+        add_expiring(&mut writer.payload, key, value, expires_ms)?;
+        self.write_payload(writer, 1, class)
     }
 
     /// Deletes the keys from `start` up to, but without `end`.
@@ -869,9 +903,26 @@ fn add_operation(payload: &mut Vec<u8>, kind: Kind, key: &[u8], value: &[u8]) ->
     } else {
         check_sizes(key, value, KEY_BYTES_MAX, VALUE_BYTES_MAX)?;
     }
-    payload.extend_from_slice(&wal::operation_header(kind, key.len(), value.len()));
+    append_operation(payload, kind, key, &[value])
+}
+
+/// Adds the put of a value that expires to the payload of a write.
+///
+/// # Errors
+/// As [`add_operation`].
+fn add_expiring(payload: &mut Vec<u8>, key: &[u8], value: &[u8], expires_ms: u64) -> Result<()> {
+    check_sizes(key, value, KEY_BYTES_MAX, VALUE_BYTES_MAX)?;
+    append_operation(payload, Kind::PutExpiring, key, &[&expires_ms.to_le_bytes(), value])
+}
+
+/// Appends an operation, whose value is given in parts.
+fn append_operation(payload: &mut Vec<u8>, kind: Kind, key: &[u8], value: &[&[u8]]) -> Result<()> {
+    let value_bytes = value.iter().map(|part| part.len()).sum();
+    payload.extend_from_slice(&wal::operation_header(kind, key.len(), value_bytes));
     payload.extend_from_slice(key);
-    payload.extend_from_slice(value);
+    for part in value {
+        payload.extend_from_slice(part);
+    }
     let bytes = memtable::log_bytes_for(payload.len());
     if bytes > LOG_BYTES_MAX {
         return Err(Error::ValueTooLong { len: bytes as usize, max: LOG_BYTES_MAX as usize });

@@ -5,7 +5,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::deadline;
 use super::files::{FILE_NUMBER_MAX, FileNumber};
 use super::findings::TableFigures;
 use super::memtable::Lookup;
@@ -18,6 +20,7 @@ use super::stats::ReadStats;
 use super::table::look::{Item, look_through};
 use super::table::{self, Purpose, Reading, Table, TableBuilder, TableOptions, filter};
 use super::wal::Kind;
+use crate::clock::deadline_ms;
 use crate::engine::check_sizes;
 use crate::storage::{Disk, File, Storage};
 use crate::{Clock, Direction, Error, Result};
@@ -29,7 +32,7 @@ pub struct TableWriterOptions {
     pub block_bytes: usize,
     /// Bits of the filter per key; 0 for no filter. At most 64.
     pub filter_bits_per_key: usize,
-    /// What time it is: when the table was created, which the style [`Fifo`](super::Fifo) asks for.
+    /// What time it is: when the table was created, which the style [`Fifo`](super::Fifo) asks for, and from when on values that expire are counted.
     pub clock: Clock,
 }
 
@@ -68,6 +71,7 @@ pub struct TableWriter<S: Storage = Disk> {
     builder: Option<TableBuilder<S::Appender>>,
     last: Vec<u8>,
     ranges: Vec<RangeSet>,
+    clock: Clock,
 }
 
 impl<S: Storage> TableWriter<S> {
@@ -90,7 +94,7 @@ impl<S: Storage> TableWriter<S> {
             TableOptions { block_bytes, filter_bits_per_key, compression: Compression::None };
         let builder = TableBuilder::new(appender, number, 0, (0, 0), created_ms, options);
         let (storage, last, ranges) = (storage.clone(), Vec::new(), Vec::new());
-        Ok(Self { storage, path, builder: Some(builder), last, ranges })
+        Ok(Self { storage, path, builder: Some(builder), last, ranges, clock })
     }
 
     /// Adds a key with its value. The key is greater than all that were added before.
@@ -98,7 +102,19 @@ impl<S: Storage> TableWriter<S> {
     /// # Errors
     /// [`Error::NotAscending`]; [`Error::EmptyKey`], [`Error::KeyTooLong`], [`Error::ValueTooLong`]; then the table goes on as if nothing had been added.
     pub fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        check_sizes(key, value, KEY_BYTES_MAX, VALUE_BYTES_MAX)?;
         self.add(key, Kind::Put, value)
+    }
+
+    /// Adds a key with a value that is gone after `ttl` from now on, measured in milliseconds, whenever the table is taken into a store: see [values that expire](super#values-that-expire). The key is
+    /// greater than all that were added before.
+    ///
+    /// # Errors
+    /// As [`TableWriter::put`].
+    pub fn put_expiring(&mut self, key: &[u8], value: &[u8], ttl: Duration) -> Result<()> {
+        check_sizes(key, value, KEY_BYTES_MAX, VALUE_BYTES_MAX)?;
+        let expires_ms = deadline_ms(self.clock.now_ms(), ttl);
+        self.add(key, Kind::PutExpiring, &deadline::join(expires_ms, value))
     }
 
     /// Adds a deletion: the table hides the key where it is older. The key is greater than all that were added before.
@@ -106,6 +122,7 @@ impl<S: Storage> TableWriter<S> {
     /// # Errors
     /// As [`TableWriter::put`].
     pub fn delete(&mut self, key: &[u8]) -> Result<()> {
+        check_sizes(key, &[], KEY_BYTES_MAX, VALUE_BYTES_MAX)?;
         self.add(key, Kind::Delete, &[])
     }
 
@@ -127,8 +144,8 @@ impl<S: Storage> TableWriter<S> {
         Ok(())
     }
 
+    /// Adds an entry whose sizes are known to be possible.
     fn add(&mut self, key: &[u8], kind: Kind, value: &[u8]) -> Result<()> {
-        check_sizes(key, value, KEY_BYTES_MAX, VALUE_BYTES_MAX)?;
         if key <= &self.last[..] {
             let (key, last) = (key.to_vec(), self.last.clone());
             return Err(Error::NotAscending { file: self.path.clone(), key, last });
@@ -188,6 +205,11 @@ fn number_outside(path: &Path, created_ms: u64) -> FileNumber {
 pub enum TableEntry {
     /// It has this value.
     Value,
+    /// It has this value until a time, which may have passed; then it is deleted, by this entry, wherever it is older.
+    Expiring {
+        /// That time, in milliseconds since the Unix epoch.
+        expires_ms: u64,
+    },
     /// It is deleted, by itself or in a range, wherever it is older.
     Deleted,
     /// Nothing.
@@ -237,29 +259,39 @@ impl<S: Storage> TableReader<S> {
         let found = self.table.get(key, filter::hash(key), value, &self.stats)?;
         Ok(match found {
             Lookup::Found => TableEntry::Value,
+            Lookup::Expiring(expires_ms) => TableEntry::Expiring { expires_ms },
             Lookup::Deleted => TableEntry::Deleted,
             Lookup::Absent => TableEntry::Absent,
-            Lookup::Pointer => return Err(points_somewhere(&self.table)),
+            Lookup::Pointer | Lookup::PointerExpiring(_) => {
+                return Err(points_somewhere(&self.table));
+            }
         })
     }
 
-    /// Calls `visit` with the keys of a range in ascending order and their values, None for a deletion, until it returns false. Ranges of deleted keys are not among them: see [`TableReader::ranges`].
+    /// Calls `visit` with the keys of a range in ascending order, what the table says about each, and the value, which is empty for a deletion, until it returns false. Ranges of deleted keys are not among them: see [`TableReader::ranges`].
     ///
     /// # Errors
     /// [`Error::Corrupt`]; what comes behind the damage is not visited.
     pub fn scan(
         &self,
         range: impl Into<KeyRange>,
-        mut visit: impl FnMut(&[u8], Option<&[u8]>) -> bool,
+        mut visit: impl FnMut(&[u8], TableEntry, &[u8]) -> bool,
     ) -> Result<()> {
         let range = range.into();
         let start = bound_key(range.lower()).unwrap_or_default();
         let mut cursor =
             table::Cursor::seek(&self.table, start, Direction::Forward, Purpose::Query)?;
         while let Some((key, kind, value)) = cursor.current() {
-            let is_deleted = kind == Kind::Delete;
+            // No table outside of a store has pointers.
+            let (entry, value) = match deadline::split(value) {
+                _ if kind == Kind::Delete => (TableEntry::Deleted, value),
+                Some((expires_ms, value)) if kind == Kind::PutExpiring => {
+                    (TableEntry::Expiring { expires_ms }, value)
+                }
+                _ => (TableEntry::Value, value),
+            };
             if range.is_behind(key, Direction::Forward)
-                || range.contains(key) && !visit(key, (!is_deleted).then_some(value))
+                || range.contains(key) && !visit(key, entry, value)
             {
                 break;
             }
@@ -316,7 +348,7 @@ pub(crate) fn verify_table<S: Storage>(table: &Table<S>) -> Result<()> {
     }
 }
 
-/// Merges tables into one that says the same as all of them, the youngest first among the inputs: each key once, as the youngest says. With `drops_deletions`, deletions and deleted ranges are left out, for a table below which there is
+/// Merges tables into one that says the same as all of them, the youngest first among the inputs: each key once, as the youngest says. What had expired when the writer was created counts as deleted. With `drops_deletions`, deletions and deleted ranges are left out, for a table below which there is
 /// nothing. What is written is added to `writer`, which the caller finishes.
 ///
 /// # Errors
@@ -333,9 +365,10 @@ pub fn merge_tables<S: Storage>(
         sources.push(Cursor::Table(cursor), deleted);
     }
     let mut merge = Merge::new(sources.cursors()?, Direction::Forward);
+    let now_ms = writer.builder.as_ref().map_or(0, TableBuilder::created_ms);
     while let Some((key, kind, value)) = merge.current() {
-        if kind != Kind::Delete {
-            writer.put(key, value)?;
+        if !deadline::is_gone(kind, value, now_ms) {
+            writer.add(key, kind, value)?;
         } else if !drops_deletions {
             writer.delete(key)?;
         }

@@ -261,7 +261,10 @@ impl<F: File> Verifier<'_, F> {
                     Kind::Delete => &mut figures.deletions,
                     Kind::DeleteRange => &mut figures.range_deletions,
                     // A log has no pointers: that is refused before.
-                    Kind::Put | Kind::Pointer => &mut figures.values,
+                    Kind::Put | Kind::PutExpiring | Kind::Pointer | Kind::PointerExpiring => {
+                        figures.expiring += u64::from(operation.kind() == Kind::PutExpiring);
+                        &mut figures.values
+                    }
                 };
                 *of_kind += 1;
                 Ok(())

@@ -1,5 +1,6 @@
 //! The tables of the tree at one moment, and the whole tree as a reader sees it.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use super::files::FileNumber;
@@ -22,14 +23,17 @@ pub(crate) struct Version<S: Storage> {
     pub(crate) levels: PerLevel<Vec<Arc<Table<S>>>>,
     /// Levels of which some table deletes ranges of keys.
     pub(crate) deletes_ranges: PerLevel<bool>,
+    /// Some table has values that expire.
+    pub(crate) expires: bool,
     /// Those that the tables point to.
     pub(crate) values: Arc<ValueFiles<S>>,
 }
 
 impl<S: Storage> Clone for Version<S> {
     fn clone(&self) -> Self {
+        let (deletes_ranges, expires) = (self.deletes_ranges, self.expires);
         let values = Arc::clone(&self.values);
-        Self { levels: self.levels.clone(), deletes_ranges: self.deletes_ranges, values }
+        Self { levels: self.levels.clone(), deletes_ranges, expires, values }
     }
 }
 
@@ -45,12 +49,13 @@ impl<S: Storage> Version<S> {
         let deletes =
             |tables: &Vec<Arc<Table<S>>>| tables.iter().any(|table| table.deletes_ranges());
         let deletes_ranges = levels.each_ref().map(deletes);
-        let metas = levels.iter().flatten().map(|table| &table.meta);
-        let values = Arc::new(ValueFiles::of(values, metas));
-        Self { levels, deletes_ranges, values }
+        let metas = || levels.iter().flatten().map(|table| &table.meta);
+        let expires = metas().any(|meta| meta.expiring.entries > 0);
+        let values = Arc::new(ValueFiles::of(values, metas()));
+        Self { levels, deletes_ranges, expires, values }
     }
 
-    /// Reads the value of `key`, whose [`filter::hash`] is `hash`, into `value`, which is empty.
+    /// Reads the value of `key`, whose [`filter::hash`] is `hash`, into `value`, which is empty, and tells whether there is one.
     #[inline]
     pub(crate) fn get(
         &self,
@@ -58,12 +63,13 @@ impl<S: Storage> Version<S> {
         hash: u64,
         value: &mut Vec<u8>,
         stats: &ReadStats,
-    ) -> Result<Lookup> {
+        now_ms: impl Fn() -> u64,
+    ) -> Result<bool> {
         for table in &self.levels[0] {
             if table.meta.overlaps(key, key) {
                 let found = table.get(key, hash, value, stats)?;
                 if found != Lookup::Absent {
-                    return self.resolved(found, key, value);
+                    return self.resolved(found, key, value, now_ms);
                 }
             }
         }
@@ -74,21 +80,32 @@ impl<S: Storage> Version<S> {
             {
                 let found = table.get(key, hash, value, stats)?;
                 if found != Lookup::Absent {
-                    return self.resolved(found, key, value);
+                    return self.resolved(found, key, value, now_ms);
                 }
             }
         }
-        Ok(Lookup::Absent)
+        Ok(false)
     }
 
-    /// Reads the value where a table has shown a pointer.
+    /// Whether there is a value, by what a table has shown; reads it where that is a pointer.
     #[inline]
-    fn resolved(&self, found: Lookup, key: &[u8], value: &mut Vec<u8>) -> Result<Lookup> {
-        if found == Lookup::Pointer {
-            self.values.resolve(key, value)?;
-            return Ok(Lookup::Found);
-        }
-        Ok(found)
+    fn resolved(
+        &self,
+        found: Lookup,
+        key: &[u8],
+        value: &mut Vec<u8>,
+        now_ms: impl Fn() -> u64,
+    ) -> Result<bool> {
+        let found = match found {
+            Lookup::Found => return Ok(true),
+            Lookup::PointerExpiring(expires_ms) if expires_ms <= now_ms() => Lookup::Deleted,
+            Lookup::Pointer | Lookup::PointerExpiring(_) => {
+                self.values.resolve(key, value)?;
+                return Ok(true);
+            }
+            found => found,
+        };
+        Ok(found.is_there(value, now_ms))
     }
 
     /// The table with this number.
@@ -137,10 +154,22 @@ pub(crate) struct Tree<S: Storage> {
 }
 
 impl<S: Storage> Tree<S> {
-    /// Reads the newest value of `key` into `value`, replacing what is there, and tells whether there is one.
+    /// Whether any value that can be seen may expire.
+    pub(crate) fn expires(&self) -> bool {
+        let mut memtables = self.waiting.iter().chain([&self.active]);
+        self.version.expires || memtables.any(|memtable| memtable.expires())
+    }
+
+    /// Reads the newest value of `key` into `value`, replacing what is there, and tells whether there is one. What time it is is asked for only where a value may have expired.
     #[inline]
-    pub(crate) fn get(&self, key: &[u8], value: &mut Vec<u8>, stats: &ReadStats) -> Result<bool> {
-        self.get_at(&self.active.view(), key, value, stats)
+    pub(crate) fn get(
+        &self,
+        key: &[u8],
+        value: &mut Vec<u8>,
+        stats: &ReadStats,
+        now_ms: impl Fn() -> u64,
+    ) -> Result<bool> {
+        self.get_at(&self.active.view(), key, value, stats, now_ms)
     }
 
     /// The same, where what is seen of the active memtable is `active`.
@@ -151,20 +180,21 @@ impl<S: Storage> Tree<S> {
         key: &[u8],
         value: &mut Vec<u8>,
         stats: &ReadStats,
+        now_ms: impl Fn() -> u64,
     ) -> Result<bool> {
         value.clear();
         let hash = filter::hash(key);
         match active.get(key, hash, value)? {
             Lookup::Absent => {}
-            found => return Ok(found == Lookup::Found),
+            found => return Ok(found.is_there(value, now_ms)),
         }
         for memtable in &self.waiting {
             match memtable.view().get(key, hash, value)? {
                 Lookup::Absent => {}
-                found => return Ok(found == Lookup::Found),
+                found => return Ok(found.is_there(value, now_ms)),
             }
         }
-        Ok(self.version.get(key, hash, value, stats)? == Lookup::Found)
+        self.version.get(key, hash, value, stats, now_ms)
     }
 
     /// Calls `visit` with the index and the value of each key, all at one moment. Values are read into `value`.
@@ -174,10 +204,13 @@ impl<S: Storage> Tree<S> {
         keys: impl IntoIterator<Item = &'k [u8]>,
         value: &mut Vec<u8>,
         stats: &ReadStats,
+        now_ms: impl Fn() -> u64,
         visit: &mut dyn FnMut(usize, Option<&[u8]>),
     ) -> Result<()> {
+        let now = OnceCell::new();
+        let now_ms = || *now.get_or_init(&now_ms);
         for (index, key) in keys.into_iter().enumerate() {
-            let found = self.get_at(active, key, value, stats)?;
+            let found = self.get_at(active, key, value, stats, now_ms)?;
             visit(index, found.then_some(&value[..]));
         }
         Ok(())

@@ -18,10 +18,10 @@
 //! ```text
 //! offset  size  field
 //! 0       3     key length k
-//! 3       1     kind: 1 put, 2 delete, 3 delete a range
+//! 3       1     kind: 1 put, 2 delete, 3 delete a range, 5 put a value that expires
 //! 4       4     value length v
 //! 8       k     key
-//! 8+k     v     value; of a range the end, which is not in the range
+//! 8+k     v     value; of a range the end, which is not in the range; of a value that expires first when it does (8), in milliseconds since the Unix epoch
 //! ```
 //!
 //! A range that ends where it begins does nothing: such a write only takes a sequence number, for what changes the store without going through the log. One that ends before is impossible.
@@ -32,6 +32,7 @@
 use std::ops::Range;
 
 use super::codec::Decoder;
+use super::deadline::DEADLINE_BYTES;
 use super::files::FileNumber;
 use crate::storage::{Appender, File};
 use crate::{Error, Result, log};
@@ -54,6 +55,10 @@ pub(crate) enum Kind {
     DeleteRange = 3,
     /// Where the value lies in the value log. In tables alone.
     Pointer = 4,
+    /// The key has this value until the time that stands before it: see [`super::deadline`].
+    PutExpiring = 5,
+    /// The same with a pointer. In tables alone.
+    PointerExpiring = 6,
 }
 
 impl Kind {
@@ -63,6 +68,8 @@ impl Kind {
             2 => Some(Self::Delete),
             3 => Some(Self::DeleteRange),
             4 => Some(Self::Pointer),
+            5 => Some(Self::PutExpiring),
+            6 => Some(Self::PointerExpiring),
             _ => None,
         }
     }
@@ -182,9 +189,10 @@ impl Operation {
         Kind::from_tag(self.tag).unwrap_or(Kind::Put)
     }
 
+    /// Whether it is a put for ever.
     #[inline]
-    pub(crate) fn is_delete(self) -> bool {
-        self.tag == Kind::Delete as u8
+    pub(crate) fn is_put(self) -> bool {
+        self.tag == Kind::Put as u8
     }
 
     /// Bytes in all.
@@ -220,8 +228,12 @@ pub(crate) fn operations(
         let header = payload[at..].first_chunk().ok_or_else(|| corrupt("an operation is cut"))?;
         let operation = Operation::decode(*header);
         let kind = Kind::from_tag(operation.tag);
-        if kind.is_none_or(|kind| kind == Kind::Pointer) || operation.key_bytes == 0 {
+        let of_tables = |kind| matches!(kind, Kind::Pointer | Kind::PointerExpiring);
+        if kind.is_none_or(of_tables) || operation.key_bytes == 0 {
             return Err(corrupt("an operation has an impossible kind or key length"));
+        }
+        if kind == Some(Kind::PutExpiring) && operation.value_bytes < DEADLINE_BYTES {
+            return Err(corrupt("a value that expires does not say when"));
         }
         if operation.bytes() > payload.len() - at {
             return Err(corrupt("an operation is longer than the frame that holds it"));
@@ -265,6 +277,7 @@ mod tests {
         assert_eq!(operation_header(Kind::Put, 3, 5), [3, 0, 0, 1, 5, 0, 0, 0]);
         assert_eq!(operation_header(Kind::Delete, 65536, 0), [0, 0, 1, 2, 0, 0, 0, 0]);
         assert_eq!(operation_header(Kind::DeleteRange, 1, 2), [1, 0, 0, 3, 2, 0, 0, 0]);
+        assert_eq!(operation_header(Kind::PutExpiring, 3, 13), [3, 0, 0, 5, 13, 0, 0, 0]);
     }
 
     #[test]
@@ -279,6 +292,8 @@ mod tests {
         refuse(&[1, 0, 0, 3, 0, 0, 0, 0, b'k']);
         refuse(&[1, 0, 0, 3, 2, 0, 0, 0, b'k', b'j', b'z']);
         refuse(&[1, 0, 0, 4, 1, 0, 0, 0, b'k', b'l']);
+        refuse(&[1, 0, 0, 6, 1, 0, 0, 0, b'k', b'l']);
+        refuse(&[1, 0, 0, 5, 7, 0, 0, 0, b'k', 1, 2, 3, 4, 5, 6, 7]);
         refuse(&[1, 0, 0, 1, 255, 255, 255, 255, b'k']);
     }
 }

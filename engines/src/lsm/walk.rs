@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::memtable::Moment;
 use super::merge::Merge;
 use super::range::{KeyRange, bound_key};
-use super::scan::cursors;
+use super::scan::{cursors, show};
 use super::version::Tree;
 use super::wal::Kind;
 use crate::storage::Storage;
@@ -60,17 +60,19 @@ pub(crate) struct Walk<S: Storage> {
     valid: bool,
     /// The current value does not lie in the merge, but in `value`.
     is_apart: bool,
-    /// The last value that was read from the value log.
+    /// The last value that was read from the value log, or that expires.
     value: Vec<u8>,
+    /// What time it is.
+    now_ms: u64,
     direction: Direction,
     tree: Arc<Tree<S>>,
 }
 
 impl<S: Storage> Walk<S> {
-    /// At the first entry of `range` in `direction` that is not before `start`, of what could be seen at this moment of the `active` memtable.
+    /// At the first entry of `range` in `direction` that is not before `start`, of what could be seen at this moment of the `active` memtable, and had not expired by `now_ms`.
     pub(crate) fn seek(
         tree: &Arc<Tree<S>>,
-        active: &Moment,
+        (active, now_ms): (&Moment, u64),
         range: &KeyRange,
         start: Bound<&[u8]>,
         direction: Direction,
@@ -103,6 +105,7 @@ impl<S: Storage> Walk<S> {
             valid: false,
             is_apart: false,
             value: Vec::new(),
+            now_ms,
             direction,
             tree: kept,
         };
@@ -132,22 +135,29 @@ impl<S: Storage> Walk<S> {
         self.settle(range)
     }
 
-    /// Goes on to an entry that is not deleted, if this one is.
+    /// Goes on to an entry that has a value, if this one has none.
     #[inline]
     fn settle(&mut self, range: &KeyRange) -> Result<()> {
         while let Some((key, kind, value)) = self.merge.current() {
             if range.is_behind(key, self.direction) {
                 return Ok(());
             }
-            if kind != Kind::Delete {
-                self.is_apart = kind == Kind::Pointer;
-                if self.is_apart {
-                    let buffer = &mut self.value;
-                    self.tree.version.values.read(key, value, |value| {
-                        buffer.clear();
-                        buffer.extend_from_slice(value);
-                    })?;
-                }
+            self.is_apart = kind != Kind::Put;
+            if !self.is_apart {
+                self.valid = true;
+                return Ok(());
+            }
+            let (buffer, now_ms) = (&mut self.value, self.now_ms);
+            let shown = show(
+                &self.tree,
+                (key, kind, value),
+                || now_ms,
+                |value| {
+                    buffer.clear();
+                    buffer.extend_from_slice(value);
+                },
+            )?;
+            if shown.is_some() {
                 self.valid = true;
                 return Ok(());
             }

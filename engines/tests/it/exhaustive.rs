@@ -7,7 +7,7 @@ use kvdyno_engines::storage::SimulatedDisk;
 use kvdyno_engines::storage::simulated::Crash;
 use kvdyno_engines::{Durability, WriteOperation};
 
-use crate::history::{History, Open, Step, live, recover};
+use crate::history::{GONE, History, Open, Step, live, recover};
 use crate::replay::{assert_count, case};
 use crate::subjects::{Subject, for_each_engine};
 
@@ -54,7 +54,12 @@ fn step(kind: usize, at: usize) -> Step {
         let value = format!("{at}{:300}", "").into_bytes();
         WriteOperation::Put { key: key.into(), value }
     };
-    let gone = |key: &str| WriteOperation::Delete { key: key.into() };
+    let gone = |key: &str| match (at % 2, value(key)) {
+        (1, WriteOperation::Put { key, value }) => {
+            WriteOperation::PutExpiring { key, value, ttl: GONE }
+        }
+        _ => WriteOperation::Delete { key: key.into() },
+    };
     // Where there are no such deletions, it is one of `a` alone.
     let range = WriteOperation::DeleteRange { start: "a".into(), end: "c".into() };
     match kind {

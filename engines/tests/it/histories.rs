@@ -4,6 +4,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
+use std::time::Duration;
 
 use kvdyno_engines::conformance::{self, Plan};
 use kvdyno_engines::storage::{Disk, SimulatedDisk};
@@ -11,7 +12,7 @@ use kvdyno_engines::{Direction, Durability, Engine, OperationKind};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::history::Map;
+use crate::history::{GONE, LASTING, Map};
 use crate::replay::case;
 use crate::subjects::{DIR, Subject, for_each_engine};
 
@@ -59,6 +60,8 @@ fn one_trace_has_one_answer_under_all_options_long<E: Subject>() {
 enum Operation {
     Get(u64),
     Put(u64, Vec<u8>),
+    /// For a time that is over at once, or longer than any trace.
+    PutExpiring(u64, Vec<u8>, Duration),
     Delete(u64),
     /// From this key up to the second one, if that is greater.
     DeleteRange(u64, u64),
@@ -84,7 +87,11 @@ fn operation(random: &mut StdRng, keys: u64) -> Operation {
             let filler = if random.random_range(0..8) == 0 { 600 } else { 60 };
             let mut value = vec![random.random(); random.random_range(0..filler)];
             value.extend(random.random::<[u8; 4]>());
-            Operation::Put(number, value)
+            match value[0] % 16 {
+                0 => Operation::PutExpiring(number, value, GONE),
+                1 => Operation::PutExpiring(number, value, LASTING),
+                _ => Operation::Put(number, value),
+            }
         }
         500..645 => Operation::Delete(number),
         645..650 => Operation::DeleteRange(number, random.random_range(0..keys)),
@@ -124,6 +131,10 @@ fn answer(open: &dyn Fn() -> Box<dyn Engine>, operations: usize) -> u64 {
                 engine.session().unwrap().put(&key(number), &value).unwrap();
                 map.insert(key(number).to_vec(), value);
             }
+            Operation::PutExpiring(number, value, ttl) => {
+                engine.session().unwrap().put_expiring(&key(number), &value, ttl).unwrap();
+                put_for(&mut map, number, value, ttl);
+            }
             Operation::Delete(number) => {
                 engine.session().unwrap().delete(&key(number)).unwrap();
                 map.remove(&key(number)[..]);
@@ -148,6 +159,15 @@ fn answer(open: &dyn Fn() -> Box<dyn Engine>, operations: usize) -> u64 {
         }
     }
     digest.finish()
+}
+
+/// Does to a map what a put for a time does to a store.
+fn put_for(map: &mut Map, number: u64, value: Vec<u8>, ttl: Duration) {
+    if ttl.is_zero() {
+        map.remove(&key(number)[..]);
+    } else {
+        map.insert(key(number).to_vec(), value);
+    }
 }
 
 /// The keys from a first one up to, but without the second: few, as otherwise little would be left.
@@ -251,6 +271,9 @@ fn agree(seed: u64, operations: usize) {
                 Operation::Put(number, value) => {
                     engine.session().unwrap().put(&key(*number), value).unwrap();
                 }
+                Operation::PutExpiring(number, value, ttl) => {
+                    engine.session().unwrap().put_expiring(&key(*number), value, *ttl).unwrap();
+                }
                 Operation::Delete(number) => {
                     engine.session().unwrap().delete(&key(*number)).unwrap();
                 }
@@ -266,6 +289,7 @@ fn agree(seed: u64, operations: usize) {
         }
         match operation {
             Operation::Put(number, value) => drop(map.insert(key(number).to_vec(), value)),
+            Operation::PutExpiring(number, value, ttl) => put_for(&mut map, number, value, ttl),
             Operation::Delete(number) => drop(map.remove(&key(number)[..])),
             Operation::DeleteRange(first, last) => {
                 map.retain(|key, _| !range(first, last).contains(key));

@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use kvdyno_engines::storage::SimulatedDisk;
 use kvdyno_engines::storage::simulated::Crash;
@@ -130,11 +131,14 @@ impl History {
     }
 }
 
-/// Does to a map what a write does to a store.
+/// Does to a map what a write does to a store. What is put for a time is gone at once or stays for longer than any test.
 pub(crate) fn change(map: &mut Map, write: &[WriteOperation]) {
     for operation in write {
         match operation {
-            WriteOperation::Put { key, value } => drop(map.insert(key.clone(), value.clone())),
+            WriteOperation::PutExpiring { key, ttl, .. } if ttl.is_zero() => drop(map.remove(key)),
+            WriteOperation::Put { key, value } | WriteOperation::PutExpiring { key, value, .. } => {
+                map.insert(key.clone(), value.clone());
+            }
             WriteOperation::Delete { key } => drop(map.remove(key)),
             WriteOperation::DeleteRange { start, end } => {
                 map.retain(|key, _| key < start || key >= end);
@@ -208,12 +212,23 @@ fn live_once(
     Ok(false)
 }
 
-/// What of a write an engine takes: without batches, the first operation alone; without deletions of ranges, that of the first key.
+/// What of a write an engine takes: without batches, the first operation alone; without deletions of ranges, that of the first key; without values that expire, those that are gone at once are deleted, and the others
+/// stay. So it is where expired values are counted among the keys.
 pub(crate) fn supported(engine: &dyn Engine, write: &[WriteOperation]) -> Write {
     let capabilities = engine.capabilities();
     let taken = if capabilities.supports(OperationKind::Write) { write } else { &write[..1] };
     let ranges = capabilities.supports(OperationKind::DeleteRange);
+    let expiry = capabilities.supports(OperationKind::PutExpiring);
+    let counts_keys = || engine.metrics().keydir_entries.is_some();
     let taken = taken.iter().map(|operation| match operation {
+        WriteOperation::PutExpiring { key, ttl, .. }
+            if ttl.is_zero() && (!expiry || counts_keys()) =>
+        {
+            WriteOperation::Delete { key: key.clone() }
+        }
+        WriteOperation::PutExpiring { key, value, .. } if !expiry => {
+            WriteOperation::Put { key: key.clone(), value: value.clone() }
+        }
         WriteOperation::DeleteRange { start, .. } if !ranges => {
             WriteOperation::Delete { key: start.clone() }
         }
@@ -228,6 +243,7 @@ pub(crate) fn apply(engine: &dyn Engine, write: &[WriteOperation]) -> Result<()>
     let operations = supported(engine, write);
     match &operations[..] {
         [WriteOperation::Put { key, value }] => session.put(key, value),
+        [WriteOperation::PutExpiring { key, value, ttl }] => session.put_expiring(key, value, *ttl),
         [WriteOperation::Delete { key }] => session.delete(key),
         [WriteOperation::DeleteRange { start, end }] => session.delete_range(start, end),
         _ => session.write(&WriteBatch { operations }),
@@ -343,6 +359,10 @@ fn scan(session: &mut dyn Session, direction: Direction) -> Result<Vec<(Vec<u8>,
 pub(crate) const KEYS: [&[u8]; 6] =
     [b"a", b"b", b"c", b"\x00", b"\xff", b"long enough to be no prefix of others"];
 
+/// For how long values are put: those of the first kind are gone at once, those of the second stay.
+pub(crate) const GONE: Duration = Duration::ZERO;
+pub(crate) const LASTING: Duration = Duration::from_hours(1);
+
 /// Writes to few keys, each value another, with everything in between that a store may be asked to do.
 pub(crate) fn script(seed: u64, steps: usize) -> Vec<Step> {
     let mut random = StdRng::seed_from_u64(seed);
@@ -363,6 +383,10 @@ pub(crate) fn script(seed: u64, steps: usize) -> Vec<Step> {
                             WriteOperation::DeleteRange { start, end }
                         }
                         0 => WriteOperation::Delete { key },
+                        _ if version % 5 == 0 => {
+                            let ttl = if version % 2 == 0 { GONE } else { LASTING };
+                            WriteOperation::PutExpiring { key, value: value.into_bytes(), ttl }
+                        }
                         _ => WriteOperation::Put { key, value: value.into_bytes() },
                     }
                 };

@@ -82,7 +82,9 @@ fn the_writer<E: Subject>() {
                 match operation {
                     WriteOperation::Put { key, value } => session.put(key, value).unwrap(),
                     WriteOperation::Delete { key } => session.delete(key).unwrap(),
-                    WriteOperation::DeleteRange { .. } => unreachable!("nobody asks for it"),
+                    WriteOperation::PutExpiring { .. } | WriteOperation::DeleteRange { .. } => {
+                        unreachable!("nobody asks for it")
+                    }
                 }
             }
         }

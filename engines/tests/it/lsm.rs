@@ -6,6 +6,7 @@ mod beside;
 mod calls;
 mod classes;
 mod compressing;
+mod expiry;
 mod ingest;
 mod isolation;
 mod iterating;

@@ -18,6 +18,8 @@ mod full;
 #[cfg(any(feature = "bitcask", feature = "lsm"))]
 mod gated;
 mod group_commit;
+#[cfg(any(feature = "bitcask", feature = "lsm"))]
+mod hands;
 mod histories;
 mod history;
 mod hostile;

@@ -117,6 +117,7 @@ impl Toy {
             match operation {
                 WriteOperation::Put { key, value } => self.capabilities.check_sizes(key, value)?,
                 WriteOperation::Delete { key } => self.capabilities.check_sizes(key, &[])?,
+                WriteOperation::PutExpiring { .. } => return Err(NO_EXPIRY),
                 WriteOperation::DeleteRange { .. } => return Err(NO_RANGES),
             }
         }
@@ -146,13 +147,16 @@ impl Toy {
     }
 }
 
+const NO_EXPIRY: Error = Error::Unsupported(OperationKind::PutExpiring);
 const NO_RANGES: Error = Error::Unsupported(OperationKind::DeleteRange);
 
 fn apply(map: &mut BTreeMap<Vec<u8>, Vec<u8>>, operation: WriteOperation) {
     match operation {
         WriteOperation::Put { key, value } => drop(map.insert(key, value)),
         WriteOperation::Delete { key } => drop(map.remove(&key)),
-        WriteOperation::DeleteRange { .. } => unreachable!("it was refused"),
+        WriteOperation::PutExpiring { .. } | WriteOperation::DeleteRange { .. } => {
+            unreachable!("it was refused")
+        }
     }
 }
 
@@ -163,7 +167,9 @@ fn encode(operations: &[WriteOperation]) -> Vec<u8> {
         let (tag, key, value): (u8, &[u8], &[u8]) = match operation {
             WriteOperation::Put { key, value } => (1, key, value),
             WriteOperation::Delete { key } => (0, key, &[]),
-            WriteOperation::DeleteRange { .. } => unreachable!("it was refused"),
+            WriteOperation::PutExpiring { .. } | WriteOperation::DeleteRange { .. } => {
+                unreachable!("it was refused")
+            }
         };
         bytes.extend([tag, key.len() as u8]);
         bytes.extend((value.len() as u16).to_le_bytes());

@@ -199,6 +199,9 @@ impl Session for FjallSession<'_> {
                     self.engine.capabilities.check_sizes(key, &[])?;
                     writes.remove(&self.engine.keyspace, key.as_slice());
                 }
+                WriteOperation::PutExpiring { .. } => {
+                    return Err(Error::Unsupported(OperationKind::PutExpiring));
+                }
                 WriteOperation::DeleteRange { .. } => {
                     return Err(Error::Unsupported(OperationKind::DeleteRange));
                 }

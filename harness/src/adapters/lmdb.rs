@@ -250,6 +250,9 @@ impl Session for LmdbSession<'_> {
                     self.engine.capabilities.check_sizes(key, &[])?;
                     self.engine.database.delete(&mut txn, key).map_err(other)?;
                 }
+                WriteOperation::PutExpiring { .. } => {
+                    return Err(Error::Unsupported(OperationKind::PutExpiring));
+                }
                 WriteOperation::DeleteRange { start, end } => {
                     self.engine.remove_range(&mut txn, start, end)?;
                 }

@@ -221,6 +221,9 @@ impl Session for RedbSession<'_> {
                         capabilities.check_sizes(key, &[])?;
                         table.remove(key.as_slice()).map_err(other)?;
                     }
+                    WriteOperation::PutExpiring { .. } => {
+                        return Err(Error::Unsupported(OperationKind::PutExpiring));
+                    }
                     WriteOperation::DeleteRange { start, end } => remove_range(table, start, end)?,
                 }
             }

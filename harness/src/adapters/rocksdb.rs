@@ -353,6 +353,9 @@ impl Session for RocksDbSession<'_> {
                     self.engine.capabilities.check_sizes(key, &[])?;
                     writes.delete(key);
                 }
+                WriteOperation::PutExpiring { .. } => {
+                    return Err(Error::Unsupported(OperationKind::PutExpiring));
+                }
                 WriteOperation::DeleteRange { start, end } if start < end => {
                     writes.delete_range(start, end);
                 }

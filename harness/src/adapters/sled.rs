@@ -214,6 +214,9 @@ impl Session for SledSession<'_> {
                     self.engine.capabilities.check_sizes(key, &[])?;
                     writes.remove(key.as_slice());
                 }
+                WriteOperation::PutExpiring { .. } => {
+                    return Err(Error::Unsupported(OperationKind::PutExpiring));
+                }
                 WriteOperation::DeleteRange { .. } => {
                     return Err(Error::Unsupported(OperationKind::DeleteRange));
                 }

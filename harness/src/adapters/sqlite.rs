@@ -330,6 +330,9 @@ impl Session for SqliteSession<'_> {
                     self.engine.capabilities.check_sizes(key, &[])?;
                     self.execute(DELETE, [key])?;
                 }
+                WriteOperation::PutExpiring { .. } => {
+                    return Err(Error::Unsupported(OperationKind::PutExpiring));
+                }
                 WriteOperation::DeleteRange { start, end } => {
                     self.execute(DELETE_RANGE, [start, end])?;
                 }

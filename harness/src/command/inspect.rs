@@ -161,3 +161,10 @@ pub(super) fn print_lines(
     }
     Ok(if damage.is_empty() { ExitStatus::Ok } else { ExitStatus::WrongData })
 }
+
+/// A time in RFC 3339, or in milliseconds where the calendar ends.
+pub(super) fn time(unix_ms: u64) -> String {
+    let known =
+        i64::try_from(unix_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    known.map_or_else(|| format!("{unix_ms} ms"), |time| format!("{time:.3}"))
+}

@@ -9,7 +9,8 @@ use kvdyno_engines::storage::Disk;
 use serde_json::{Value, json};
 
 use super::inspect::{
-    counted, damage_line, failure, lines_of, plain_table, print_lines, refuse_inside, value_text,
+    counted, damage_line, failure, lines_of, plain_table, print_lines, refuse_inside, time,
+    value_text,
 };
 use crate::cli::InspectArguments;
 use crate::failure::{ExitStatus, Result};
@@ -247,13 +248,6 @@ fn record_line(record: &StoredRecord<'_>) -> String {
         line.push_str(&value_text(value));
     }
     line
-}
-
-/// A time in RFC 3339, or in milliseconds where the calendar ends.
-fn time(unix_ms: u64) -> String {
-    let known =
-        i64::try_from(unix_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    known.map_or_else(|| format!("{unix_ms} ms"), |time| format!("{time:.3}"))
 }
 
 fn record_object(record: &StoredRecord<'_>) -> Value {

@@ -10,7 +10,8 @@ use kvdyno_engines::storage::Disk;
 use serde_json::{Value, json};
 
 use super::inspect::{
-    counted, damage_line, failure, lines_of, plain_table, print_lines, refuse_inside, value_text,
+    counted, damage_line, failure, lines_of, plain_table, print_lines, refuse_inside, time,
+    value_text,
 };
 use crate::cli::InspectArguments;
 use crate::failure::{ExitStatus, Result};
@@ -66,18 +67,29 @@ fn text(dir: &Path, report: &VerifyReport) -> String {
         "entries",
         "deletions",
         "ranges",
+        "expiring",
         "filter",
         "blocks",
         "least key",
         "greatest key",
     ];
-    let mut tables = plain_table(&header, 2..9);
+    let mut tables = plain_table(&header, 2..10);
     for (file, table) in files.iter().filter_map(|file| Some((file, file.table.as_ref()?))) {
         tables.add_row(table_row(file, table));
     }
-    let header =
-        ["file", "kind", "bytes", "used", "writes", "values", "deletions", "ranges", "torn bytes"];
-    let mut logs = plain_table(&header, 2..9);
+    let header = [
+        "file",
+        "kind",
+        "bytes",
+        "used",
+        "writes",
+        "values",
+        "expiring",
+        "deletions",
+        "ranges",
+        "torn bytes",
+    ];
+    let mut logs = plain_table(&header, 2..10);
     for file in files.iter().filter(|file| file.table.is_none() && file.values.is_none()) {
         logs.add_row(other_row(file));
     }
@@ -143,16 +155,17 @@ fn levels(report: &VerifyReport) -> String {
         "entries",
         "deletions",
         "ranges",
+        "expiring",
         "value bytes",
         "filter bits per key",
     ];
-    let mut table = plain_table(&header, 0..7);
+    let mut table = plain_table(&header, 0..8);
     for (number, level) in report.levels().iter().enumerate() {
         let LevelFigures { tables, bytes, entries, deletions, range_deletions, .. } = level;
-        let LevelFigures { filter_bytes, value_bytes, .. } = level;
+        let LevelFigures { expiring, filter_bytes, value_bytes, .. } = level;
         let bits = *filter_bytes as f64 * 8.0 / (*entries).max(1) as f64;
         let mut row = vec![number.to_string()];
-        let figures = [tables, bytes, entries, deletions, range_deletions, value_bytes];
+        let figures = [tables, bytes, entries, deletions, range_deletions, expiring, value_bytes];
         row.extend(figures.map(u64::to_string));
         row.push(format!("{bits:.1}"));
         table.add_row(row);
@@ -167,7 +180,8 @@ fn level_of(table: &TableFigures) -> String {
 fn table_row(file: &VerifiedFile, table: &TableFigures) -> Vec<String> {
     let mut row = vec![file.name.clone(), file.role.name().to_owned(), file.bytes.to_string()];
     row.push(level_of(table));
-    row.extend([table.entries, table.deletions, table.range_deletions].map(|n| n.to_string()));
+    let figures = [table.entries, table.deletions, table.range_deletions, table.expiring];
+    row.extend(figures.map(|n| n.to_string()));
     row.push(format!("{:.1}", table.filter_bits_per_key()));
     row.push(table.blocks.to_string());
     row.extend([&table.key_min, &table.key_max].map(|key| key_text(key)));
@@ -188,12 +202,12 @@ fn other_row(file: &VerifiedFile) -> Vec<String> {
     let mut row = vec![file.name.clone(), kind.to_owned(), file.bytes.to_string()];
     match &file.log {
         Some(log) => {
-            let figures = [log.used_bytes, log.writes, log.values, log.deletions];
-            let last = [log.range_deletions, file.torn_bytes];
-            row.extend(figures.into_iter().chain(last).map(|n| n.to_string()));
+            let of_values = [log.used_bytes, log.writes, log.values, log.expiring];
+            let others = [log.deletions, log.range_deletions, file.torn_bytes];
+            row.extend(of_values.into_iter().chain(others).map(|n| n.to_string()));
         }
         None if file.role == FileRole::Manifest => {
-            row.extend(std::iter::repeat_n(String::new(), 5));
+            row.extend(std::iter::repeat_n(String::new(), 6));
             row.push(file.torn_bytes.to_string());
         }
         None => {}
@@ -258,6 +272,7 @@ fn object(report: &VerifyReport) -> Value {
             "entries": level.entries,
             "deletions": level.deletions,
             "range_deletions": level.range_deletions,
+            "expiring_values": level.expiring,
             "filter_bytes": level.filter_bytes,
             "value_bytes": level.value_bytes,
         })
@@ -289,6 +304,9 @@ fn table_object(table: &TableFigures) -> Value {
         "entries": table.entries,
         "deletions": table.deletions,
         "range_deletions": table.range_deletions,
+        "expiring_values": table.expiring,
+        "expires_first_unix_ms": table.expires_first_ms,
+        "expires_last_unix_ms": table.expires_last_ms,
         "key_min": table.key_min.escape_ascii().to_string(),
         "key_max": table.key_max.escape_ascii().to_string(),
         "sequence_min": table.sequence_min,
@@ -316,6 +334,7 @@ fn log_object(log: &LogFigures) -> Value {
         "used_bytes": log.used_bytes,
         "writes": log.writes,
         "values": log.values,
+        "expiring_values": log.expiring,
         "deletions": log.deletions,
         "range_deletions": log.range_deletions,
         "writes_behind_tear": log.writes_behind_tear,
@@ -356,8 +375,9 @@ fn record_line(record: &StoredRecord<'_>) -> String {
         Place::Log { sequence: None } => "log".to_owned(),
         Place::Values => "value log".to_owned(),
     };
+    let expires = record.expires_ms.map_or_else(|| "-".to_owned(), time);
     format!(
-        "{:>10} {:>11} {place:14} {:8} \"{}\"{}{}",
+        "{:>10} {:>11} {place:14} {:8} {expires:24} \"{}\"{}{}",
         record.file,
         record.offset,
         kind_of(record),
@@ -385,6 +405,7 @@ fn record_object(record: &StoredRecord<'_>) -> Value {
         "value": record.value.map(|value| value.escape_ascii().to_string()),
         "range_end": record.range_end.map(|end| end.escape_ascii().to_string()),
         "value_file": record.value_file,
+        "expires_unix_ms": record.expires_ms,
     })
 }
 

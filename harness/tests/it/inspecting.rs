@@ -338,7 +338,8 @@ fn with_lsm_store() -> tempfile::TempDir {
     store.delete(b"key-08").unwrap();
     store.flush().unwrap();
     store.put(b"key-07", &[b'x'; 300]).unwrap();
-    store.put(b"\x00binary\"", b"line\n").unwrap();
+    let hour = Duration::from_hours(1);
+    store.put_expiring(b"\x00binary\"", b"line\n", hour).unwrap();
     store.delete(b"key-09").unwrap();
     store.close().unwrap();
     dir
@@ -376,12 +377,16 @@ fn an_lsm_store_is_shown_and_left_as_it_is() {
         (&1.into(), &40.into())
     );
     assert_eq!(json["files"][1]["table"]["key_min"], "key-00");
+    let logs = json["files"].as_array().unwrap().iter().filter(|file| !file["log"].is_null());
+    let expiring: Vec<&Value> = logs.map(|file| &file["log"]["expiring_values"]).collect();
+    assert_eq!(expiring, [&Value::from(1)]);
     assert_eq!(json["damage"], Value::Array(Vec::new()));
 
     let text = printed(dir.path(), &["inspect", "store", "--records"], 0);
     assert_eq!(text.lines().count(), 44);
     let line = |part: &str| text.lines().rfind(|line| line.contains(part)).unwrap();
-    assert!(line(r#""\x00binary\"" "line\n""#).contains("log 42 "), "{text}");
+    let binary = line(r#""\x00binary\"" "line\n""#);
+    assert!(binary.contains("log 42 ") && binary.contains("Z "), "no time of expiry: {text}");
     assert!(line("key-08").contains("level 0") && line("key-08").contains("deletion"), "{text}");
     assert!(line("key-07").ends_with("… 300 bytes") && line("key-01").contains("level 6"));
     let file = table_file(dir.path());

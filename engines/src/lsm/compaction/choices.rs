@@ -7,6 +7,7 @@ use super::super::table::TableMeta;
 use super::super::version::PerLevel;
 use super::fixtures::metas;
 use super::levelled;
+use super::manual;
 use super::picker::{Situation, debt_bytes, pick};
 use super::style::{Choice, Fifo, Levelled, Style, Tiered};
 use super::task::{Action, Metas, Task};
@@ -284,6 +285,82 @@ fn tables_expire_in_the_order_of_age() {
     assert_eq!(at(400), "0:1,2,3,4 > 0 drop!");
 }
 
+/// What is chosen at a time.
+fn chosen_at(now_ms: u64, levels: &[&str], options: &Options) -> String {
+    let task = pick_in(&metas(levels), &[], &[], now_ms, options);
+    task.map_or_else(|| "nothing".to_owned(), |task| show(&task))
+}
+
+#[test]
+fn a_table_in_which_all_has_expired_is_dropped_whatever_the_style() {
+    let fifo = Options { style: Style::Fifo(Fifo::default()), ..dynamic() };
+    for options in [dynamic(), fixed(Choice::InTurn), tiered(), fifo] {
+        let alone = ["", "", "", "", "", "", "2:c-d*9~100,50,80"];
+        assert_eq!(
+            chosen_at(79, &alone, &Options { deletions_percent: 0, ..options.clone() }),
+            "nothing"
+        );
+        assert_eq!(chosen_at(80, &alone, &options), "6:2 > 0 drop!");
+        assert_eq!(chosen_at(80, &["2:c-d*9~100,50,80"], &options), "0:2 > 0 drop!");
+        // A deletion beside what has expired says no more than that.
+        assert_eq!(chosen_at(80, &["", "", "2:c-d*9!1~99,50,80"], &options), "2:2 > 0 drop!");
+        // It hides what is older, though not what is younger or has other keys.
+        let above = ["5:a-z*9", "", "2:c-d*9~100,50,80 3:e-f*9", "4:e-f*9"];
+        assert_eq!(chosen_at(80, &above, &options), "2:2 > 0 drop!");
+        // What it hides may go with it.
+        let both = ["5:a-z*9~100,1,2 4:b-c*9~100,70,80", "", "", "", "", "", "3:a-c*9~100,5,6"];
+        assert_eq!(chosen_at(6, &both, &options), "6:3 > 0 drop!");
+        assert_eq!(chosen_at(80, &both, &options), "0:4,5 6:3 > 0 drop!");
+    }
+}
+
+#[test]
+fn a_table_that_has_expired_stays_while_it_hides_something() {
+    let never = Options { deletions_percent: 0, ..dynamic() };
+    let levels = ["", "", "", "2:c-d*9~100,50,80", "", "", "1:a-z*9"];
+    assert_eq!(chosen_at(80, &levels, &Options { deletions_percent: 0, ..tiered() }), "nothing");
+    assert_ne!(chosen_at(80, &levels, &never), "3:2 > 0 drop!");
+    let levels = ["3:c-d*9~100,50,80 2:d-z*9"];
+    assert_eq!(chosen_at(80, &levels, &never), "0:3,2 > 6 merge!");
+    // The older one is on its way somewhere else.
+    let levels = metas(&["", "2:c-d*9~100,50,80", "1:a-z*9~100,1,2", "", "", "", ""]);
+    let mut inputs = Metas::default();
+    inputs[2] = vec![&levels[2][0]];
+    let all = levels.each_ref().map(|tables| tables.iter().collect());
+    let running = Task::new(&all, &inputs, 3, 0, &fixed(Choice::InTurn));
+    let options = Options { deletions_percent: 0, ..fixed(Choice::InTurn) };
+    assert_eq!(pick_in(&levels, &[], &[running], 80, &options), None);
+}
+
+#[test]
+fn a_table_of_which_much_has_expired_goes_early() {
+    let options = fixed(Choice::LeastOverlap);
+    let levels = ["", "1:a-b*9 2:c-d*9~60,100,200", "3:a-z*9"];
+    // 60 of 100 expire, so that after five sixths of the time half of all have.
+    assert_eq!(chosen_at(183, &levels, &options), "nothing");
+    assert_eq!(chosen_at(184, &levels, &options), "1:2 2:3 > 2 merge!");
+    let few = ["", "1:a-b*9 2:c-d*9~40,100,200", "3:a-z*9"];
+    assert_eq!(chosen_at(1_000, &few, &options), "nothing");
+    let with_deletions = ["", "1:a-b*9 2:c-d*9!10~40,100,200", "3:a-z*9"];
+    assert_eq!(chosen_at(200, &with_deletions, &options), "1:2 2:3 > 2 merge!");
+    // Nothing is left that it could hide.
+    assert_eq!(chosen_at(184, &["", "", "", "2:c-d*9~60,100,200"], &options), "3:2 > 3 merge!");
+    let never = Options { deletions_percent: 0, ..options };
+    assert_eq!(chosen_at(1_000, &["", "", "", "2:c-d*9~60,100,200"], &never), "nothing");
+}
+
+#[test]
+fn what_is_asked_for_gets_rid_of_what_has_expired() {
+    let levels = metas(&["", "", "", "", "", "", "1:a-b*9~1,100,100 2:c-d*9"]);
+    let levels: Metas<'_> = levels.each_ref().map(|tables| tables.iter().collect());
+    let at = |now_ms| {
+        manual::range(&levels, None, None, now_ms, &dynamic())
+            .map_or_else(|| "nothing".to_owned(), |task| show(&task))
+    };
+    assert_eq!(at(99), "nothing");
+    assert_eq!(at(100), "6:1,2 > 6 merge!");
+}
+
 #[test]
 fn nothing_is_begun_that_conflicts_with_what_is_under_way() {
     let options = fixed(Choice::InTurn);
@@ -317,7 +394,7 @@ fn tasks_whose_results_would_overlap_exclude_each_other() {
         let mut inputs = Metas::default();
         inputs[1] = tables.iter().map(|at| &levels[1][*at]).collect();
         let levels = levels.each_ref().map(|tables| tables.iter().collect());
-        Task::new(&levels, &inputs, 2, &fixed(Choice::InTurn))
+        Task::new(&levels, &inputs, 2, 0, &fixed(Choice::InTurn))
     };
     let around = task(&[0, 2]);
     assert!(around.conflicts(&task(&[1])) && task(&[1]).conflicts(&around));
@@ -353,7 +430,7 @@ fn level_0_is_not_kept_waiting_by_one_compaction_after_another() {
         let mut inputs = Metas::default();
         (inputs[1], inputs[2]) = (vec![&levels[1][2]], vec![&levels[2][1]]);
         let levels = levels.each_ref().map(|tables| tables.iter().collect());
-        Task::new(&levels, &inputs, 2, &options)
+        Task::new(&levels, &inputs, 2, 0, &options)
     };
     // One table of level 1 is on its way down; another could follow it.
     let next = |level_0| {

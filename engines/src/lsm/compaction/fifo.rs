@@ -36,5 +36,5 @@ pub(crate) fn pick(situation: &Situation<'_>, style: &Fifo, options: &Options) -
         inputs[level].push(table);
     }
     let any = inputs.iter().any(|tables| !tables.is_empty());
-    any.then(|| Task::dropping(&inputs, options))
+    any.then(|| Task::dropping(&inputs, situation.now_ms, options))
 }

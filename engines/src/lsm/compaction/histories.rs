@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use super::super::deadline::Expiring;
 use super::super::files::FileNumber;
 use super::super::options::Options;
 use super::super::range_set::RangeSet;
@@ -21,8 +22,30 @@ const ENTRY_BYTES: u64 = 10;
 /// A file of values that every table points to, and that is always to be emptied.
 const VALUES: Usage = Usage { number: 1, bytes: 10_000, live_bytes: 1 };
 
-/// A version of a key: the higher, the newer; and whether it is a deletion.
-type Entry = (u32, bool);
+/// A version of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Entry {
+    /// The higher, the newer.
+    version: u32,
+    /// Until when it has a value; none: for ever.
+    expires: Option<u32>,
+}
+
+impl Entry {
+    fn deletion(version: u32) -> Self {
+        Self { version, expires: Some(0) }
+    }
+
+    fn is_deletion(self) -> bool {
+        self.expires == Some(0)
+    }
+
+    /// Whether it is as good as a deletion.
+    fn is_gone(self, now: u32) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+}
+
 type Entries = BTreeMap<u8, Entry>;
 
 /// What is in a table. Its entries are younger than its ranges.
@@ -65,7 +88,7 @@ impl History {
 
     fn flush(&mut self) {
         let (first, dense) = (self.random.below(KEYS), self.random.below(4) == 0);
-        let ascending = self.random.below(3) == 0;
+        let (ascending, expires) = (self.random.below(3) == 0, self.random.below(3) == 0);
         let mut flushed = Content::default();
         for at in 0..=self.random.below(9) {
             if self.random.below(20) == 0 {
@@ -73,8 +96,16 @@ impl History {
             }
             let key = if ascending { (first + at) % KEYS } else { self.random.below(KEYS) };
             self.version += 1;
-            let deleted = self.random.below(5) == 0 || dense;
-            flushed.entries.insert(key as u8, (self.version, deleted));
+            let entry = match self.random.below(10) {
+                0..2 => Entry::deletion(self.version),
+                _ if dense => Entry::deletion(self.version),
+                _ if expires => {
+                    let expires = self.version + 1 + self.random.below(80) as u32;
+                    Entry { version: self.version, expires: Some(expires) }
+                }
+                _ => Entry { version: self.version, expires: None },
+            };
+            flushed.entries.insert(key as u8, entry);
         }
         if self.random.below(10) == 0 {
             self.delete_range(&mut flushed);
@@ -96,7 +127,7 @@ impl History {
         added.push(&[start as u8], &[end as u8]);
         flushed.ranges = RangeSet::union([&flushed.ranges, &added]);
         for (_, newest) in self.newest.iter_mut().filter(|(key, _)| range(key)) {
-            *newest = (self.version, true);
+            *newest = Entry::deletion(self.version);
         }
     }
 
@@ -112,7 +143,7 @@ impl History {
         if let Some(first) = spans.first()
             && entries.is_empty()
         {
-            entries.insert(first.start[0], (0, true));
+            entries.insert(first.start[0], Entry::deletion(0));
         }
         let (Some((first, _)), Some((last, _))) =
             (entries.first_key_value(), entries.last_key_value())
@@ -125,16 +156,21 @@ impl History {
             key_min = key_min.min(first.start.clone());
             key_max = key_max.max(last.end.clone());
         }
+        let mut expiring = Expiring::default();
+        for entry in entries.values().filter(|entry| !entry.is_deletion()) {
+            entry.expires.into_iter().for_each(|expires| expiring.add(expires.into()));
+        }
         let meta = TableMeta {
             number: self.next_number,
             level: level as u8,
             file_bytes: entries.len() as u64 * ENTRY_BYTES,
             entries: entries.len() as u64,
-            deletions: entries.values().filter(|(_, deleted)| *deleted).count() as u64,
+            deletions: entries.values().filter(|entry| entry.is_deletion()).count() as u64,
             sequence_min,
             sequence_max,
             created_ms,
             range_deletions: spans.len() as u64,
+            expiring,
             is_open,
             key_min,
             key_max,
@@ -177,13 +213,14 @@ impl History {
             self.finish();
         }
         let levels = self.levels.each_ref().map(|tables| tables.iter().collect());
+        let now_ms = self.version.into();
         let low = [self.random.below(KEYS) as u8];
         let high = [low[0].saturating_add(self.random.below(KEYS) as u8)];
-        if let Some(task) = manual::range(&levels, Some(&low), Some(&high), &self.options) {
+        if let Some(task) = manual::range(&levels, Some(&low), Some(&high), now_ms, &self.options) {
             self.running.push(task);
             self.finish();
             let levels = self.levels.each_ref().map(|tables| tables.iter().collect());
-            let again = manual::range(&levels, Some(&low), Some(&high), &self.options);
+            let again = manual::range(&levels, Some(&low), Some(&high), now_ms, &self.options);
             assert_eq!(again, None, "it was done");
         }
     }
@@ -219,8 +256,12 @@ impl History {
             merged.extend(&content.entries);
             ranges = RangeSet::union([&ranges, &content.ranges]);
         }
+        let chosen_at = task.now_ms as u32;
+        for entry in merged.values_mut().filter(|entry| entry.is_gone(chosen_at)) {
+            *entry = Entry::deletion(entry.version);
+        }
         if task.drops_deletions {
-            merged.retain(|_, (_, deleted)| !*deleted);
+            merged.retain(|_, entry| !entry.is_deletion());
             ranges = RangeSet::default();
         }
         let sequences = (
@@ -251,7 +292,7 @@ impl History {
     fn read(&self, key: u8) -> Option<Entry> {
         let found = |table: &TableMeta| {
             let content = &self.entries[&table.number];
-            let hidden = in_range(&content.ranges, key).then_some((0, true));
+            let hidden = in_range(&content.ranges, key).then_some(Entry::deletion(0));
             content.entries.get(&key).copied().or(hidden).filter(|_| table.overlaps(&[key], &[key]))
         };
         self.levels.iter().flatten().find_map(found)
@@ -266,9 +307,10 @@ impl History {
         let forgets = matches!(self.options.style, Style::Fifo(_));
         for (key, newest) in &self.newest {
             let found = self.read(*key);
+            let is_gone = |entry: Entry| entry.is_gone(self.version);
             let right = match found {
-                Some(found) => found == *newest || found.1 && newest.1,
-                None => newest.1 || forgets,
+                Some(found) => found == *newest || is_gone(found) && is_gone(*newest),
+                None => is_gone(*newest) || forgets,
             };
             assert!(right, "key {key}: {found:?} instead of {newest:?}");
         }

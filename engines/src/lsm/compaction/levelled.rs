@@ -143,7 +143,7 @@ fn level_0(situation: &Situation<'_>, targets: &Targets, options: &Options) -> O
     inputs[0].clone_from(&levels[0]);
     let (low, high) = hull(levels[0].iter().copied());
     inputs[output] = overlapping(&levels[output], low, high).to_vec();
-    situation.unless_conflict(Task::new(levels, &inputs, output, options))
+    situation.unless_conflict(Task::new(levels, &inputs, output, situation.now_ms, options))
 }
 
 /// A table of a deeper level, into the next one.
@@ -183,7 +183,7 @@ fn one_table(
         };
         inputs[level] = overlapping(tables, low, high).iter().copied().filter(within).collect();
         let end = inputs[level].iter().map(|table| &table.key_max).max().cloned();
-        let task = Task::new(levels, &inputs, level + 1, options);
+        let task = Task::new(levels, &inputs, level + 1, situation.now_ms, options);
         let task = Task { turn: end.map(|end| (level, end)), ..task };
         situation.unless_conflict(task)
     })

@@ -1,19 +1,21 @@
 //! Compactions that are asked for.
 
 use super::super::options::Options;
+use super::super::table::TableMeta;
 use super::super::version::LEVELS;
 use super::levelled::BOTTOM;
 use super::style::{Levelled, Style};
 use super::task::{Action, Metas, Task, hull, overlapping};
 
 /// The merge of all tables that have keys from `low` to `high`, both included, into one run in the deepest level in use; `None` for a bound means none. With the tables
-/// go those that they overlap on their way down. `None` if there is nothing to gain: what is there is one run already, and has no deletions.
+/// go those that they overlap on their way down. `None` if there is nothing to gain: what is there is one run already, and has no deletions and nothing that has expired by `now_ms`, which is what time it is.
 ///
 /// Nothing else may be under way. The style that forgets merges nothing: its tables must stay apart, so that each can be dropped in its time.
 pub(crate) fn range(
     levels: &Metas<'_>,
     low: Option<&[u8]>,
     high: Option<&[u8]>,
+    now_ms: u64,
     options: &Options,
 ) -> Option<Task> {
     let deepest = (0..LEVELS).rev().find(|level| !levels[*level].is_empty())?;
@@ -46,11 +48,14 @@ pub(crate) fn range(
     }
     let taken = || inputs.iter().flatten();
     let above = inputs[..output].iter().any(|tables| !tables.is_empty());
-    let deletions = taken().any(|table| table.deletions + table.range_deletions > 0);
+    let has_deletions = |table: &&TableMeta| {
+        table.deletions + table.range_deletions > 0 || table.expiring.any_by(now_ms)
+    };
+    let deletions = taken().any(has_deletions);
     if taken().next().is_none() || !above && !deletions {
         return None;
     }
-    let task = Task::new(levels, &inputs, output, options);
+    let task = Task::new(levels, &inputs, output, now_ms, options);
     // Tables that could be moved would keep the deletions in them.
     let action = if deletions { Action::Merge } else { task.action };
     Some(Task { action, ..task })

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`style`] | how a store's tables are kept in order, as the options say it |
 //! | [`picker`] | what is due: a pure function over metadata; one module for each style: [`levelled`], [`tiered`], [`fifo`], and [`manual`] |
+//! | [`expired`] | tables that are dropped because all in them has expired |
 //! | [`relocation`] | which files of values are to be emptied, and by what |
 //! | [`task`] | one compaction that is to be done, and which others it excludes |
 //! | [`split`] | where its output is cut into tables, and into ranges for several threads |
@@ -13,6 +14,7 @@
 
 #[cfg(test)]
 mod choices;
+pub(crate) mod expired;
 pub(crate) mod fifo;
 #[cfg(test)]
 mod fixtures;

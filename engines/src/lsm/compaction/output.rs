@@ -1,5 +1,6 @@
 //! Writes sorted entries out as tables that follow each other in the order of their keys, and big values among them to the value log.
 
+use super::super::deadline;
 use super::super::files::StoreFile;
 use super::super::options::{Options, Style};
 use super::super::range_set::RangeSet;
@@ -7,7 +8,7 @@ use super::super::rate::{PIECE_BYTES, Writes};
 use super::super::stats::count;
 use super::super::store::Core;
 use super::super::table::{TableBuilder, TableMeta, TableOptions};
-use super::super::value_log::{ValueWriter, WrittenValues};
+use super::super::value_log::{Pointer, ValueWriter, WrittenValues};
 use super::super::wal::Kind;
 use super::split::Cutter;
 use crate::storage::Storage;
@@ -106,23 +107,51 @@ impl<'c, S: Storage> Output<'c, S> {
         } else if bytes >= self.asked_bytes + PIECE_BYTES {
             self.ask_for(bytes);
         }
-        let is_big = |min| kind == Kind::Put && value.len() >= min;
-        if !self.core.options.value_log_min_bytes.is_some_and(is_big) {
-            return self.table()?.add(key, kind, value);
+        let is_big = |value: &[u8]| {
+            self.core.options.value_log_min_bytes.is_some_and(|min| value.len() >= min)
+        };
+        match kind {
+            Kind::Put if is_big(value) => {
+                let pointer = self.separate(key, value)?;
+                self.table()?.add(key, Kind::Pointer, &pointer.encode())
+            }
+            Kind::PutExpiring => match deadline::split(value) {
+                Some((expires_ms, value)) if is_big(value) => {
+                    let pointer = self.separate(key, value)?.encode();
+                    let pointer = deadline::join(expires_ms, &pointer);
+                    self.table()?.add(key, Kind::PointerExpiring, &pointer)
+                }
+                _ => self.table()?.add(key, kind, value),
+            },
+            _ => self.table()?.add(key, kind, value),
         }
+    }
+
+    /// Writes a value to the value log.
+    fn separate(&mut self, key: &[u8], value: &[u8]) -> Result<Pointer> {
         let values = self.values()?;
         let pointer = values.append(key, value)?;
         let bytes = values.bytes();
         if bytes >= self.asked_value_bytes + PIECE_BYTES {
             self.ask_for_values(bytes);
         }
-        self.table()?.add(key, Kind::Pointer, &pointer.encode())
+        Ok(pointer)
     }
 
     /// Adds a value that is moved out of a file of values.
-    pub(crate) fn relocate(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+    pub(crate) fn relocate(
+        &mut self,
+        key: &[u8],
+        expires_ms: Option<u64>,
+        value: &[u8],
+    ) -> Result<()> {
         count(&self.core.stats.relocated_bytes, value.len() as u64);
-        self.add(key, Kind::Put, value)
+        match expires_ms {
+            Some(expires_ms) => {
+                self.add(key, Kind::PutExpiring, &deadline::join(expires_ms, value))
+            }
+            None => self.add(key, Kind::Put, value),
+        }
     }
 
     /// The file of values that is being written, a new one if need be.

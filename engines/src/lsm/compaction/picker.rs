@@ -1,9 +1,10 @@
 //! Chooses what to compact: a pure function of what is known about the tables. `simulation` shows what its choices cost.
 //!
-//! 1. The store's [`Style`] says what is due: [`super::levelled`], [`super::tiered`], [`super::fifo`].
-//! 2. If nothing is, a table that has many deletions is taken down a level, or written anew without them if nothing older has any of its keys, so that scans do not go on
+//! 1. What has expired goes first, if it need not be read for that: [`super::expired`].
+//! 2. The store's [`Style`] says what is due: [`super::levelled`], [`super::tiered`], [`super::fifo`].
+//! 3. If nothing is, a table that has many deletions, or much that has expired, is taken down a level, or written anew without them if nothing older has any of its keys, so that scans do not go on
 //!    stumbling over them.
-//! 3. Nothing is chosen that conflicts with a task that is under way ([`Task::conflicts`]), and nothing that would take the last thread from level 0
+//! 4. Nothing is chosen that conflicts with a task that is under way ([`Task::conflicts`]), and nothing that would take the last thread from level 0
 //!    ([`Situation::may_go_deeper`]).
 
 use super::super::options::Options;
@@ -11,7 +12,7 @@ use super::super::table::TableMeta;
 use super::super::version::{LEVELS, PerLevel};
 use super::style::Style;
 use super::task::{Metas, Task, is_dense, overlapping};
-use super::{fifo, levelled, tiered};
+use super::{expired, fifo, levelled, tiered};
 
 /// What a choice depends on, but for the options.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ impl Situation<'_> {
 
 /// The compaction that is most needed, if one is due that can be begun.
 pub(crate) fn pick(situation: &Situation<'_>, options: &Options) -> Option<Task> {
-    match options.style {
+    expired::pick(situation, options).or_else(|| match options.style {
         Style::Levelled(style) => {
             levelled::pick(situation, &style, options).or_else(|| dense(situation, options))
         }
@@ -54,7 +55,7 @@ pub(crate) fn pick(situation: &Situation<'_>, options: &Options) -> Option<Task>
             tiered::pick(situation, &style, options).or_else(|| dense(situation, options))
         }
         Style::Fifo(style) => fifo::pick(situation, &style, options),
-    }
+    })
 }
 
 /// Bytes that compactions are behind by, about: what writers are slowed down for besides the tables of level 0.
@@ -66,7 +67,7 @@ pub(crate) fn debt_bytes(levels: &Metas<'_>, options: &Options) -> u64 {
     }
 }
 
-/// The compaction of a table that has many deletions. Tables of level 0 get their turn with all others.
+/// The compaction of a table that has many deletions, or much that has expired. Tables of level 0 get their turn with all others.
 fn dense(situation: &Situation<'_>, options: &Options) -> Option<Task> {
     if !situation.may_go_deeper(options) {
         return None;
@@ -74,20 +75,20 @@ fn dense(situation: &Situation<'_>, options: &Options) -> Option<Task> {
     let levels = situation.levels;
     for level in 1..LEVELS {
         for table in &levels[level] {
-            if !is_dense(table, options) || situation.is_busy(table) {
+            if !is_dense(table, situation.now_ms, options) || situation.is_busy(table) {
                 continue;
             }
             let mut inputs = Metas::default();
             inputs[level] = vec![*table];
             // Where nothing older has its keys, this gets rid of the deletions; otherwise they go to meet it.
-            let in_place = Task::new(levels, &inputs, level, options);
+            let in_place = Task::new(levels, &inputs, level, situation.now_ms, options);
             let task = if in_place.drops_deletions {
                 in_place
             } else {
                 let below = level + 1;
                 inputs[below] =
                     overlapping(&levels[below], &table.key_min, &table.key_max).to_vec();
-                Task::new(levels, &inputs, below, options)
+                Task::new(levels, &inputs, below, situation.now_ms, options)
             };
             if let Some(task) = situation.unless_conflict(task) {
                 return Some(task);

@@ -75,7 +75,7 @@ pub(crate) fn pick(
     tables.into_iter().find_map(|(_, level, table)| {
         let mut inputs = Metas::default();
         inputs[level] = vec![table];
-        let task = Task::new(situation.levels, &inputs, level, options);
+        let task = Task::new(situation.levels, &inputs, level, situation.now_ms, options);
         situation.unless_conflict(Task { action: Action::Merge, ..task })
     })
 }

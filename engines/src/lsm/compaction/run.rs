@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use super::super::deadline;
 use super::super::files::FileNumber;
 use super::super::manifest::Edit;
 use super::super::memtable::{self, Memtable};
@@ -97,7 +98,11 @@ pub(crate) fn flush<S: Storage>(core: &Core<S>, memtable: &Arc<Memtable<S::File>
         let mut cursor = memtable::Cursor::seek(memtable.view(), &[], Direction::Forward)?;
         let (mut entries, log_bytes) = (0, memtable.log_bytes());
         while let Some((key, kind, value)) = cursor.current() {
-            output.add(key, kind, value)?;
+            if deadline::is_gone(kind, value, created_ms) {
+                output.add(key, Kind::Delete, &[])?;
+            } else {
+                output.add(key, kind, value)?;
+            }
             cursor.advance()?;
             entries += 1;
             if entries % ENTRIES_PER_NOTE == 0 {
@@ -316,11 +321,19 @@ impl<S: Storage> Source<'_, S> {
         (key, kind, value): (&[u8], Kind, &[u8]),
         output: &mut Output<'_, S>,
     ) -> Result<()> {
+        let (expires_ms, pointer) = match kind {
+            Kind::Pointer => (None, value),
+            Kind::PointerExpiring => match deadline::split(value) {
+                Some((expires_ms, pointer)) => (Some(expires_ms), pointer),
+                None => return output.add(key, kind, value),
+            },
+            _ => return output.add(key, kind, value),
+        };
         let is_emptied = |pointer: Pointer| self.emptied.binary_search(&pointer.file).is_ok();
-        if kind != Kind::Pointer || !Pointer::decode(value).is_some_and(is_emptied) {
+        if !Pointer::decode(pointer).is_some_and(is_emptied) {
             return output.add(key, kind, value);
         }
-        self.values.read(key, value, |value| output.relocate(key, value))?
+        self.values.read(key, pointer, |value| output.relocate(key, expires_ms, value))?
     }
 }
 
@@ -347,11 +360,13 @@ fn merge_range<S: Storage>(
         sources.push(Cursor::Level(cursor), deletes.then_some(Deleted::Level(tables)));
     }
     let mut merge = Merge::new(sources.cursors()?, Direction::Forward);
-    while let Some(entry @ (key, kind, _)) = merge.current()
+    while let Some(entry @ (key, kind, value)) = merge.current()
         && to.is_none_or(|to| key < to)
     {
-        if kind != Kind::Delete || !task.drops_deletions {
+        if !deadline::is_gone(kind, value, task.now_ms) {
             source.hand_on(entry, output)?;
+        } else if !task.drops_deletions {
+            output.add(key, Kind::Delete, &[])?;
         }
         merge.advance()?;
         if core.stop.load(Ordering::Relaxed) {

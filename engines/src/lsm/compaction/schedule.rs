@@ -143,7 +143,8 @@ impl<S: Storage> Core<S> {
             let mut list = self.compactions.list.lock();
             if list.running.is_empty() {
                 let version = Arc::clone(&self.tree.load().version);
-                let task = manual::range(&version.metas(), low, high, &self.options);
+                let now_ms = self.options.clock.now_ms();
+                let task = manual::range(&version.metas(), low, high, now_ms, &self.options);
                 let Some(task) = task else { return Ok(()) };
                 list.running.push(task.clone());
                 drop(list);

@@ -11,6 +11,7 @@
 
 use std::collections::HashMap;
 
+use super::super::deadline::Expiring;
 use super::super::files::FileNumber;
 use super::super::options::Options;
 use super::super::table::TableMeta;
@@ -183,6 +184,7 @@ impl<'o> Simulation<'o> {
             sequence_max: self.flushes,
             created_ms: 0,
             range_deletions: 0,
+            expiring: Expiring::default(),
             is_open: false,
             key_min: first.to_be_bytes().to_vec(),
             key_max: last.to_be_bytes().to_vec(),

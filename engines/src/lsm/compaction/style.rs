@@ -11,7 +11,7 @@ pub enum Style {
     Levelled(Levelled),
     /// Runs of similar size are merged into larger ones: fewer bytes are written, and reads look at more places.
     Tiered(Tiered),
-    /// Nothing is merged, and the oldest tables are dropped: for time series. It forgets data.
+    /// Nothing is merged, and the oldest tables are dropped, and those in which everything has expired: for time series. It forgets data.
     Fifo(Fifo),
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Task {
     pub(crate) high: Vec<u8>,
     /// A level, and the key behind which its next compaction goes on.
     pub(crate) turn: Option<(usize, Vec<u8>)>,
+    /// When it was chosen, in milliseconds since the Unix epoch: what has expired by then counts as deleted.
+    pub(crate) now_ms: u64,
 }
 
 impl Task {
@@ -49,6 +51,7 @@ impl Task {
         levels: &Metas<'_>,
         inputs: &Metas<'_>,
         output: usize,
+        now_ms: u64,
         options: &Options,
     ) -> Self {
         let (low, high) = hull(inputs.iter().flatten().copied());
@@ -66,6 +69,7 @@ impl Task {
             low,
             high,
             turn: None,
+            now_ms,
         };
         task.drops_deletions = task.nothing_older(levels);
         if task.can_move(levels, inputs, options) {
@@ -75,9 +79,9 @@ impl Task {
     }
 
     /// Dropping these tables.
-    pub(crate) fn dropping(inputs: &Metas<'_>, options: &Options) -> Self {
+    pub(crate) fn dropping(inputs: &Metas<'_>, now_ms: u64, options: &Options) -> Self {
         // No level is looked at for what is older: nothing is read.
-        let task = Self::new(&Metas::default(), inputs, 0, options);
+        let task = Self::new(&Metas::default(), inputs, 0, now_ms, options);
         Self { action: Action::Drop, ..task }
     }
 
@@ -105,7 +109,8 @@ impl Task {
             bytes > GRANDPARENTS_MAX * options.table_bytes.max(table.file_bytes)
         };
         let vain = |table: &&TableMeta| {
-            self.drops_deletions && (is_dense(table, options) || table.range_deletions > 0)
+            let is_dense = || is_dense(table, self.now_ms, options);
+            self.drops_deletions && (table.range_deletions > 0 || is_dense())
         };
         self.output > 0 && disjoint && !tables.iter().any(|table| bad_overlap(table) || vain(table))
     }
@@ -139,10 +144,13 @@ impl Task {
     }
 }
 
-/// Whether so many of the table's entries are deletions, ranges among them, that it is compacted for their sake.
-pub(crate) fn is_dense(table: &TableMeta, options: &Options) -> bool {
+/// Whether so many of the table's entries are deletions, ranges among them, or have expired, that it is compacted for their sake.
+///
+/// How many have expired is a guess, from the first deadline and the last. Where it is wrong, a table is written anew for little; but then the first deadline is one that lies ahead, so at 50 per cent at least half of the time up to
+/// the last one has to pass before the next guess: that happens few times to a table, however its deadlines are spread.
+pub(crate) fn is_dense(table: &TableMeta, now_ms: u64, options: &Options) -> bool {
     let percent = options.deletions_percent;
-    let deletions = table.deletions + table.range_deletions;
+    let deletions = table.deletions + table.range_deletions + table.expiring.about_by(now_ms);
     percent > 0 && deletions > 0 && deletions * 100 >= table.entries * percent
 }
 

@@ -108,5 +108,6 @@ fn task(
     for run in &runs[at..at + len] {
         inputs[run.level].extend(&run.tables);
     }
-    situation.unless_conflict(Task::new(situation.levels, &inputs, output, options))
+    let task = Task::new(situation.levels, &inputs, output, situation.now_ms, options);
+    situation.unless_conflict(task)
 }

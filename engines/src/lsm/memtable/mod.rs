@@ -30,6 +30,7 @@ use stand_in::Lost;
 use tree::Tree;
 
 use super::budget::Charge;
+use super::deadline;
 use super::files::FileNumber;
 use super::table::filter::{self, LINE_WORDS};
 use super::wal::{self, Kind, LOG_HEADER_BYTES, OPERATION_HEADER_BYTES, Operation};
@@ -54,6 +55,25 @@ pub(crate) enum Lookup {
     Found,
     /// In its place, where it lies in the value log. In tables alone.
     Pointer,
+    /// The value, which is there until this time.
+    Expiring(u64),
+    /// Where the value lies, which is there until this time. In tables alone.
+    PointerExpiring(u64),
+}
+
+impl Lookup {
+    /// Whether there is a value: then it is in `value`, which is empty otherwise. Pointers have been followed.
+    #[inline]
+    pub(crate) fn is_there(self, value: &mut Vec<u8>, now_ms: impl Fn() -> u64) -> bool {
+        match self {
+            Self::Found => true,
+            Self::Expiring(expires_ms) if now_ms() < expires_ms => true,
+            _ => {
+                value.clear();
+                false
+            }
+        }
+    }
 }
 
 /// An ordered index over one log.
@@ -71,6 +91,8 @@ pub(crate) struct Memtable<F> {
     /// Ranges of keys have been deleted.
     has_ranges: AtomicBool,
     ranges: ArcSwapOption<Published>,
+    /// Values have been put that expire.
+    expires: AtomicBool,
     /// Keys.
     entries: AtomicU64,
     /// Writes.
@@ -130,6 +152,7 @@ impl<F: File> Memtable<F> {
             visible: AtomicU32::new(LOG_HEADER_BYTES as u32),
             has_ranges: AtomicBool::new(false),
             ranges: ArcSwapOption::empty(),
+            expires: AtomicBool::new(false),
             entries: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             synced: AtomicU64::new(0),
@@ -171,6 +194,10 @@ impl<F: File> Memtable<F> {
             let (offset, bytes) = (offset + at as u32, &payload[at..at + operation.bytes()]);
             let key = &bytes[operation.key()];
             if operation.kind() != Kind::DeleteRange {
+                if operation.kind() == Kind::PutExpiring {
+                    // As for ranges: whoever sees the write sees this.
+                    self.expires.store(true, Ordering::Relaxed);
+                }
                 return self.insert(offset, key);
             }
             let end = &bytes[operation.value()];
@@ -236,6 +263,11 @@ impl<F: File> Memtable<F> {
                 return moment;
             }
         }
+    }
+
+    /// Whether anything that can be seen may expire.
+    pub(crate) fn expires(&self) -> bool {
+        self.expires.load(Ordering::Relaxed)
     }
 
     /// The ranges of keys that are deleted, the last ones included.
@@ -363,15 +395,33 @@ impl<F: File> View<'_, F> {
         };
         let operation = Operation::at(memtable.file(), version.offset)?;
         let ranges = self.moment.ranges.as_ref();
-        if operation.is_delete() || ranges.is_some_and(|ranges| ranges.delete(key, version.offset))
-        {
+        if ranges.is_some_and(|ranges| ranges.delete(key, version.offset)) {
             return Ok(Lookup::Deleted);
+        }
+        if !operation.is_put() {
+            return self.look_at(operation, version, value);
         }
         let at = operation.value();
         value.extend_from_slice(
             &memtable.file().read(u64::from(version.offset) + at.start as u64, at.len())?,
         );
         Ok(Lookup::Found)
+    }
+
+    /// What an operation says that is no put for ever.
+    fn look_at(&self, operation: Operation, version: Slot, value: &mut Vec<u8>) -> Result<Lookup> {
+        if operation.kind() != Kind::PutExpiring {
+            return Ok(Lookup::Deleted);
+        }
+        let (at, file) = (operation.value(), self.memtable.file());
+        let offset = u64::from(version.offset) + at.start as u64;
+        let bytes = file.read(offset, at.len())?;
+        let Some((expires_ms, bytes)) = deadline::split(&bytes) else {
+            let reason = "a value that expires does not say when";
+            return Err(Error::corrupt(file.path(), offset, reason));
+        };
+        value.extend_from_slice(bytes);
+        Ok(Lookup::Expiring(expires_ms))
     }
 }
 

@@ -15,8 +15,9 @@
 //! ```text
 //! offset  size      field
 //! 0       3         length s of the key without the prefix
-//! 3       1         kind: 1 put, 2 delete, 4 pointer into the value log
+//! 3       1         kind: 1 put, 2 delete, 4 pointer into the value log, 5 put of a value that expires, 6 pointer to one
 //! 4       s-8 or 0  the key behind its head
+//! …       8 or 0    of what expires: when, in milliseconds since the Unix epoch
 //! …       …         the value, or the pointer, up to the end of the entry
 //! ```
 //!
@@ -343,6 +344,7 @@ impl Layout {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::deadline;
     use super::*;
 
     fn block(keys: &[&[u8]]) -> Vec<u8> {
@@ -360,14 +362,16 @@ mod tests {
         let mut builder = BlockBuilder::default();
         builder.add(b"user10000000001", Kind::Put, b"one");
         builder.add(b"user2", Kind::Delete, b"");
+        builder.add(b"user3", Kind::PutExpiring, &deadline::join(0x0102, b"two"));
         let mut out = Vec::new();
         builder.finish(&mut out);
-        let golden: &[u8] = b"\x02\0\0\0\x04\0\0\0\
-            00000001\0\0\0\0\0\0\x002\
-            \0\0\0\0\x0a\0\0\0\
+        let golden: &[u8] = b"\x03\0\0\0\x04\0\0\0\
+            00000001\0\0\0\0\0\0\x002\0\0\0\0\0\0\x003\
+            \0\0\0\0\x0a\0\0\0\x0e\0\0\0\
             user\
             \x0b\0\0\x01001one\
-            \x01\0\0\x02";
+            \x01\0\0\x02\
+            \x01\0\0\x05\x02\x01\0\0\0\0\0\0two";
         assert_eq!(out, golden);
         assert_eq!(trailer(7, 4096, b"block", Compression::None), [0, 0x80, 0x61, 0x52, 0xb6]);
         for (compression, code) in [(Compression::Lz4, 1), (Compression::Zstd, 2)] {

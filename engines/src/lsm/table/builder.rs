@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::super::codec::common_prefix;
+use super::super::deadline::{self, Expiring};
 use super::super::files::FileNumber;
 use super::super::options::Compression;
 use super::super::range_set::RangeSet;
@@ -51,8 +52,6 @@ pub(crate) struct TableBuilder<A> {
     encoded: Vec<u8>,
     /// The same, compressed.
     packed: Vec<u8>,
-    /// Some block is compressed.
-    has_packed: bool,
 }
 
 impl<A: Appender> TableBuilder<A> {
@@ -76,6 +75,7 @@ impl<A: Appender> TableBuilder<A> {
             sequence_max: sequences.1,
             created_ms,
             range_deletions: 0,
+            expiring: Expiring::default(),
             is_open: false,
             key_min: Vec::new(),
             key_max: Vec::new(),
@@ -93,7 +93,6 @@ impl<A: Appender> TableBuilder<A> {
             values: BTreeMap::new(),
             encoded: Vec::new(),
             packed: Vec::new(),
-            has_packed: false,
         }
     }
 
@@ -112,11 +111,8 @@ impl<A: Appender> TableBuilder<A> {
         self.last.clear();
         self.last.extend_from_slice(key);
         self.meta.entries += 1;
-        self.meta.deletions += u64::from(kind == Kind::Delete);
-        if kind == Kind::Pointer
-            && let Some(pointer) = Pointer::decode(value)
-        {
-            *self.values.entry(pointer.file).or_default() += pointer.frame_bytes();
+        if kind != Kind::Put {
+            self.count(kind, value);
         }
         if self.options.filter_bits_per_key > 0 {
             self.hashes.push(filter::hash(key));
@@ -125,6 +121,28 @@ impl<A: Appender> TableBuilder<A> {
             self.end_block()?;
         }
         Ok(())
+    }
+
+    /// Counts an entry that is no put for ever.
+    fn count(&mut self, kind: Kind, value: &[u8]) {
+        self.meta.deletions += u64::from(kind == Kind::Delete);
+        let mut value = value;
+        if matches!(kind, Kind::PutExpiring | Kind::PointerExpiring)
+            && let Some((expires_ms, behind)) = deadline::split(value)
+        {
+            self.meta.expiring.add(expires_ms);
+            value = behind;
+        }
+        if matches!(kind, Kind::Pointer | Kind::PointerExpiring)
+            && let Some(pointer) = Pointer::decode(value)
+        {
+            *self.values.entry(pointer.file).or_default() += pointer.frame_bytes();
+        }
+    }
+
+    /// When it was created, as its properties say, in milliseconds since the Unix epoch.
+    pub(crate) fn created_ms(&self) -> u64 {
+        self.meta.created_ms
     }
 
     /// Length of the file so far.
@@ -138,7 +156,6 @@ impl<A: Appender> TableBuilder<A> {
         let compression = pack(self.options.compression, &self.encoded, &mut self.packed);
         let is_packed = compression != Compression::None;
         if is_packed {
-            self.has_packed = true;
             std::mem::swap(&mut self.encoded, &mut self.packed);
         }
         let block = BlockHandle { part: self.append_encoded(compression)?, is_packed };
@@ -182,8 +199,8 @@ impl<A: Appender> TableBuilder<A> {
         let properties = self.append_encoded(Compression::None)?;
 
         let file_bytes = self.appender.len() + FOOTER_BYTES as u64;
-        let (number, has_packed) = (self.meta.number, self.has_packed);
-        let footer = Footer { filter, index, properties, ranges, has_packed, number, file_bytes };
+        let number = self.meta.number;
+        let footer = Footer { filter, index, properties, ranges, number, file_bytes };
         self.appender.append(&[&footer.encode()])?;
         self.meta.file_bytes = file_bytes;
         let file = self.appender.finish()?;

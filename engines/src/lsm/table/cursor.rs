@@ -163,7 +163,8 @@ impl<'t, S: Storage> Cursor<'t, S> {
         };
         take().map_err(|Malformed| self.table.malformed(self.block_offset))?;
         if !matches!(self.kind, Kind::Put | Kind::Delete) {
-            self.table.check_pointer(&self.block[self.value.clone()], self.block_offset)?;
+            let value = &self.block[self.value.clone()];
+            self.table.check_entry(self.kind, value, self.block_offset)?;
         }
         Ok(())
     }

@@ -13,7 +13,7 @@
 //! 48      4     number of the table: that of its file, or if it was written outside of a store, one that no file of a store has
 //! 52      8     length of the file
 //! 60      4     zero
-//! 64      4     version: 3; 4 if there are compressed blocks
+//! 64      4     version: 5
 //! 68      4     CRC-32 of bytes 0..68
 //! 72      8     magic "kvdLSMtb"
 //! ```
@@ -30,10 +30,8 @@ pub(crate) const FOOTER_BYTES: usize = 80;
 /// Bytes that the checksum covers.
 const CHECKED_BYTES: usize = 68;
 const MAGIC: &[u8; 8] = b"kvdLSMtb";
-/// Version 1 did not say in the properties when the table was created; version 2 had no ranges of deleted keys and no value log, and kinds of two bits.
-const VERSION: u32 = 3;
-/// That of tables in which blocks are compressed: builds that know no other than version 3 would take them for damaged.
-const VERSION_PACKED: u32 = 4;
+/// Version 1 did not say in the properties when the table was created; version 2 had no ranges of deleted keys and no value log, and kinds of two bits; versions 3 and, with compressed blocks, 4 had no values that expire.
+const VERSION: u32 = 5;
 
 /// A part of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,8 +89,6 @@ pub(crate) struct Footer {
     pub(crate) properties: Handle,
     /// Without bytes if there are none.
     pub(crate) ranges: Handle,
-    /// There are compressed blocks.
-    pub(crate) has_packed: bool,
     pub(crate) number: FileNumber,
     pub(crate) file_bytes: u64,
 }
@@ -106,8 +102,7 @@ impl Footer {
         out[36..48].copy_from_slice(&self.ranges.encode());
         out[48..52].copy_from_slice(&self.number.to_le_bytes());
         out[52..60].copy_from_slice(&self.file_bytes.to_le_bytes());
-        let version = if self.has_packed { VERSION_PACKED } else { VERSION };
-        out[64..68].copy_from_slice(&version.to_le_bytes());
+        out[64..68].copy_from_slice(&VERSION.to_le_bytes());
         let crc = crc32fast::hash(&out[..CHECKED_BYTES]);
         out[68..72].copy_from_slice(&crc.to_le_bytes());
         out[72..].copy_from_slice(MAGIC);
@@ -164,15 +159,14 @@ impl Footer {
             let ranges = handle()?;
             let (number, file_bytes, zero) = (fields.u32()?, fields.u64()?, fields.u32()?);
             let (version, crc) = (fields.u32()?, fields.u32()?);
-            let has_packed = version == VERSION_PACKED;
-            let footer = Self { filter, index, properties, ranges, has_packed, number, file_bytes };
+            let footer = Self { filter, index, properties, ranges, number, file_bytes };
             Some((footer, zero, version, crc))
         };
         let (footer, zero, version, crc) = decode().ok_or("the footer is too short")?;
         if crc != crc32fast::hash(&bytes[..CHECKED_BYTES]) {
             return Err("the footer's checksum is wrong".to_owned());
         }
-        if ![VERSION, VERSION_PACKED].contains(&version) {
+        if version != VERSION {
             return Err(of_another_version(version));
         }
         if zero != 0 {
@@ -184,7 +178,7 @@ impl Footer {
 
 fn of_another_version(version: u32) -> String {
     format!(
-        "the table has version {version}, and this build knows versions {VERSION} and {VERSION_PACKED}: use the build that wrote it"
+        "the table has version {version}, and this build knows version {VERSION}: use the build that wrote it"
     )
 }
 
@@ -198,7 +192,6 @@ mod tests {
             index: Handle { offset: 197, bytes: 50 },
             properties: Handle { offset: 252, bytes: 60 },
             ranges: Handle { offset: 317, bytes: 40 },
-            has_packed: false,
             number: 3,
             file_bytes: 442,
         }
@@ -209,15 +202,11 @@ mod tests {
         let golden =
             b"\x40\0\0\0\0\0\0\0\x80\0\0\0\xc5\0\0\0\0\0\0\0\x32\0\0\0\xfc\0\0\0\0\0\0\0\x3c\0\0\0\
             \x3d\x01\0\0\0\0\0\0\x28\0\0\0\
-            \x03\0\0\0\xba\x01\0\0\0\0\0\0\0\0\0\0\x03\0\0\0";
+            \x03\0\0\0\xba\x01\0\0\0\0\0\0\0\0\0\0\x05\0\0\0";
         let bytes = footer().encode();
         assert_eq!(bytes[..68], golden[..]);
         assert_eq!(&bytes[72..], b"kvdLSMtb");
         assert_eq!(Footer::decode(&bytes), Ok(footer()));
-        let packed = Footer { has_packed: true, ..footer() };
-        let bytes = packed.encode();
-        assert_eq!(bytes[64..68], [4, 0, 0, 0]);
-        assert_eq!(Footer::decode(&bytes), Ok(packed));
     }
 
     #[test]

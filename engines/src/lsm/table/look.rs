@@ -3,7 +3,7 @@
 //! 1. The footer must be whole, as without it nothing is found. Filter, index, ranges of deleted keys and properties must be whole, and lie one behind the other.
 //! 2. The blocks that the index names must lie one behind the other from the file's start, and be whole. Keys ascend, within blocks and from one to the next; each block's key in the index
 //!    is greater than all keys before, and not greater than the block's first.
-//! 3. The filter must let every key pass. Numbers of entries and deletions, the least and the greatest key, and what is pointed to must be what the properties say, and these what the manifest says.
+//! 3. The filter must let every key pass. Numbers of entries, deletions and values that expire, when they do, the least and the greatest key, and what is pointed to must be what the properties say, and these what the manifest says.
 //! 4. The ranges are visited before the entries, which are younger.
 //!
 //! So every byte of the file is covered. Damage is noted, and the looking goes on behind it.
@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Deref};
 
 use super::super::codec::Decoder;
+use super::super::deadline::{self, Expiring};
 use super::super::files::FileNumber;
 use super::super::findings::TableFigures;
 use super::super::options::KEY_BYTES_MAX;
@@ -35,6 +36,8 @@ pub(crate) struct Item<'a> {
     /// Of a range, where it begins.
     pub(crate) key: &'a [u8],
     pub(crate) content: Content<'a>,
+    /// Of a value that expires, when it does, in milliseconds since the Unix epoch.
+    pub(crate) expires_ms: Option<u64>,
 }
 
 /// What a table says of a key.
@@ -49,13 +52,22 @@ pub(crate) enum Content<'a> {
 }
 
 impl<'a> Content<'a> {
-    /// That of an entry.
-    fn of(kind: Kind, value: &'a [u8]) -> Option<Self> {
+    /// That of an entry, and when it expires.
+    fn of(kind: Kind, value: &'a [u8]) -> Option<(Self, Option<u64>)> {
+        let pointer = |value| Pointer::decode(value).map(Self::Pointer);
         Some(match kind {
-            Kind::Delete => Self::Deleted,
+            Kind::Delete => (Self::Deleted, None),
             Kind::DeleteRange => return None,
-            Kind::Put => Self::Value(value),
-            Kind::Pointer => Self::Pointer(Pointer::decode(value)?),
+            Kind::Put => (Self::Value(value), None),
+            Kind::Pointer => (pointer(value)?, None),
+            Kind::PutExpiring => {
+                let (expires_ms, value) = deadline::split(value)?;
+                (Self::Value(value), Some(expires_ms))
+            }
+            Kind::PointerExpiring => {
+                let (expires_ms, value) = deadline::split(value)?;
+                (pointer(value)?, Some(expires_ms))
+            }
         })
     }
 }
@@ -133,6 +145,7 @@ pub(crate) fn look_through<F: File>(
 }
 
 fn figures(meta: &TableMeta, footer: &Footer, index: Option<(Layout, &[u8])>) -> TableFigures {
+    let has_expiring = meta.expiring.entries > 0;
     TableFigures {
         number: meta.number,
         level: None,
@@ -140,6 +153,9 @@ fn figures(meta: &TableMeta, footer: &Footer, index: Option<(Layout, &[u8])>) ->
         entries: meta.entries,
         deletions: meta.deletions,
         range_deletions: meta.range_deletions,
+        expiring: meta.expiring.entries,
+        expires_first_ms: has_expiring.then_some(meta.expiring.first_ms),
+        expires_last_ms: has_expiring.then_some(meta.expiring.last_ms),
         key_min: meta.key_min.clone(),
         key_max: meta.key_max.clone(),
         sequence_min: meta.sequence_min,
@@ -283,6 +299,7 @@ pub(crate) fn says_itself<F: File>(file: &F) -> Result<TableMeta> {
 struct Found {
     entries: u64,
     deletions: u64,
+    expiring: Expiring,
     key_min: Vec<u8>,
     /// The last key so far.
     key_max: Vec<u8>,
@@ -307,7 +324,7 @@ impl<F: File> Walk<'_, '_, '_, F> {
         for Span { start, end } in ranges.spans() {
             let block = footer.ranges.offset;
             let content = Content::DeletedUpTo(end);
-            let item = Item { block, key: start, content };
+            let item = Item { block, key: start, content, expires_ms: None };
             if (self.visit)(item)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
@@ -392,15 +409,19 @@ impl<F: File> Walk<'_, '_, '_, F> {
                 return Err(corrupt("a range of deleted keys stands among the entries"));
             }
             found.deletions += u64::from(entry.kind == Kind::Delete);
-            let content = Content::of(entry.kind, entry.value)
-                .ok_or_else(|| corrupt("a pointer into the value log is malformed"))?;
+            let (content, expires_ms) = Content::of(entry.kind, entry.value).ok_or_else(|| {
+                corrupt("a pointer into the value log, or a deadline, is malformed")
+            })?;
+            if let Some(expires_ms) = expires_ms {
+                found.expiring.add(expires_ms);
+            }
             if let Content::Pointer(pointer) = content {
                 *found.values.entry(pointer.file).or_default() += pointer.frame_bytes();
             }
             if !passes(self.filter, &key) {
                 return Err(corrupt("the filter denies a key of this block"));
             }
-            if (self.visit)(Item { block: offset, key: &key, content })?.is_break() {
+            if (self.visit)(Item { block: offset, key: &key, content, expires_ms })?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
@@ -421,6 +442,7 @@ impl<F: File> Walk<'_, '_, '_, F> {
         for (what, is_same) in [
             ("number of entries", meta.entries == found.entries),
             ("number of deletions", meta.deletions == found.deletions),
+            ("number of values that expire, or their times", meta.expiring == found.expiring),
             ("number of ranges", meta.range_deletions == ranges.spans().len() as u64),
             ("least key", meta.key_min == *key_min),
             ("greatest key", meta.key_max == *key_max && meta.is_open == is_open),

@@ -11,8 +11,11 @@
 //! 37      8     highest
 //! 45      8     when the youngest of these writes was flushed, in milliseconds since the Unix epoch
 //! 53      8     ranges of keys that it deletes
-//! 61      1     1 if the greatest key itself is not in the table, but is where the last of these ranges ends; else 0
-//! 62      4+n   least key, with its length before it
+//! 61      8     entries that expire
+//! 69      8     when the first of them does, in milliseconds since the Unix epoch; 0 if there are none
+//! 77      8     when the last of them does; 0 if there are none
+//! 85      1     1 if the greatest key itself is not in the table, but is where the last of its ranges ends; else 0
+//! 86      4+n   least key, with its length before it
 //! …       4+n   greatest key, likewise
 //! …       4     files of values that the table points to, and for each, in the order of their numbers:
 //! …       4       its number
@@ -24,6 +27,7 @@
 use std::cmp::Ordering;
 
 use super::super::codec::{Decoder, put_bytes};
+use super::super::deadline::Expiring;
 use super::super::files::FileNumber;
 use super::super::options::KEY_BYTES_MAX;
 use crate::log::frame::LOG_BYTES_MAX as VALUE_FILE_BYTES_MAX;
@@ -41,6 +45,7 @@ pub(crate) struct TableMeta {
     pub(crate) created_ms: u64,
     /// Ranges of keys that it deletes of everything older.
     pub(crate) range_deletions: u64,
+    pub(crate) expiring: Expiring,
     /// The greatest key itself is not in the table: it is where its last range ends.
     pub(crate) is_open: bool,
     pub(crate) key_min: Vec<u8>,
@@ -55,11 +60,15 @@ impl TableMeta {
         out.push(self.level);
         let (sequence_min, sequence_max) = (self.sequence_min, self.sequence_max);
         let sizes = [self.file_bytes, self.entries, self.deletions];
+        let Expiring { entries, first_ms, last_ms } = self.expiring;
         for field in sizes.into_iter().chain([
             sequence_min,
             sequence_max,
             self.created_ms,
             self.range_deletions,
+            entries,
+            first_ms,
+            last_ms,
         ]) {
             out.extend_from_slice(&field.to_le_bytes());
         }
@@ -84,6 +93,11 @@ impl TableMeta {
             sequence_max: fields.u64()?,
             created_ms: fields.u64()?,
             range_deletions: fields.u64()?,
+            expiring: Expiring {
+                entries: fields.u64()?,
+                first_ms: fields.u64()?,
+                last_ms: fields.u64()?,
+            },
             is_open: match fields.u8()? {
                 0 => false,
                 1 => true,
@@ -99,7 +113,8 @@ impl TableMeta {
         } else {
             meta.key_min <= meta.key_max
         };
-        (key_fits(&meta.key_min) && key_fits(&meta.key_max) && holds_keys).then_some(meta)
+        let is_possible = holds_keys && meta.expiring.is_possible();
+        (key_fits(&meta.key_min) && key_fits(&meta.key_max) && is_possible).then_some(meta)
     }
 
     /// What the properties of a table say, as the manifest would say it that says `known`: they do not know what became of the table.
@@ -117,6 +132,14 @@ impl TableMeta {
     /// Bytes that it points to in files of values.
     pub(crate) fn value_bytes(&self) -> u64 {
         self.values.iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// Whether nothing in it is of any use at `now_ms` but to hide what is older.
+    pub(crate) fn is_spent(&self, now_ms: u64) -> bool {
+        let Self { expiring, entries, deletions, .. } = self;
+        expiring.any_by(now_ms)
+            && expiring.all_by(now_ms)
+            && expiring.entries.saturating_add(*deletions) >= *entries
     }
 
     /// Whether any key between `low` and `high`, both included, may be in the table.
@@ -165,6 +188,7 @@ mod tests {
             sequence_max: 6,
             created_ms: 515,
             range_deletions: 1,
+            expiring: Expiring { entries: 2, first_ms: 772, last_ms: 773 },
             is_open: true,
             key_min: b"a".to_vec(),
             key_max: b"bc".to_vec(),
@@ -174,7 +198,8 @@ mod tests {
         meta.encode(&mut out);
         let golden = b"\x09\0\0\0\x01\x02\x01\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\
             \x04\0\0\0\0\0\0\0\x06\0\0\0\0\0\0\0\x03\x02\0\0\0\0\0\0\
-            \x01\0\0\0\0\0\0\0\x01\
+            \x01\0\0\0\0\0\0\0\
+            \x02\0\0\0\0\0\0\0\x04\x03\0\0\0\0\0\0\x05\x03\0\0\0\0\0\0\x01\
             \x01\0\0\0a\x02\0\0\0bc\
             \x02\0\0\0\x07\0\0\0\x02\x01\0\0\0\0\0\0\x08\0\0\0\x01\0\0\0\0\0\0\0";
         assert_eq!(out, golden);

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::super::budget::Charge;
 use super::super::cache::{BlockId, Bytes};
 use super::super::codec::Decoder;
+use super::super::deadline;
 use super::super::files::FileNumber;
 use super::super::memtable::Lookup;
 use super::super::options::Io;
@@ -20,7 +21,7 @@ use super::super::range_set::RangeSet;
 use super::super::stats::ReadStats;
 use super::super::value_log::Pointer;
 use super::super::wal::Kind;
-use super::block::{self, Layout, Malformed, TRAILER_BYTES};
+use super::block::{self, Entry, Layout, Malformed, TRAILER_BYTES};
 use super::compression::unpack;
 use super::fetch::{Ahead, Piece, Reading, longer, with_part};
 use super::filter::{self, LINE_BYTES};
@@ -320,10 +321,22 @@ impl<S: Storage> Table<S> {
     }
 
     /// Makes sure that what stands for a value in the block at `offset` is a pointer into a file of values that the table says it points to.
-    pub(super) fn check_pointer(&self, pointer: &[u8], offset: u64) -> Result<()> {
+    fn check_pointer(&self, pointer: &[u8], offset: u64) -> Result<()> {
         let known = |file| self.meta.values.binary_search_by_key(&file, |(file, _)| *file).is_ok();
         let pointer = Pointer::decode(pointer).filter(|pointer| known(pointer.file));
         pointer.map(drop).ok_or_else(|| self.malformed(offset))
+    }
+
+    /// Makes sure that what stands for a value in the block at `offset` is what an entry of this kind has there.
+    pub(super) fn check_entry(&self, kind: Kind, value: &[u8], offset: u64) -> Result<()> {
+        let split = || deadline::split(value).ok_or_else(|| self.malformed(offset));
+        match kind {
+            Kind::Put | Kind::Delete => Ok(()),
+            Kind::DeleteRange => Err(self.malformed(offset)),
+            Kind::Pointer => self.check_pointer(value, offset),
+            Kind::PutExpiring => split().map(drop),
+            Kind::PointerExpiring => self.check_pointer(split()?.1, offset),
+        }
     }
 
     /// Reads the value of `key`, whose [`filter::hash`] is `hash`, or where that lies, into `value`, which is empty.
@@ -373,18 +386,37 @@ impl<S: Storage> Table<S> {
                 return Ok(Lookup::Absent);
             }
             let entry = layout.entry(&block, at)?;
-            if entry.kind == Kind::Delete {
-                return Ok(Lookup::Deleted);
+            if entry.kind == Kind::Put {
+                value.extend_from_slice(entry.value);
+                return Ok(Lookup::Found);
             }
-            value.extend_from_slice(entry.value);
-            Ok(if entry.kind == Kind::Put { Lookup::Found } else { Lookup::Pointer })
+            look_at(&entry, value)
         };
         let found = search().map_err(|Malformed| self.malformed(offset))?;
         match found {
             Lookup::Absent if self.filter.bytes > 0 => stats.filter_false_positive(),
-            Lookup::Pointer => self.check_pointer(value, offset)?,
+            Lookup::Pointer | Lookup::PointerExpiring(_) => self.check_pointer(value, offset)?,
             _ => {}
         }
         Ok(found)
     }
+}
+
+/// What an entry says that is no put for ever.
+fn look_at(entry: &Entry<'_>, value: &mut Vec<u8>) -> Result<Lookup, Malformed> {
+    let (found, shown) = match entry.kind {
+        Kind::Put => (Lookup::Found, entry.value),
+        Kind::Delete => (Lookup::Deleted, &[][..]),
+        Kind::DeleteRange => return Err(Malformed),
+        Kind::Pointer => (Lookup::Pointer, entry.value),
+        Kind::PutExpiring | Kind::PointerExpiring => {
+            let (expires_ms, behind) = deadline::split(entry.value).ok_or(Malformed)?;
+            match entry.kind {
+                Kind::PutExpiring => (Lookup::Expiring(expires_ms), behind),
+                _ => (Lookup::PointerExpiring(expires_ms), behind),
+            }
+        }
+    };
+    value.extend_from_slice(shown);
+    Ok(found)
 }

@@ -4,7 +4,7 @@
 //! emptied: what the tables move is a pointer of 16 bytes.
 //!
 //! 1. A write goes its usual way: value and all into the log and the memtable. So nothing about a write, its durability, or its recovery depends on the value log.
-//! 2. A flush, or a compaction that meets such a value in a table, appends each value of at least [`super::Options::value_log_min_bytes`] to a file of values, and gives the table a pointer to it. The
+//! 2. A flush, or a compaction that meets such a value in a table, appends each value of at least [`super::Options::value_log_min_bytes`] to a file of values, and gives the table a pointer to it, with its deadline before that if the value expires. The
 //!    file is synced with the table, and the manifest names both in one edit. It is never written to again: it has no torn tail, and what is not in it to the byte is damage.
 //! 3. Each table says how many bytes of which files it points to. Their sum over the tables of a version is what is alive in a file, the rest is dead: nothing is counted up or down that
 //!    could drift, whatever becomes of tables, dropped ones included.

@@ -4,38 +4,18 @@ mod model;
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kvdyno_engines::bitcask::{Bitcask, MergePolicy, MergeWindow, Options};
 use kvdyno_engines::storage::{SimulatedDisk, Storage};
-use kvdyno_engines::{Clock, WriteBatch, WriteOperation};
+use kvdyno_engines::{WriteBatch, WriteOperation};
 
 use super::{DIR, Map, figure, files, get, open, small, unmerged};
+use crate::hands::{Hands, NOON_MS};
 
-const NOON_MS: u64 = 1_000_000 * 3_600_000 * 24 + 12 * 3_600_000;
-
-/// A clock whose hands a test turns.
-struct Hands(Arc<AtomicU64>);
-
-impl Hands {
-    fn at(now_ms: u64) -> Self {
-        Self(Arc::new(AtomicU64::new(now_ms)))
-    }
-
-    fn set(&self, now_ms: u64) {
-        self.0.store(now_ms, Ordering::Relaxed);
-    }
-
-    fn now_ms(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// The options, with this clock.
-    fn in_options(&self, options: Options) -> Options {
-        Options { clock: Clock::Manual(Arc::clone(&self.0)), ..options }
-    }
+/// The options, with a clock that has these hands.
+fn in_options(hands: &Hands, options: Options) -> Options {
+    Options { clock: hands.clock(), ..options }
 }
 
 fn ms(ms: u64) -> Duration {
@@ -56,7 +36,7 @@ fn visible(store: &Bitcask<SimulatedDisk>) -> Map {
 #[test]
 fn a_value_is_gone_when_its_time_has_come_in_every_kind_of_read() {
     let (disk, hands) = (SimulatedDisk::new(), Hands::at(NOON_MS));
-    let options = hands.in_options(unmerged());
+    let options = in_options(&hands, unmerged());
     let store = open(&disk, &options);
     store.put_expiring(b"short", b"1", ms(100)).unwrap();
     store.put_expiring(b"long", b"2", ms(101)).unwrap();
@@ -91,7 +71,7 @@ fn a_value_is_gone_when_its_time_has_come_in_every_kind_of_read() {
 #[test]
 fn a_store_gives_its_values_a_time_unless_they_bring_their_own() {
     let (disk, hands) = (SimulatedDisk::new(), Hands::at(NOON_MS));
-    let options = hands.in_options(Options { ttl: Some(ms(1000)), ..unmerged() });
+    let options = in_options(&hands, Options { ttl: Some(ms(1000)), ..unmerged() });
     let store = open(&disk, &options);
     store.put(b"put", b"1").unwrap();
     store.put_expiring(b"own, shorter", b"2", ms(10)).unwrap();
@@ -112,9 +92,27 @@ fn a_store_gives_its_values_a_time_unless_they_bring_their_own() {
 }
 
 #[test]
+fn values_of_a_batch_may_have_times_of_their_own() {
+    let (disk, hands) = (SimulatedDisk::new(), Hands::at(NOON_MS));
+    let options = in_options(&hands, Options { ttl: Some(ms(1000)), ..unmerged() });
+    let store = open(&disk, &options);
+    let put = |key: &[u8], ttl| WriteOperation::PutExpiring {
+        key: key.to_vec(),
+        value: b"value".to_vec(),
+        ttl: ms(ttl),
+    };
+    let plain = WriteOperation::Put { key: b"of the store".to_vec(), value: Vec::new() };
+    store.write(&WriteBatch { operations: vec![put(b"a", 10), put(b"b", 2000), plain] }).unwrap();
+    for (time, left) in [(9, 3), (10, 2), (999, 2), (1000, 1), (1999, 1), (2000, 0)] {
+        hands.set(NOON_MS + time);
+        assert_eq!(visible(&store).len(), left, "after {time} ms");
+    }
+}
+
+#[test]
 fn the_longest_time_to_live_does_not_overflow() {
     let (disk, hands) = (SimulatedDisk::new(), Hands::at(NOON_MS));
-    let store = open(&disk, &hands.in_options(unmerged()));
+    let store = open(&disk, &in_options(&hands, unmerged()));
     store.put_expiring(b"key", b"value", Duration::MAX).unwrap();
     hands.set(u64::MAX - 1);
     assert_eq!(get(&store, b"key").unwrap(), b"value");
@@ -125,7 +123,7 @@ fn the_longest_time_to_live_does_not_overflow() {
 #[test]
 fn writing_again_lifts_a_time() {
     let (disk, hands) = (SimulatedDisk::new(), Hands::at(NOON_MS));
-    let options = hands.in_options(unmerged());
+    let options = in_options(&hands, unmerged());
     let store = open(&disk, &options);
     for key in [b"put", b"ttl"] {
         store.put_expiring(key, b"old", ms(100)).unwrap();
@@ -150,7 +148,7 @@ fn writing_again_lifts_a_time() {
 #[test]
 fn deleting_what_has_expired_finds_nothing_and_holds_when_the_clock_goes_back() {
     let (disk, hands) = (SimulatedDisk::new(), Hands::at(NOON_MS));
-    let options = hands.in_options(unmerged());
+    let options = in_options(&hands, unmerged());
     let store = open(&disk, &options);
     for key in [b"a", b"b"] {
         store.put_expiring(key, b"value", ms(100)).unwrap();
@@ -176,7 +174,7 @@ fn deleting_what_has_expired_finds_nothing_and_holds_when_the_clock_goes_back() 
 fn a_clock_that_jumps_neither_loses_what_never_expires_nor_brings_back_what_was_deleted() {
     for jump in [0, 1, NOON_MS - 1, NOON_MS + 1, NOON_MS * 2, u64::MAX] {
         let (disk, hands) = (SimulatedDisk::new(), Hands::at(NOON_MS));
-        let options = hands.in_options(small());
+        let options = in_options(&hands, small());
         let mut expected = Map::new();
         let mut store = open(&disk, &options);
         for round in 0..6_u8 {
@@ -218,7 +216,7 @@ fn a_clock_that_jumps_neither_loses_what_never_expires_nor_brings_back_what_was_
 #[test]
 fn a_file_goes_when_all_its_values_have_expired_and_not_before() {
     let (disk, hands) = (SimulatedDisk::new(), Hands::at(NOON_MS));
-    let options = hands.in_options(small());
+    let options = in_options(&hands, small());
     let store = open(&disk, &options);
     // The longest-lived value comes neither first nor last.
     for i in 0..30_u8 {
@@ -254,7 +252,7 @@ fn a_file_that_expires_in_the_middle_leaves_what_it_hid_hidden() {
     let (disk, hands) = (SimulatedDisk::new(), Hands::at(NOON_MS));
     let merge =
         MergePolicy { tombstones_trigger: 1.0, small_file_bytes: 0, ..MergePolicy::basho() };
-    let options = hands.in_options(Options { merge, ..small() });
+    let options = in_options(&hands, Options { merge, ..small() });
     let store = open(&disk, &options);
     store.put(b"hidden", b"older").unwrap();
     for i in 0..6_u8 {
@@ -290,7 +288,7 @@ fn outside_its_window_nothing_is_merged_by_itself() {
         window: Some(MergeWindow { from_hour: 22, to_hour: 6 }),
         ..MergePolicy::default()
     };
-    let options = hands.in_options(Options { merge, ..small() });
+    let options = in_options(&hands, Options { merge, ..small() });
     let store = open(&disk, &options);
     for i in 0..200_u8 {
         store.put(b"often", &[i; 200]).unwrap();

@@ -2,19 +2,18 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use kvdyno_engines::storage::{SimulatedDisk, Storage};
-use kvdyno_engines::{Durability, Engine, OperationKind, WriteOperation};
+use kvdyno_engines::{Durability, Engine, WriteOperation};
 
 use super::{is, is_aid};
-use crate::history::{Map, Open, Write, apply, change, supported};
+use crate::history::{GONE, LASTING, Map, Open, Write, apply, change, supported};
 use crate::subjects::{COMPRESSED_ABOVE_BYTES, DIR};
 
 /// Keys that are written in turn; the two behind them are that of a long value and that of one that expires.
 const IN_TURN: u32 = 14;
 /// Keys of a fixture.
-pub(super) const KEYS: u32 = IN_TURN + 2;
+pub(super) const KEYS: u32 = IN_TURN + 3;
 
 /// What the engine is told of what it could do without: that decides by which way it finds out what is in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,13 +118,11 @@ fn live(engine: &dyn Engine, map: &mut Map, life: u32, value_bytes: usize) {
     write(engine, map, &vec![WriteOperation::DeleteRange { start, end }]);
     let long = format!("{life}/long{:1$}", "", COMPRESSED_ABOVE_BYTES).into_bytes();
     write(engine, map, &vec![put(key(IN_TURN), long)]);
-    let (session, value) = (key(IN_TURN + 1), format!("session {life}").into_bytes());
-    if engine.capabilities().supports(OperationKind::PutExpiring) {
-        let later = Duration::from_hours(1);
-        engine.session().unwrap().put_expiring(&session, &value, later).unwrap();
-        map.insert(session, value);
-    } else {
-        write(engine, map, &vec![put(session, value)]);
+    // Long enough for a value log.
+    let value = format!("session {life}{:30}", "").into_bytes();
+    for (number, ttl) in [(IN_TURN + 1, LASTING), (IN_TURN + 2, GONE)] {
+        let (key, value) = (key(number), value.clone());
+        write(engine, map, &vec![WriteOperation::PutExpiring { key, value, ttl }]);
     }
 }
 

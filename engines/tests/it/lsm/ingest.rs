@@ -258,9 +258,11 @@ fn tables_are_read_and_merged_without_a_store() {
     let keys_of = |reader: &TableReader<SimulatedDisk>| {
         let mut keys = String::new();
         reader
-            .scan(.., |key, value| {
-                let value = value
-                    .map_or("-".to_owned(), |value| String::from_utf8_lossy(value).into_owned());
+            .scan(.., |key, entry, value| {
+                let value = match entry {
+                    TableEntry::Deleted => "-".to_owned(),
+                    _ => String::from_utf8_lossy(value).into_owned(),
+                };
                 keys.push_str(&format!("{}{value} ", key.escape_ascii()));
                 true
             })

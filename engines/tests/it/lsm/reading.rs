@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::{Map, contents, open, small};
+use crate::history::{GONE, LASTING};
 
 type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -176,9 +177,18 @@ fn change(random: &mut StdRng, store: &Lsm<SimulatedDisk>, model: &mut Map) {
                         model.retain(|key, _| *key < start || *key >= end);
                         WriteOperation::DeleteRange { start, end }
                     }
-                    1..5 => {
+                    1 => {
+                        model.remove(&key);
+                        WriteOperation::PutExpiring { key, value: value(random), ttl: GONE }
+                    }
+                    2..5 => {
                         model.remove(&key);
                         WriteOperation::Delete { key }
+                    }
+                    5 => {
+                        let value = value(random);
+                        model.insert(key.clone(), value.clone());
+                        WriteOperation::PutExpiring { key, value, ttl: LASTING }
                     }
                     _ => {
                         let value = value(random);

@@ -262,6 +262,9 @@ impl Session for JournalSession<'_> {
         let operations = batch.operations.iter().map(|operation| match operation {
             WriteOperation::Put { key, value } => Ok((key.as_slice(), Some(value.as_slice()))),
             WriteOperation::Delete { key } => Ok((key.as_slice(), None)),
+            WriteOperation::PutExpiring { .. } => {
+                Err(Error::Unsupported(OperationKind::PutExpiring))
+            }
             WriteOperation::DeleteRange { .. } => {
                 Err(Error::Unsupported(OperationKind::DeleteRange))
             }

@@ -11,7 +11,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::super::{files, get, open, small, unmerged};
-use super::{Hands, NOON_MS, ms, visible};
+use super::{in_options, ms, visible};
+use crate::hands::{Hands, NOON_MS};
 
 /// The newest write to a key, as the model has it.
 #[derive(Clone, Debug)]
@@ -46,7 +47,7 @@ impl Subject {
             ttl: random.random_bool(0.2).then_some(ms(700)),
             compress_above_bytes: random.random_bool(0.3).then_some(100),
             ordered_scans: random.random_bool(0.5),
-            ..hands.in_options(base)
+            ..in_options(&hands, base)
         };
         let disk = SimulatedDisk::new();
         let store = Some(open(&disk, &options));

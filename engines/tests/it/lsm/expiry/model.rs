@@ -1,0 +1,300 @@
+//! A store whose values expire, beside a model of it, under random steps: an older value never comes back, in no order of writes, flushes, compactions, crashes, openings and turns of the clock; and
+//! a snapshot shows what it showed when it was taken.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+
+use kvdyno_engines::lsm::{Fifo, Io, Lsm, Options, Snapshot, Style, Tiered};
+use kvdyno_engines::storage::SimulatedDisk;
+use kvdyno_engines::{Durability, WriteBatch, WriteOperation};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::super::{Map, contents, open_with, small};
+use super::{get, ms};
+use crate::hands::{Hands, NOON_MS};
+
+/// The newest write to a key, as the model has it.
+#[derive(Clone, Debug)]
+struct Newest {
+    value: Option<Vec<u8>>,
+    expires_ms: Option<u64>,
+}
+
+/// A store beside a model of it.
+struct Subject {
+    disk: SimulatedDisk,
+    options: Options,
+    hands: Hands,
+    store: Option<Lsm<SimulatedDisk>>,
+    model: BTreeMap<Vec<u8>, Newest>,
+    /// The latest time that the store may have seen.
+    latest_ms: u64,
+    random: StdRng,
+    version: u64,
+    trail: String,
+}
+
+const KEYS: u64 = 24;
+
+fn options(random: &mut StdRng, hands: &Hands) -> Options {
+    let style = match random.random_range(0..4) {
+        0 => Style::Tiered(Tiered { width: 2, ..Tiered::default() }),
+        1 => Style::Fifo(Fifo::default()),
+        _ => Style::default(),
+    };
+    Options {
+        style,
+        memtable_bytes: [4 << 10, 16 << 10][random.random_range(0..2)],
+        deletions_percent: [0, 10, 50][random.random_range(0..3)],
+        value_log_min_bytes: random.random_bool(0.5).then_some(100),
+        io: [Io::Mapped, Io::Calls][random.random_range(0..2)],
+        subcompactions_max: random.random_range(1..3),
+        clock: hands.clock(),
+        ..small(Durability::Os)
+    }
+}
+
+impl Subject {
+    fn new(seed: u64) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let hands = Hands::at(NOON_MS);
+        let (disk, options) = (SimulatedDisk::new(), options(&mut random, &hands));
+        let store = Some(open_with(&disk, options.clone()).unwrap());
+        let (model, trail) = (BTreeMap::new(), format!("seed {seed}, {options:?}\n"));
+        Self { disk, options, hands, store, model, latest_ms: NOON_MS, random, version: 0, trail }
+    }
+
+    fn store(&self) -> &Lsm<SimulatedDisk> {
+        self.store.as_ref().unwrap()
+    }
+
+    fn key(&mut self) -> Vec<u8> {
+        format!("key {:02}", self.random.random_range(0..KEYS)).into_bytes()
+    }
+
+    fn value(&mut self) -> Vec<u8> {
+        self.version += 1;
+        let filler = self.random.random_range(0..400);
+        format!("{:08}{:filler$}", self.version, "").into_bytes()
+    }
+
+    fn wrote(&mut self, key: Vec<u8>, value: Option<Vec<u8>>, ttl: Option<Duration>) {
+        let expires_ms = ttl.map(|ttl| self.hands.now_ms() + ttl.as_millis() as u64);
+        self.model.insert(key, Newest { value, expires_ms });
+    }
+
+    /// The value if it must be there; and whether that is certain.
+    fn expected(&self, key: &[u8]) -> (Option<&[u8]>, bool) {
+        let Some(newest) = self.model.get(key) else { return (None, true) };
+        let expires_ms = newest.expires_ms.unwrap_or(u64::MAX);
+        if expires_ms <= self.hands.now_ms() {
+            return (None, true);
+        }
+        // If the clock was past its time once, a flush or a compaction may have met it since.
+        (newest.value.as_deref(), expires_ms > self.latest_ms)
+    }
+
+    fn check(&self, what: &str) {
+        let seen = contents(self.store()).unwrap();
+        let snapshot = self.store().snapshot();
+        let iterated: Map = snapshot.iter(..).collect::<Result<_, _>>().unwrap();
+        assert_eq!(iterated, seen, "an iterator sees what a scan sees: {what}\n{}", self.trail);
+        for number in 0..KEYS {
+            let key = format!("key {number:02}").into_bytes();
+            let found = get(self.store(), &key);
+            assert_eq!(seen.get(&key), found.as_ref(), "a scan sees what gets see: {what}");
+            let (expected, certain) = self.expected(&key);
+            if found.as_deref() != expected && (certain || found.is_some()) {
+                let text = |value: Option<&[u8]>| {
+                    value.map(|v| String::from_utf8_lossy(&v[..8]).into_owned())
+                };
+                panic!(
+                    "{} holds {:?}, expected {:?} (now {}, newest {:?}) after {what}\n{}",
+                    String::from_utf8_lossy(&key),
+                    text(found.as_deref()),
+                    text(expected),
+                    self.hands.now_ms(),
+                    self.model.get(&key).map(|newest| newest.expires_ms),
+                    self.trail
+                );
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        let what = match self.random.random_range(0..100) {
+            0..22 => self.put(None),
+            22..48 => {
+                let ttl = [0, 1, 20, 100, 400, 2000][self.random.random_range(0..6)];
+                self.put(Some(ms(ttl)))
+            }
+            48..58 => self.delete(),
+            58..61 => self.delete_range(),
+            61..70 => self.batch(),
+            70..80 => self.turn_clock(),
+            80..84 => {
+                self.store().flush().unwrap();
+                "flush".to_owned()
+            }
+            84..87 => {
+                let bounds = (self.key(), self.key());
+                self.store().compact_range(Some(&bounds.0), Some(&bounds.1)).unwrap();
+                format!("compact {bounds:?}")
+            }
+            87..92 => {
+                self.store().settle().unwrap();
+                "settle".to_owned()
+            }
+            92..96 => self.reopen(),
+            _ => self.lose_power(),
+        };
+        self.trail += &format!("{what}\n");
+        self.check(&what);
+    }
+
+    fn put(&mut self, ttl: Option<Duration>) -> String {
+        let (key, value) = (self.key(), self.value());
+        match ttl {
+            Some(ttl) => self.store().put_expiring(&key, &value, ttl).unwrap(),
+            None => self.store().put(&key, &value).unwrap(),
+        }
+        let what = format!("put {} version {} {ttl:?}", key.escape_ascii(), self.version);
+        self.wrote(key, Some(value), ttl);
+        what
+    }
+
+    fn delete(&mut self) -> String {
+        let key = self.key();
+        self.store().delete(&key).unwrap();
+        let what = format!("delete {}", key.escape_ascii());
+        self.wrote(key, None, None);
+        what
+    }
+
+    /// Deletes all keys from one up to, but without another.
+    fn wrote_range(&mut self, range: &Range<Vec<u8>>) {
+        for (key, newest) in &mut self.model {
+            if range.contains(key) {
+                *newest = Newest { value: None, expires_ms: None };
+            }
+        }
+    }
+
+    fn range(&mut self) -> Range<Vec<u8>> {
+        let (one, other) = (self.key(), self.key());
+        one.clone().min(other.clone())..one.max(other)
+    }
+
+    fn delete_range(&mut self) -> String {
+        let range = self.range();
+        self.store().delete_range(range.clone()).unwrap();
+        self.wrote_range(&range);
+        format!("delete {range:?}")
+    }
+
+    fn batch(&mut self) -> String {
+        let mut operations = Vec::new();
+        for _ in 0..self.random.random_range(1..6) {
+            let (key, value) = (self.key(), self.value());
+            operations.push(match self.random.random_range(0..10) {
+                0 => {
+                    let range = self.range();
+                    self.wrote_range(&range);
+                    WriteOperation::DeleteRange { start: range.start, end: range.end }
+                }
+                1..3 => {
+                    self.wrote(key.clone(), None, None);
+                    WriteOperation::Delete { key }
+                }
+                3..6 => {
+                    let ttl = ms([0, 50, 1000][self.random.random_range(0..3)]);
+                    self.wrote(key.clone(), Some(value.clone()), Some(ttl));
+                    WriteOperation::PutExpiring { key, value, ttl }
+                }
+                _ => {
+                    self.wrote(key.clone(), Some(value.clone()), None);
+                    WriteOperation::Put { key, value }
+                }
+            });
+        }
+        let what = format!("batch of {}", operations.len());
+        self.store().write(&WriteBatch { operations }).unwrap();
+        what
+    }
+
+    /// Mostly ahead, sometimes back; what a snapshot shows stays.
+    fn turn_clock(&mut self) -> String {
+        let by = [1, 50, 300, 1500][self.random.random_range(0..4)];
+        let now_ms = self.hands.now_ms();
+        let back = self.random.random_range(0..4) == 0;
+        let (merges, hands) = (self.random.random_bool(0.3), self.hands.clone());
+        let snapshot = self.store().snapshot();
+        let read = |snapshot: &Snapshot<'_, SimulatedDisk>| -> Map {
+            snapshot.iter(..).collect::<Result<_, _>>().unwrap()
+        };
+        let before = read(&snapshot);
+        hands.set(if back { now_ms - by } else { now_ms + by });
+        if merges {
+            self.store().compact().unwrap();
+        }
+        assert_eq!(read(&snapshot), before, "a snapshot keeps its time\n{}", self.trail);
+        drop(snapshot);
+        self.latest_ms = self.latest_ms.max(hands.now_ms());
+        format!("clock {} to {}, {merges}", if back { "back" } else { "ahead" }, hands.now_ms())
+    }
+
+    fn reopen(&mut self) -> String {
+        let store = self.store.take().unwrap();
+        let clean = self.random.random_bool(0.5);
+        if clean {
+            store.close().unwrap();
+        } else {
+            drop(store);
+        }
+        self.options = options(&mut self.random, &self.hands);
+        self.store = Some(open_with(&self.disk, self.options.clone()).unwrap());
+        format!("{} and reopen with {:?}", if clean { "close" } else { "drop" }, self.options)
+    }
+
+    /// Everything is synced; then power is lost in the middle of flushes and compactions, which change nothing that can be seen.
+    fn lose_power(&mut self) -> String {
+        self.store().sync().unwrap();
+        let at = self.disk.operations() + self.random.random_range(0..25);
+        self.disk.power_off_at(at);
+        let worked = match self.random.random_range(0..3) {
+            0 => self.store().compact().err(),
+            1 => self.store().flush().err(),
+            _ => self.store().settle().err(),
+        };
+        self.disk.power_off();
+        drop(self.store.take());
+        let crashes = self.disk.crashes(self.random.random(), 2);
+        let crash = crashes[self.random.random_range(0..crashes.len())];
+        self.disk = self.disk.survivor(crash);
+        self.store = Some(open_with(&self.disk, self.options.clone()).unwrap());
+        format!("power lost at {at} ({worked:?}), {crash:?}")
+    }
+}
+
+fn check_model(seeds: Range<u64>, steps: usize) {
+    for seed in seeds {
+        let mut subject = Subject::new(seed);
+        for _ in 0..steps {
+            subject.step();
+        }
+    }
+}
+
+#[test]
+fn no_older_value_ever_comes_back_when_a_newer_one_has_expired() {
+    check_model(0..300, 200);
+}
+
+/// Run by hand.
+#[test]
+#[ignore = "takes minutes"]
+fn no_older_value_ever_comes_back_when_a_newer_one_has_expired_long() {
+    check_model(10_000..20_000, 300);
+}
