@@ -26,6 +26,7 @@ pub(crate) fn join(expires_ms: u64, value: &[u8]) -> Vec<u8> {
 }
 
 /// Whether an entry says at `now_ms` that there is no such key.
+#[inline]
 pub(crate) fn is_gone(kind: Kind, value: &[u8], now_ms: u64) -> bool {
     match kind {
         Kind::Put | Kind::Pointer | Kind::DeleteRange => false,

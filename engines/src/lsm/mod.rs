@@ -117,8 +117,8 @@
 //! [`Lsm::put_expiring`] stores a value for a time, alone or in a batch ([`crate::WriteOperation::PutExpiring`]; what one batch stores for equal times is gone at one instant), in any class of durability. What is stored is the moment at
 //! which the time is over, in milliseconds of the [`Options::clock`]: from then on no read shows the value, nor any older value of its key, as if it had been deleted. A later write to the key, of whatever kind, counts instead.
 //!
-//! A get, multi-get or scan looks at the clock once, and only where it meets such a value. A [`Snapshot`], and so an iterator or a cursor, stays with the time at which it was taken: what it shows does not expire below it; so do iterators of
-//! Bitcask. An [`LsmReader`] looks at the clock at each read, as gets do.
+//! A get, multi-get or scan looks at the clock once, and only where it meets such a value. A [`Snapshot`], and so an iterator or a cursor, stays with the time at which it was taken: what it shows does not expire below it, as with
+//! Bitcask's iterators. An [`LsmReader`] looks at the clock at each read, as gets do.
 //!
 //! Flushes and compactions treat what has expired as deletions, so it goes where these go. A table in which everything has expired, and that hides nothing older, is dropped without being read, in every style; one of which much has
 //! expired is compacted as if that were deletions ([`Options::deletions_percent`]), but for the style [`Fifo`], in which nothing is. Until then expired values take their room, which [`Lsm::approximate_bytes`] counts. A clock

@@ -227,22 +227,23 @@ pub(crate) fn operations(
     while at < payload.len() {
         let header = payload[at..].first_chunk().ok_or_else(|| corrupt("an operation is cut"))?;
         let operation = Operation::decode(*header);
-        let kind = Kind::from_tag(operation.tag);
-        let of_tables = |kind| matches!(kind, Kind::Pointer | Kind::PointerExpiring);
-        if kind.is_none_or(of_tables) || operation.key_bytes == 0 {
+        let kind = Kind::from_tag(operation.tag).filter(|_| operation.key_bytes > 0);
+        let kind = kind.filter(|kind| !matches!(kind, Kind::Pointer | Kind::PointerExpiring));
+        let Some(kind) = kind else {
             return Err(corrupt("an operation has an impossible kind or key length"));
-        }
-        if kind == Some(Kind::PutExpiring) && operation.value_bytes < DEADLINE_BYTES {
-            return Err(corrupt("a value that expires does not say when"));
-        }
+        };
         if operation.bytes() > payload.len() - at {
             return Err(corrupt("an operation is longer than the frame that holds it"));
         }
-        let bytes = &payload[at..at + operation.bytes()];
-        if operation.kind() == Kind::DeleteRange
-            && bytes[operation.key()] > bytes[operation.value()]
-        {
-            return Err(corrupt("a range of keys ends before it begins"));
+        if !matches!(kind, Kind::Put | Kind::Delete) {
+            let bytes = &payload[at..at + operation.bytes()];
+            let (key, value) = (&bytes[operation.key()], &bytes[operation.value()]);
+            if kind == Kind::DeleteRange && key > value {
+                return Err(corrupt("a range of keys ends before it begins"));
+            }
+            if kind == Kind::PutExpiring && value.len() < DEADLINE_BYTES {
+                return Err(corrupt("a value that expires does not say when"));
+            }
         }
         visit(at, operation)?;
         at += operation.bytes();

@@ -193,11 +193,13 @@ impl<F: File> Memtable<F> {
         wal::operations(payload, corrupt, |at, operation| {
             let (offset, bytes) = (offset + at as u32, &payload[at..at + operation.bytes()]);
             let key = &bytes[operation.key()];
-            if operation.kind() != Kind::DeleteRange {
-                if operation.kind() == Kind::PutExpiring {
-                    // As for ranges: whoever sees the write sees this.
-                    self.expires.store(true, Ordering::Relaxed);
-                }
+            let kind = operation.kind();
+            if matches!(kind, Kind::Put | Kind::Delete) {
+                return self.insert(offset, key);
+            }
+            if kind == Kind::PutExpiring {
+                // As for ranges: whoever sees the write sees this.
+                self.expires.store(true, Ordering::Relaxed);
                 return self.insert(offset, key);
             }
             let end = &bytes[operation.value()];

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use kvdyno_engines::lsm::{Fifo, Lsm, Options, Style, Tiered};
 use kvdyno_engines::storage::SimulatedDisk;
+use kvdyno_engines::storage::simulated::Crash;
+use kvdyno_engines::{Durability, Result};
 
 use super::super::{Map, contents, key, open_with};
 use super::{get, ms, quiet, stored, value};
@@ -159,6 +161,63 @@ fn where_nothing_is_merged_a_table_that_hides_something_waits_for_it() {
     hands.set(NOON_MS + 60_000);
     store.settle().unwrap();
     assert_eq!(files(&disk, "table"), 0);
+}
+
+/// Power is lost at every operation while tables are written, expire, and are dropped: what was acknowledged in class `sync` stays what it is, and what is hidden stays hidden.
+#[test]
+fn a_crash_while_tables_that_have_expired_are_dropped_brings_nothing_back() {
+    let (mut recovered, mut dropping) = (0, 0);
+    for operation in 0.. {
+        let (disk, hands) = (SimulatedDisk::new(), Hands::at(NOON_MS));
+        disk.power_off_at(operation);
+        let options = Options { durability: Durability::Sync, ..quiet(&hands) };
+        let acknowledged = write_and_drop(&disk, &options, &hands);
+        hands.set(NOON_MS + 100);
+        for crash in [Crash::SyncedOnly, Crash::Everything, Crash::Sectors(operation)] {
+            let survivor = disk.survivor(crash);
+            for round in 0..2 {
+                let store = open_with(&survivor, options.clone()).unwrap();
+                let left = contents(&store).unwrap();
+                let has = |key: &[u8]| left.contains_key(key);
+                assert!(left.values().all(|value| value != b"newer"));
+                // Between the two writes the older one is to be seen.
+                assert!(acknowledged < 3 || !has(b"hidden"), "{acknowledged}, {crash:?}");
+                assert!(acknowledged != 1 || has(b"hidden"), "{crash:?}");
+                assert!(acknowledged < 5 || has(b"ever"), "{acknowledged}, {crash:?}");
+                assert!(!has(b"alone"));
+                store.settle().unwrap();
+                assert_eq!(contents(&store).unwrap(), left, "round {round}");
+            }
+            recovered += 1;
+            dropping += u32::from(acknowledged == 5);
+            let has_value = |(key, has_value, _): &super::Stored| key == b"alone" && *has_value;
+            assert!(!stored(&survivor).iter().any(has_value), "it has been dropped");
+        }
+        if acknowledged == 6 {
+            break;
+        }
+    }
+    assert!(recovered > 100 && dropping > 2, "{recovered} disks, {dropping} while tables went");
+}
+
+/// Writes that are hidden, that hide, and that expire alone, each in a table of its own; lets them expire, and settles. Returns how many steps were done.
+fn write_and_drop(disk: &SimulatedDisk, options: &Options, hands: &Hands) -> u32 {
+    let mut done = 0;
+    let mut steps = || -> Result<()> {
+        let store = open_with(disk, options.clone())?;
+        let mut did = |outcome: Result<()>| outcome.map(|()| done += 1);
+        did(store.put(b"hidden", b"older"))?;
+        did(store.flush())?;
+        did(store.put_expiring(b"hidden", b"newer", ms(100)))?;
+        did(store.flush().and_then(|()| store.put_expiring(b"alone", b"newer", ms(100))))?;
+        store.flush()?;
+        did(store.put(b"ever", b"value"))?;
+        hands.set(NOON_MS + 100);
+        did(store.settle())
+    };
+    // Power was lost, or it came to its end.
+    let _ = steps();
+    done
 }
 
 #[test]
