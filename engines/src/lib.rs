@@ -49,6 +49,8 @@ pub mod lsm;
 pub mod memory;
 mod metrics;
 pub mod noop;
+#[cfg(any(feature = "bitcask", feature = "lsm"))]
+mod prefetch;
 mod random;
 #[cfg(all(feature = "simulation", any(feature = "bitcask", feature = "lsm")))]
 mod requests;

@@ -127,19 +127,6 @@ impl Lines {
     }
 }
 
-/// Has the processor fetch a line, while it goes on.
-#[inline]
-pub(crate) fn prefetch(line: &Line) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: fetching what a reference points at has no effect but on the caches.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(line).cast());
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    let _ = line;
-}
-
 impl Piece {
     /// Bytes of a piece of so many lines.
     fn bytes(len: usize) -> usize {

@@ -10,7 +10,8 @@
 
 use super::control::ControlByte;
 use super::entry::Entry;
-use super::lines::{LINE, Lines, prefetch};
+use super::lines::{LINE, Lines};
+use crate::prefetch::prefetch;
 
 /// See the module's header.
 #[derive(Debug, Default)]
@@ -65,7 +66,7 @@ impl TagTable {
         let (lines, controls) = self.lines.parts();
         let (home, byte) = self.home(Entry::new(hash, 0));
         let Some(line) = lines.get(home) else { return };
-        prefetch(line);
+        prefetch(std::slice::from_ref(line));
         for line in (home..lines.len()).chain(0..home) {
             let control = controls[line];
             for place in control.places_of(byte) {

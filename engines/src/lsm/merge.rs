@@ -6,7 +6,7 @@
 //!    into its place by moving it behind those that now come before it.
 //!
 //! A sorted list rather than a heap: there are few sources, and mostly the same one stays in front, which then costs a single comparison;
-//! with one source there is none.
+//! with one source there is none. The list has the first sixteen bytes of each key as a number, so that keys are looked at only where these are equal.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -91,13 +91,19 @@ pub(crate) struct LevelCursor<'t, S: Storage> {
     current: Option<table::Cursor<'t, S>>,
 }
 
-impl<'t, S: Storage> LevelCursor<'t, S> {
-    /// At the first key in `direction` that is not before `start`; an empty `start` is the first key of all.
-    pub(crate) fn seek(
+/// Where a walk over a level begins.
+pub(crate) struct LevelStart<'t, S: Storage> {
+    tables: &'t [Arc<Table<S>>],
+    at: usize,
+    in_table: Option<table::Start<'t, S>>,
+}
+
+impl<'t, S: Storage> LevelStart<'t, S> {
+    /// Where the first key in `direction` lies that is not before `start`; an empty `start` is the first key of all.
+    pub(crate) fn find(
         tables: &'t [Arc<Table<S>>],
         start: &[u8],
         direction: Direction,
-        purpose: Purpose,
     ) -> Result<Self> {
         let at = match direction {
             Direction::Forward => tables.partition_point(|table| table.meta.ends_before(start)),
@@ -106,19 +112,41 @@ impl<'t, S: Storage> LevelCursor<'t, S> {
                 tables.partition_point(|table| &table.meta.key_min[..] <= start).wrapping_sub(1)
             }
         };
-        let mut cursor = Self { tables, direction, purpose, at, current: None };
-        cursor.enter(start)?;
+        let in_table = match tables.get(at) {
+            Some(table) => Some(table::Start::find(table, start, direction)?),
+            None => None,
+        };
+        Ok(Self { tables, at, in_table })
+    }
+}
+
+impl<'t, S: Storage> LevelCursor<'t, S> {
+    /// At the first key in `direction` that is not before `start`; an empty `start` is the first key of all.
+    pub(crate) fn seek(
+        tables: &'t [Arc<Table<S>>],
+        start: &[u8],
+        direction: Direction,
+        purpose: Purpose,
+    ) -> Result<Self> {
+        Self::begin(LevelStart::find(tables, start, direction)?, start, direction, purpose)
+    }
+
+    /// The same, where the beginning has been found already.
+    pub(crate) fn begin(
+        found: LevelStart<'t, S>,
+        start: &[u8],
+        direction: Direction,
+        purpose: Purpose,
+    ) -> Result<Self> {
+        let LevelStart { tables, at, in_table } = found;
+        let current = match in_table {
+            Some(found) => Some(table::Cursor::begin(found, start, direction, purpose)?),
+            None => None,
+        };
+        let mut cursor = Self { tables, direction, purpose, at, current };
         // Of a table that has `start` in a range of deleted keys, all entries may come before it.
         cursor.leave_if_at_end()?;
         Ok(cursor)
-    }
-
-    fn enter(&mut self, start: &[u8]) -> Result<()> {
-        self.current = match self.tables.get(self.at) {
-            Some(table) => Some(table::Cursor::seek(table, start, self.direction, self.purpose)?),
-            None => None,
-        };
-        Ok(())
     }
 
     /// Goes on to the next table behind the last entry of this one.
@@ -129,7 +157,10 @@ impl<'t, S: Storage> LevelCursor<'t, S> {
                 Direction::Forward => self.at + 1,
                 Direction::Reverse => self.at.wrapping_sub(1),
             };
-            self.enter(&[])?;
+            self.current = match self.tables.get(self.at) {
+                Some(table) => Some(table::Cursor::seek(table, &[], self.direction, self.purpose)?),
+                None => None,
+            };
         }
         Ok(())
     }
@@ -142,12 +173,44 @@ impl<'t, S: Storage> LevelCursor<'t, S> {
     }
 }
 
+/// A cursor that is not at its end.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Which one.
+    cursor: usize,
+    /// The first bytes of its current key as a number, which is the less, the sooner the key comes; short keys are filled up with zeros.
+    head: u128,
+}
+
+impl Place {
+    #[inline]
+    fn of<S: Storage>(
+        cursors: &[Cursor<'_, S>],
+        cursor: usize,
+        direction: Direction,
+    ) -> Option<Self> {
+        let (key, ..) = cursors[cursor].current()?;
+        let head = match key.first_chunk() {
+            Some(head) => u128::from_be_bytes(*head),
+            None => {
+                let mut head = [0; size_of::<u128>()];
+                head[..key.len()].copy_from_slice(key);
+                u128::from_be_bytes(head)
+            }
+        };
+        Some(match direction {
+            Direction::Forward => Self { cursor, head },
+            Direction::Reverse => Self { cursor, head: !head },
+        })
+    }
+}
+
 /// Several sources as one: each key once, in its youngest version, deletions included.
 pub(crate) struct Merge<'t, S: Storage> {
     cursors: Vec<Cursor<'t, S>>,
     direction: Direction,
     /// Cursors that are not at their end, by their current keys.
-    order: Vec<usize>,
+    order: Vec<Place>,
     /// False if the second cursor is known to stand at another key than the first.
     may_tie: bool,
 }
@@ -155,16 +218,16 @@ pub(crate) struct Merge<'t, S: Storage> {
 impl<'t, S: Storage> Merge<'t, S> {
     /// Merges `cursors`, youngest first, which all go in `direction`.
     pub(crate) fn new(cursors: Vec<Cursor<'t, S>>, direction: Direction) -> Self {
-        let mut order: Vec<usize> =
-            (0..cursors.len()).filter(|at| cursors[*at].current().is_some()).collect();
-        order.sort_by(|a, b| compare(&cursors, direction, *a, *b).then(a.cmp(b)));
+        let places = (0..cursors.len()).filter_map(|at| Place::of(&cursors, at, direction));
+        let mut order: Vec<Place> = places.collect();
+        order.sort_by(|a, b| compare(&cursors, direction, *a, *b).then(a.cursor.cmp(&b.cursor)));
         Self { cursors, direction, order, may_tie: true }
     }
 
     /// The current entry: key, what it holds, and the value, or where that lies.
     #[inline]
     pub(crate) fn current(&self) -> Option<(&[u8], Kind, &[u8])> {
-        self.cursors[*self.order.first()?].current()
+        self.cursors[self.order.first()?.cursor].current()
     }
 
     /// Goes to the next key.
@@ -172,7 +235,7 @@ impl<'t, S: Storage> Merge<'t, S> {
     pub(crate) fn advance(&mut self) -> Result<()> {
         while self.may_tie && self.order.len() > 1 {
             let (first, second) = (self.order[0], self.order[1]);
-            if self.cursors[first].key() != self.cursors[second].key() {
+            if compare(&self.cursors, self.direction, first, second) != Ordering::Equal {
                 break;
             }
             self.step(1)?;
@@ -186,36 +249,40 @@ impl<'t, S: Storage> Merge<'t, S> {
     /// Moves the cursor at position `at` of the order, and puts it into its new place.
     #[inline]
     fn step(&mut self, mut at: usize) -> Result<()> {
-        let cursor = self.order[at];
+        let cursor = self.order[at].cursor;
         self.cursors[cursor].advance()?;
-        if self.cursors[cursor].current().is_none() {
+        let Some(place) = Place::of(&self.cursors, cursor, self.direction) else {
             self.order.remove(at);
             self.may_tie = true;
             return Ok(());
-        }
+        };
         while let Some(next) = self.order.get(at + 1) {
-            let keys = compare(&self.cursors, self.direction, cursor, *next);
+            let keys = compare(&self.cursors, self.direction, place, *next);
             self.may_tie = at > 0 || keys != Ordering::Less;
-            if keys.then(cursor.cmp(next)) == Ordering::Less {
+            if keys.then(cursor.cmp(&next.cursor)) == Ordering::Less {
                 break;
             }
-            self.order.swap(at, at + 1);
+            self.order[at] = *next;
             at += 1;
         }
+        self.order[at] = place;
         Ok(())
     }
 }
 
+/// The order of the current keys of two cursors.
 #[inline]
 fn compare<S: Storage>(
     cursors: &[Cursor<'_, S>],
     direction: Direction,
-    a: usize,
-    b: usize,
+    a: Place,
+    b: Place,
 ) -> Ordering {
-    let order = cursors[a].key().cmp(cursors[b].key());
-    match direction {
-        Direction::Forward => order,
-        Direction::Reverse => order.reverse(),
-    }
+    a.head.cmp(&b.head).then_with(|| {
+        let keys = cursors[a.cursor].key().cmp(cursors[b.cursor].key());
+        match direction {
+            Direction::Forward => keys,
+            Direction::Reverse => keys.reverse(),
+        }
+    })
 }

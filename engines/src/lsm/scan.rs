@@ -4,10 +4,10 @@ use std::cell::OnceCell;
 
 use super::deadline;
 use super::memtable::{self, View};
-use super::merge::{Cursor, LevelCursor, Merge};
+use super::merge::{Cursor, LevelCursor, LevelStart, Merge};
 use super::shadowed::{Deleted, Sources};
 use super::table::{self, Purpose};
-use super::version::Tree;
+use super::version::{LEVELS, Tree};
 use super::wal::Kind;
 use crate::storage::Storage;
 use crate::{Direction, Result, Visit};
@@ -77,13 +77,8 @@ pub(crate) fn cursors<'t, S: Storage>(
     far: Option<&[u8]>,
     direction: Direction,
 ) -> Result<Vec<Cursor<'t, S>>> {
-    let mut sources = Sources::new();
-    let waiting = tree.waiting.iter().map(|memtable| memtable.view());
-    for view in std::iter::once(active).chain(waiting) {
-        let deleted = view.ranges().cloned().map(Deleted::Memtable);
-        let cursor = memtable::Cursor::seek(view, start, direction)?;
-        sources.push(Cursor::Memtable(cursor), deleted);
-    }
+    // Where to begin in each of the tables is found first, so that the processor waits for all of them at once.
+    let mut in_tables = Vec::with_capacity(8);
     for table in &tree.version.levels[0] {
         let meta = &table.meta;
         let begins_by = |key: &[u8]| &meta.key_min[..] <= key;
@@ -95,11 +90,10 @@ pub(crate) fn cursors<'t, S: Storage>(
             }
         };
         if between {
-            let deleted = table.deletes_ranges().then(|| Deleted::Table(table.ranges()));
-            let cursor = table::Cursor::seek(table, start, direction, Purpose::Query)?;
-            sources.push(Cursor::Table(cursor), deleted);
+            in_tables.push((table, table::Start::find(table, start, direction)?));
         }
     }
+    let mut in_levels = Vec::with_capacity(LEVELS);
     for (tables, deletes) in tree.version.levels.iter().zip(tree.version.deletes_ranges).skip(1) {
         let tables = match (direction, far) {
             (_, None) => &tables[..],
@@ -111,9 +105,24 @@ pub(crate) fn cursors<'t, S: Storage>(
             }
         };
         if !tables.is_empty() {
-            let cursor = LevelCursor::seek(tables, start, direction, Purpose::Query)?;
-            sources.push(Cursor::Level(cursor), deletes.then_some(Deleted::Level(tables)));
+            in_levels.push((tables, deletes, LevelStart::find(tables, start, direction)?));
         }
+    }
+    let mut sources = Sources::new();
+    let waiting = tree.waiting.iter().map(|memtable| memtable.view());
+    for view in std::iter::once(active).chain(waiting) {
+        let deleted = view.ranges().cloned().map(Deleted::Memtable);
+        let cursor = memtable::Cursor::seek(view, start, direction)?;
+        sources.push(Cursor::Memtable(cursor), deleted);
+    }
+    for (table, found) in in_tables {
+        let deleted = table.deletes_ranges().then(|| Deleted::Table(table.ranges()));
+        let cursor = table::Cursor::begin(found, start, direction, Purpose::Query)?;
+        sources.push(Cursor::Table(cursor), deleted);
+    }
+    for (tables, deletes, found) in in_levels {
+        let cursor = LevelCursor::begin(found, start, direction, Purpose::Query)?;
+        sources.push(Cursor::Level(cursor), deletes.then_some(Deleted::Level(tables)));
     }
     sources.cursors()
 }

@@ -35,6 +35,7 @@ use rustix::fs::FallocateFlags;
 
 use super::filler::Ahead;
 use super::{Access, Appender, DirEntry, File, Storage, memory};
+use crate::prefetch::prefetch;
 use crate::{Error, Result};
 
 /// Bytes that are copied at a time.
@@ -318,6 +319,14 @@ impl File for DiskFile {
                 offset,
                 format!("{len} bytes are needed here, but the file ends at byte {readable}"),
             )),
+        }
+    }
+
+    #[inline]
+    fn prefetch(&self, offset: u64, len: usize) {
+        let there = self.len().saturating_sub(offset).min(len as u64);
+        if let Ok(bytes) = self.read(offset, there as usize) {
+            prefetch(bytes);
         }
     }
 

@@ -148,6 +148,9 @@ pub trait File: Clone + Send + Sync + 'static {
         Ok(())
     }
 
+    /// Has the processor fetch bytes that are about to be read, while it goes on with something else. Where they are not in memory, or past the end, nothing happens.
+    fn prefetch(&self, _offset: u64, _len: usize) {}
+
     /// Says how the file will be read. Costs a system call at most, and changes no result.
     fn advise(&self, _access: Access) {}
 

@@ -7,6 +7,11 @@ use super::{Memtable, Moment, View};
 use crate::storage::File;
 use crate::{Direction, Error, Result};
 
+/// Entries behind the next one that are fetched ahead.
+const ENTRIES_AHEAD: usize = 3;
+/// So much of each: an operation's header, the key, and the beginning of the value.
+const ENTRY_BYTES: usize = 128;
+
 /// A position in a memtable.
 pub(crate) struct Cursor<'m, F: File> {
     memtable: &'m Memtable<F>,
@@ -84,6 +89,7 @@ impl<'m, F: File> Cursor<'m, F> {
                     return Ok(());
                 }
             }
+            self.prefetch(self.at + ENTRIES_AHEAD);
             if self.take(self.leaf.slot(self.at))? {
                 return Ok(());
             }
@@ -103,9 +109,18 @@ impl<'m, F: File> Cursor<'m, F> {
                 }
             }
             self.at -= 1;
+            self.prefetch(self.at.wrapping_sub(ENTRIES_AHEAD));
             if self.take(self.leaf.slot(self.at))? {
                 return Ok(());
             }
+        }
+    }
+
+    /// Has an entry of the leaf come from memory: entries lie in the log in the order in which they were written.
+    #[inline]
+    fn prefetch(&self, at: usize) {
+        if at < self.leaf.len {
+            self.memtable.tree.file().prefetch(self.leaf.slot(at).offset.into(), ENTRY_BYTES);
         }
     }
 

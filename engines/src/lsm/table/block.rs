@@ -47,6 +47,8 @@ use crate::{Error, Result};
 /// Bytes behind each block.
 pub(crate) const TRAILER_BYTES: usize = 5;
 const HEADER_BYTES: usize = 8;
+/// A search looks at so many bytes from the beginning of a block: at fewer in data blocks of small entries, and a large index is mostly in the cache, and searched in few places.
+pub(super) const SEARCHED_BYTES_MAX: usize = 640;
 const KIND_SHIFT: u32 = 24;
 
 /// The trailer of a block that is stored as `block`.
@@ -245,10 +247,8 @@ impl Layout {
     /// for by itself.
     #[inline]
     pub(crate) fn load_ahead(&self, block: &[u8]) {
-        /// More than a data block of small entries has; a large index is mostly in the cache, and searched in few places.
-        const LINES_MAX: usize = 10;
-        let searched = &block[..self.entries_at.min(block.len())];
-        let lines = searched.chunks(64).take(LINES_MAX);
+        let searched = &block[..self.entries_at.min(block.len()).min(SEARCHED_BYTES_MAX)];
+        let lines = searched.chunks(64);
         black_box(lines.fold(0, |sum, line| sum ^ line[0]));
     }
 
@@ -270,20 +270,23 @@ impl Layout {
         Ok(heads.as_chunks().0)
     }
 
+    /// Where the entry at `at` begins and ends.
     #[inline]
-    fn start(&self, block: &[u8], at: usize) -> Result<usize, Malformed> {
-        if at >= self.len {
-            return Ok(self.end);
+    fn bounds(&self, block: &[u8], at: usize) -> Result<(usize, usize), Malformed> {
+        let starts = HEADER_BYTES + 8 * self.len;
+        let starts = block.get(starts + 4 * at..self.prefix_at).ok_or(Malformed)?;
+        let start_of = |start: &[u8; 4]| self.entries_at + u32::from_le_bytes(*start) as usize;
+        match starts.as_chunks::<4>().0 {
+            [start, end, ..] => Ok((start_of(start), start_of(end))),
+            [start] => Ok((start_of(start), self.end)),
+            [] => Err(Malformed),
         }
-        let start = block.get(HEADER_BYTES + 8 * self.len + 4 * at..).ok_or(Malformed)?;
-        let start = start.first_chunk().ok_or(Malformed)?;
-        Ok(self.entries_at + u32::from_le_bytes(*start) as usize)
     }
 
     /// The entry at `at`.
     #[inline]
     pub(crate) fn entry<'b>(&self, block: &'b [u8], at: usize) -> Result<Entry<'b>, Malformed> {
-        let (start, value_end) = (self.start(block, at)?, self.start(block, at + 1)?);
+        let (start, value_end) = self.bounds(block, at)?;
         let entry = block.get(start..value_end).ok_or(Malformed)?;
         let (meta, rest) = entry.split_first_chunk::<4>().ok_or(Malformed)?;
         let meta = u32::from_le_bytes(*meta);
@@ -305,7 +308,16 @@ impl Layout {
     ) -> Result<(), Malformed> {
         let head = self.heads(block)?.get(at).ok_or(Malformed)?;
         let head = u64::from_le_bytes(*head).to_be_bytes();
-        key.truncate(self.entries_at - self.prefix_at);
+        let prefix = self.entries_at - self.prefix_at;
+        // Keys of one length, as most are, need no room made.
+        if key.len() == prefix + entry.suffix_bytes
+            && let Some((head_of_key, rest_of_key)) = key[prefix..].split_first_chunk_mut()
+        {
+            *head_of_key = head;
+            rest_of_key.copy_from_slice(entry.rest);
+            return Ok(());
+        }
+        key.truncate(prefix);
         key.extend_from_slice(&head[..entry.suffix_bytes.min(8)]);
         key.extend_from_slice(entry.rest);
         Ok(())

@@ -9,6 +9,26 @@ use super::reader::Table;
 use crate::storage::Storage;
 use crate::{Direction, Result};
 
+/// Where a walk in a table begins: in a block that is on its way from memory. To find it in several tables before any is looked into lets the processor wait for all of them at once.
+pub(crate) struct Start<'t, S: Storage> {
+    table: &'t Table<S>,
+    index: Piece<'t, S::File>,
+    block_at: usize,
+}
+
+impl<'t, S: Storage> Start<'t, S> {
+    /// Where the first key in `direction` lies that is not before `start`; an empty `start` is the first key of all.
+    pub(crate) fn find(table: &'t Table<S>, start: &[u8], direction: Direction) -> Result<Self> {
+        let index = table.index()?;
+        let block_at = match direction {
+            Direction::Reverse if start.is_empty() => table.blocks() - 1,
+            Direction::Forward | Direction::Reverse => table.block_of(&index, start)?,
+        };
+        table.prefetch_block(&index, block_at)?;
+        Ok(Self { table, index, block_at })
+    }
+}
+
 /// A position in a table.
 pub(crate) struct Cursor<'t, S: Storage> {
     table: &'t Table<S>,
@@ -38,12 +58,18 @@ impl<'t, S: Storage> Cursor<'t, S> {
         direction: Direction,
         purpose: Purpose,
     ) -> Result<Self> {
-        let index = table.index()?;
+        Self::begin(Start::find(table, start, direction)?, start, direction, purpose)
+    }
+
+    /// The same, where the beginning has been found already.
+    pub(crate) fn begin(
+        found: Start<'t, S>,
+        start: &[u8],
+        direction: Direction,
+        purpose: Purpose,
+    ) -> Result<Self> {
+        let Start { table, index, block_at } = found;
         let mut ahead = (purpose == Purpose::Compaction).then(Ahead::default);
-        let block_at = match direction {
-            Direction::Reverse if start.is_empty() => table.blocks() - 1,
-            Direction::Forward | Direction::Reverse => table.block_of(&index, start)?,
-        };
         let (block, layout, block_offset) = table.block(&index, block_at, ahead.as_mut())?;
         let (at, exact) = match direction {
             Direction::Reverse if start.is_empty() => (layout.len(), false),

@@ -28,7 +28,7 @@ pub(crate) mod ranges;
 mod reader;
 
 pub(crate) use builder::{TableBuilder, TableOptions};
-pub(crate) use cursor::Cursor;
+pub(crate) use cursor::{Cursor, Start};
 pub(crate) use fetch::{Purpose, Reading, longer, with_part};
 pub(crate) use meta::TableMeta;
 pub(crate) use reader::Table;

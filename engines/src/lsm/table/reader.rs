@@ -267,6 +267,17 @@ impl<S: Storage> Table<S> {
         Ok((block, layout, handle.offset))
     }
 
+    /// Has the beginning of a data block, in which it is searched, come from memory, if it is mapped.
+    #[inline]
+    pub(super) fn prefetch_block(&self, index: &[u8], at: usize) -> Result<()> {
+        let block = self.handle(index, at)?;
+        if self.is_mapped && !block.is_packed {
+            let bytes = (block.part.bytes as usize).min(block::SEARCHED_BYTES_MAX);
+            self.file.prefetch(block.part.offset, bytes);
+        }
+        Ok(())
+    }
+
     #[inline]
     fn mapped_block(&self, at: usize, handle: Handle) -> Result<Piece<'_, S::File>> {
         let (word, bit) = (&self.verified[at / 64], 1 << (at % 64));
