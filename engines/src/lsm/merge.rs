@@ -11,6 +11,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use super::compaction::for_scans::cost_ns;
 use super::memtable;
 use super::shadowed::Shadowed;
 use super::table::{self, Purpose, Table};
@@ -211,6 +212,8 @@ pub(crate) struct Merge<'t, S: Storage> {
     direction: Direction,
     /// Cursors that are not at their end, by their current keys.
     order: Vec<Place>,
+    /// Steps from one source to another, and over what another source hides.
+    switches: u64,
     /// False if the second cursor is known to stand at another key than the first.
     may_tie: bool,
 }
@@ -221,13 +224,20 @@ impl<'t, S: Storage> Merge<'t, S> {
         let places = (0..cursors.len()).filter_map(|at| Place::of(&cursors, at, direction));
         let mut order: Vec<Place> = places.collect();
         order.sort_by(|a, b| compare(&cursors, direction, *a, *b).then(a.cursor.cmp(&b.cursor)));
-        Self { cursors, direction, order, may_tie: true }
+        Self { cursors, direction, order, switches: 0, may_tie: true }
     }
 
     /// The current entry: key, what it holds, and the value, or where that lies.
     #[inline]
     pub(crate) fn current(&self) -> Option<(&[u8], Kind, &[u8])> {
         self.cursors[self.order.first()?.cursor].current()
+    }
+
+    /// What this has cost so far that one run of tables would not have ([`cost_ns`]).
+    pub(crate) fn cost_ns(&self) -> u64 {
+        let is_memtable = |cursor: &&Cursor<'_, S>| matches!(cursor, Cursor::Memtable(_));
+        let memtables = self.cursors.iter().take_while(is_memtable).count();
+        cost_ns(self.cursors.len() - memtables, self.switches)
     }
 
     /// Goes to the next key.
@@ -265,6 +275,7 @@ impl<'t, S: Storage> Merge<'t, S> {
             self.order[at] = *next;
             at += 1;
         }
+        self.switches += u64::from(at > 0);
         self.order[at] = place;
         Ok(())
     }

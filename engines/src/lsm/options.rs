@@ -79,6 +79,8 @@ pub struct Options {
     /// A table is compacted early if so many per cent of its entries are deletions or, about, values that have expired, so that scans do not stumble over them; 0: never. One in which everything has expired, and that
     /// hides nothing older, is dropped in any case. Looked at whenever a memtable is flushed or a compaction ends, and once a minute.
     pub deletions_percent: u64,
+    /// Whether the youngest runs are merged when scans have paid as much for them as that costs, though nothing is due, in the levelled style: scans get up to three times as fast, and more is written.
+    pub compact_for_scans: bool,
     /// Compactions that may be under way at a time, each on a thread of its own. 1 to 64. In the levelled style one of several is kept for level 0, which writers wait for.
     pub compaction_threads: usize,
     /// Ranges of keys that one compaction is cut into at most, each on a thread of its own. 1 to 64.
@@ -145,6 +147,7 @@ impl Default for Options {
             level_ratio: 10,
             table_bytes: 64 << 20,
             deletions_percent: 50,
+            compact_for_scans: true,
             compaction_threads: 2,
             subcompactions_max: 1,
             block_bytes: 4 << 10,

@@ -124,7 +124,7 @@ impl<S: Storage> LsmReader<S> {
         visit: &mut Visit<'_>,
     ) -> Result<usize> {
         let (active, now_ms) = (self.tree.active.view(), || self.clock.now_ms());
-        scan(&self.tree, active, start, direction, limit, now_ms, visit)
+        Ok(scan(&self.tree, active, start, direction, limit, now_ms, visit)?.visited)
     }
 
     /// What was found when the store was opened. What a recovery would give up is left out of what is read, and stays in the files.

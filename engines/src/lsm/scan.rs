@@ -12,6 +12,15 @@ use super::wal::Kind;
 use crate::storage::Storage;
 use crate::{Direction, Result, Visit};
 
+/// What came of a scan.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scanned {
+    /// Keys that were visited.
+    pub(crate) visited: usize,
+    /// What it has cost that one run of tables would not have.
+    pub(crate) cost_ns: u64,
+}
+
 /// Visits at most `limit` keys of the tree, as [`crate::Session::scan`] says. What is seen of the active memtable is `active`; what time it is is asked for once, where a value may have expired.
 pub(crate) fn scan<S: Storage>(
     tree: &Tree<S>,
@@ -21,7 +30,7 @@ pub(crate) fn scan<S: Storage>(
     limit: usize,
     now_ms: impl Fn() -> u64,
     visit: &mut Visit<'_>,
-) -> Result<usize> {
+) -> Result<Scanned> {
     let now = OnceCell::new();
     let now_ms = || *now.get_or_init(&now_ms);
     let mut merge = Merge::new(cursors(tree, active, start, None, direction)?, direction);
@@ -43,7 +52,7 @@ pub(crate) fn scan<S: Storage>(
         }
         merge.advance()?;
     }
-    Ok(visited)
+    Ok(Scanned { visited, cost_ns: merge.cost_ns() })
 }
 
 /// Calls `visit` with the value of an entry that is no put for ever, if it has one.

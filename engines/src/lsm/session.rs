@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::background;
+use super::compaction::for_scans::SHARE_NS;
 use super::options::{Background, Compression, Io, Options, WriteOptions, capabilities};
 use super::range::KeyRange;
 use super::recovery::{self, Recovery};
@@ -185,7 +186,9 @@ impl<S: Storage> Lsm<S> {
     ) -> Result<usize> {
         let tree = self.core.tree.load();
         let now_ms = || self.core.options.clock.now_ms();
-        scan(&tree, tree.active.view(), start, direction, limit, now_ms, visit)
+        let scanned = scan(&tree, tree.active.view(), start, direction, limit, now_ms, visit)?;
+        self.core.add_scan_cost(scanned.cost_ns);
+        Ok(scanned.visited)
     }
 
     /// Makes everything acknowledged so far survive power loss.
@@ -308,7 +311,7 @@ impl<S: Storage> Engine for Lsm<S> {
 
     fn session(&self) -> Result<Box<dyn Session + '_>> {
         let stats = self.core.stats.begin_session();
-        Ok(Box::new(LsmSession { core: &self.core, stats, value: Vec::new() }))
+        Ok(Box::new(LsmSession { core: &self.core, stats, value: Vec::new(), scan_cost_ns: 0 }))
     }
 
     fn sync(&self) -> Result<()> {
@@ -334,6 +337,8 @@ struct LsmSession<'e, S: Storage> {
     stats: Arc<ReadStats>,
     /// The value that a multi-get shows.
     value: Vec<u8>,
+    /// What scans have paid, as far as the store does not know of it yet.
+    scan_cost_ns: u64,
 }
 
 impl<S: Storage> Drop for LsmSession<'_, S> {
@@ -386,6 +391,11 @@ impl<S: Storage> Session for LsmSession<'_, S> {
     ) -> Result<usize> {
         let tree = self.core.tree.load();
         let now_ms = || self.core.options.clock.now_ms();
-        scan(&tree, tree.active.view(), start, direction, limit, now_ms, visit)
+        let scanned = scan(&tree, tree.active.view(), start, direction, limit, now_ms, visit)?;
+        self.scan_cost_ns += scanned.cost_ns;
+        if self.scan_cost_ns >= SHARE_NS {
+            self.core.add_scan_cost(std::mem::take(&mut self.scan_cost_ns));
+        }
+        Ok(scanned.visited)
     }
 }

@@ -124,7 +124,7 @@ impl<'s, S: Storage> Snapshot<'s, S> {
         limit: usize,
         visit: &mut Visit<'_>,
     ) -> Result<usize> {
-        scan(&self.tree, self.active(), start, direction, limit, || self.now_ms, visit)
+        Ok(scan(&self.tree, self.active(), start, direction, limit, || self.now_ms, visit)?.visited)
     }
 
     /// The keys and values of a range, in order, from either end; see [`Iter`]. Nothing is read yet.

@@ -98,6 +98,8 @@ pub(crate) struct Core<S: Storage> {
     compaction_pressure: AtomicU32,
     /// So many bytes of the log that is being flushed are in a table.
     flushed_bytes: AtomicU64,
+    /// What scans have paid since the last compaction that was done for them (`compaction/for_scans.rs`).
+    pub(crate) scan_cost_ns: AtomicU64,
     _lock: S::Lock,
 }
 
@@ -208,6 +210,7 @@ impl<S: Storage> Core<S> {
             pressure: AtomicU32::new(0),
             compaction_pressure: AtomicU32::new(0),
             flushed_bytes: AtomicU64::new(0),
+            scan_cost_ns: AtomicU64::new(0),
             _lock: parts.lock,
         };
         core.update_pressure();
@@ -849,6 +852,11 @@ impl<S: Storage> Core<S> {
     /// Keeps others from writing.
     pub(crate) fn lock_writer(&self) -> MutexGuard<'_, Writer<S>> {
         self.writer.lock()
+    }
+
+    /// The same, if nobody is writing.
+    pub(crate) fn try_lock_writer(&self) -> Option<MutexGuard<'_, Writer<S>>> {
+        self.writer.try_lock()
     }
 
     /// Takes the sequence number of a write that does nothing, and makes it durable with all before it: no other write will ever have it.

@@ -15,6 +15,7 @@ mod memory;
 mod ranges;
 mod rates;
 mod reading;
+mod scanning;
 mod snapshots;
 mod values;
 mod waiting;

@@ -98,6 +98,11 @@ impl crate::registry::Adapter for Adapter {
                     100,
                     "per cent of the value log that may be dead",
                 ),
+                OptionInfo::switch(
+                    "compact_for_scans",
+                    true,
+                    "merge runs that scans have paid enough for, though nothing is due (levelled)",
+                ),
                 OptionInfo::number("compaction_threads", 2, 1, 64, "compactions at a time"),
                 OptionInfo::number("subcompactions", 1, 1, 64, "ranges of one compaction"),
                 OptionInfo::number(
@@ -201,6 +206,7 @@ impl crate::registry::Adapter for Adapter {
             background_bytes_per_s: request.options.mib("background_mib_per_s"),
             io: [Io::Mapped, Io::Calls][request.options.get(IO) as usize],
             cache_bytes: request.options.mib(CACHE),
+            compact_for_scans: request.options.is_on("compact_for_scans"),
             compaction_threads: request.options.get("compaction_threads") as usize,
             subcompactions_max: request.options.get("subcompactions") as usize,
             level_base_bytes: request.options.mib("level_base_mib"),

@@ -6,6 +6,7 @@ use super::super::options::Options;
 use super::super::table::TableMeta;
 use super::super::version::PerLevel;
 use super::fixtures::metas;
+use super::for_scans;
 use super::levelled;
 use super::manual;
 use super::picker::{Situation, debt_bytes, pick};
@@ -457,4 +458,32 @@ fn debt_is_what_the_levels_are_above_their_targets() {
     assert_eq!(debt(&dynamic(), &["", "", "", "", "", "2:a-z*100", "3:a-z*1000"]), 0);
     assert_eq!(debt(&dynamic(), &["", "", "", "", "", "2:a-z*300", "3:a-z*1000"]), 866);
     assert_eq!(debt(&tiered(), &["", "2:a-z*300", "3:a-z*1000"]), 0);
+}
+
+#[test]
+fn for_scans_the_two_youngest_runs_are_merged() {
+    let show_for_scans = |options: &Options, levels: &[&str]| {
+        let levels = metas(levels);
+        let levels = levels.each_ref().map(|tables| tables.iter().collect());
+        let turns = PerLevel::default();
+        let situation = Situation { levels: &levels, turns: &turns, running: &[], now_ms: 0 };
+        let task = for_scans::pick(&situation, options);
+        task.map_or_else(|| "nothing".to_owned(), |task| show(&task))
+    };
+    let levelled = Options::default();
+    let check = |levels: &[&str], expected| assert_eq!(show_for_scans(&levelled, levels), expected);
+    check(&[], "nothing");
+    check(&["1:a-z*10"], "nothing");
+    check(&["2:a-m*10 1:c-z*10"], "0:2,1 > 6 merge!");
+    check(&["", "", "", "", "", "", "1:a-f*10 2:g-z*10"], "nothing");
+    let deep = ["3:g-k*10", "", "", "", "", "4:a-b*10", "1:a-f*10 2:g-z*10"];
+    check(&deep, "0:3 > 5 move");
+    let over = ["3:a-c*10", "", "", "", "", "4:a-b*10 5:x-z*10", "1:a-f*10 2:g-z*10"];
+    check(&over, "0:3 5:4 > 5 merge");
+    check(
+        &["", "", "", "", "", "4:a-b*10 5:x-z*10", "1:a-f*10 2:g-z*10"],
+        "5:4,5 6:1,2 > 6 merge!",
+    );
+    let tiered = Options { style: Style::Tiered(Tiered::default()), ..Options::default() };
+    assert_eq!(show_for_scans(&tiered, &over), "nothing");
 }

@@ -56,6 +56,11 @@ impl Targets {
     }
 }
 
+/// The first level below 0 that is to be used.
+pub(super) fn base(levels: &Metas<'_>, style: &Levelled, options: &Options) -> usize {
+    Targets::of(&level_bytes(levels), style, options).base
+}
+
 /// The compaction that is most needed, if one is due that can be begun.
 pub(crate) fn pick(situation: &Situation<'_>, style: &Levelled, options: &Options) -> Option<Task> {
     let levels = situation.levels;

@@ -86,6 +86,21 @@ impl<S: Storage> Drop for Asked<'_, S> {
 impl<S: Storage> Core<S> {
     /// Does the compaction that is most needed of those that can be begun.
     pub(crate) fn compact_once(&self) -> Result<Progress> {
+        let due = |situation: &Situation<'_>, version: &Version<S>| {
+            pick(situation, &self.options)
+                .or_else(|| relocation::pick(situation, version.values.usage(), &self.options))
+        };
+        match self.begin(due)? {
+            Progress::Idle => self.compact_for_scans(),
+            other => Ok(other),
+        }
+    }
+
+    /// Does the compaction that `choose` says.
+    pub(super) fn begin(
+        &self,
+        choose: impl FnOnce(&Situation<'_>, &Version<S>) -> Option<Task>,
+    ) -> Result<Progress> {
         self.check_poison()?;
         let mut list = self.compactions.list.lock();
         if list.asked_for > 0 || list.running.len() >= self.options.compaction_threads {
@@ -99,8 +114,7 @@ impl<S: Storage> Core<S> {
             running: &list.running,
             now_ms: self.options.clock.now_ms(),
         };
-        let relocate = || relocation::pick(&situation, version.values.usage(), &self.options);
-        let Some(task) = pick(&situation, &self.options).or_else(relocate) else {
+        let Some(task) = choose(&situation, &version) else {
             let idle = list.running.is_empty();
             return Ok(if idle { Progress::Idle } else { Progress::Waits });
         };

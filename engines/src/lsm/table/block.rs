@@ -337,8 +337,12 @@ impl Layout {
         if heads.get(low).is_none_or(|entry| u64::from_le_bytes(*entry) != head) {
             return Ok((low, false));
         }
-        let mut high =
-            low + heads[low..].partition_point(|entry| u64::from_le_bytes(*entry) == head);
+        // Mostly there is one alone: no need to look through all that follow.
+        let is_equal = |entry: &[u8; 8]| u64::from_le_bytes(*entry) == head;
+        let mut high = low + 1;
+        if heads.get(high).is_some_and(is_equal) {
+            high += heads[high..].partition_point(is_equal);
+        }
         while low < high {
             let middle = usize::midpoint(low, high);
             let entry = self.entry(block, middle)?;

@@ -6,8 +6,12 @@ use super::super::wal::Kind;
 use super::block::{Layout, Malformed};
 use super::fetch::{Ahead, Piece, Purpose};
 use super::reader::Table;
+use crate::prefetch::prefetch_near;
 use crate::storage::Storage;
 use crate::{Direction, Result};
+
+/// A walk has the processor fetch what lies so far ahead, which is the next block at times. Left to itself, it begins anew with each page.
+const AHEAD_BYTES: isize = 512;
 
 /// Where a walk in a table begins: in a block that is on its way from memory. To find it in several tables before any is looked into lets the processor wait for all of them at once.
 pub(crate) struct Start<'t, S: Storage> {
@@ -185,6 +189,11 @@ impl<'t, S: Storage> Cursor<'t, S> {
             self.layout.read_key(block, self.at, &entry, &mut self.key)?;
             self.kind = entry.kind;
             self.value = entry.value_range();
+            let ahead = match self.direction {
+                Direction::Forward => AHEAD_BYTES,
+                Direction::Reverse => -AHEAD_BYTES,
+            };
+            prefetch_near(block, self.value.end, ahead);
             Ok(())
         };
         take().map_err(|Malformed| self.table.malformed(self.block_offset))?;
