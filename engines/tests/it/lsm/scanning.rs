@@ -17,7 +17,7 @@ const SCANS: usize = 500;
 /// A store in which nothing is due for long.
 fn lazy() -> Options {
     let style = Style::Levelled(Levelled { level_0_percent: 0, ..Levelled::default() });
-    Options { l0_tables_compact: 30, memtable_bytes: 64 << 10, style, ..small(Durability::Os) }
+    Options { l0_tables_compact: 15, memtable_bytes: 64 << 10, style, ..small(Durability::Os) }
 }
 
 /// Three tables of level 0 that have all keys, and all of them once more in the memtable if that is `filled`.
