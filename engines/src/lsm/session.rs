@@ -343,6 +343,7 @@ struct LsmSession<'e, S: Storage> {
 
 impl<S: Storage> Drop for LsmSession<'_, S> {
     fn drop(&mut self) {
+        self.core.add_scan_cost(self.scan_cost_ns);
         self.core.stats.end_session(&self.stats);
     }
 }

@@ -12,7 +12,7 @@ use crate::gated::PATIENCE;
 
 const KEYS: u32 = 60;
 /// Scans of all keys over three overlapping runs: many times what a compaction of so little must have cost.
-const SCANS: usize = 500;
+const SCANS: usize = 1_500;
 
 /// A store in which nothing is due for long.
 fn lazy() -> Options {
@@ -94,7 +94,12 @@ fn the_two_youngest_runs_are_merged_and_deeper_ones_wait_for_their_turn() {
 
 #[test]
 fn nothing_is_merged_for_scans_where_that_is_not_wanted_or_the_style_has_other_rules() {
-    let tiered = Style::Tiered(Tiered { width: 6, runs_max: 18, ..Tiered::default() });
+    let tiered = Style::Tiered(Tiered {
+        width: 6,
+        runs_max: 18,
+        space_percent: 10_000,
+        ..Tiered::default()
+    });
     for options in
         [Options { compact_for_scans: false, ..lazy() }, Options { style: tiered, ..lazy() }]
     {
