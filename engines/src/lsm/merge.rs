@@ -191,14 +191,11 @@ impl Place {
         direction: Direction,
     ) -> Option<Self> {
         let (key, ..) = cursors[cursor].current()?;
-        let head = match key.first_chunk() {
-            Some(head) => u128::from_be_bytes(*head),
-            None => {
-                let mut head = [0; size_of::<u128>()];
-                head[..key.len()].copy_from_slice(key);
-                u128::from_be_bytes(head)
-            }
-        };
+        let head = u128::from_be_bytes(key.first_chunk().copied().unwrap_or_else(|| {
+            let mut head = [0; size_of::<u128>()];
+            head[..key.len()].copy_from_slice(key);
+            head
+        }));
         Some(match direction {
             Direction::Forward => Self { cursor, head },
             Direction::Reverse => Self { cursor, head: !head },
