@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`Lsm`], [`Options`], [`Recovery`] | the store, what it can be told, what opening it found |
 //! | [`Snapshot`], [`Iter`], [`Cursor`], [`KeyRange`] | the store at one moment, and ways to walk through it |
-//! | `store` | what the parts share, and how a write goes through it |
+//! | `store`, `writing`, `durability`, `back_pressure` | what the parts share; how a write goes through them, is made durable, and is slowed down when compactions are behind |
 //! | `wal`, `memtable` | the write-ahead log, and the ordered index over it |
 //! | `value_log` | big values, kept apart from the tables |
 //! | `table` | sorted tables: blocks, filter, index, footer |
@@ -105,6 +105,9 @@
 //! Compactions that have no table and no level's range of keys in common run side by side ([`Options::compaction_threads`]), and one can be cut into ranges
 //! ([`Options::subcompactions_max`]). [`Lsm::compact_range`] merges what it is asked to.
 //!
+//! Scans note what they pay for several runs. When that is as much as it costs to merge the youngest ones, this is done, though nothing is due ([`Options::compact_for_scans`], in the levelled style): a store that is scanned and
+//! hardly written to comes to a single run. Iterators and cursors, and what snapshots scan, do not count: they keep the tables of their time.
+//!
 //! # Deleted ranges
 //!
 //! [`Lsm::delete_range`] is one write, alone or in a batch, however many keys it removes. What it covers is hidden from reads at once, and dropped by compactions, which do not read what is hidden as a whole.
@@ -144,6 +147,7 @@
 //! sequence numbers, only whose content is younger.
 
 mod approximate;
+mod back_pressure;
 mod background;
 mod backup;
 mod budget;
@@ -152,6 +156,7 @@ mod codec;
 mod compaction;
 mod cursor;
 mod deadline;
+mod durability;
 mod files;
 mod findings;
 #[cfg(feature = "fuzzing")]
@@ -175,6 +180,7 @@ mod salvage;
 mod scan;
 mod session;
 mod shadowed;
+mod signals;
 mod snapshot;
 mod stats;
 mod store;
@@ -186,6 +192,7 @@ mod verify;
 mod version;
 mod wal;
 mod walk;
+mod writing;
 
 pub use crate::backup::BackupReport;
 #[cfg(feature = "simulation")]

@@ -13,7 +13,7 @@
 //! 6. The old manifest, dropped logs, and files that nobody names are removed, durably, before a new log is begun, as that could not be told
 //!    from a successor of the dropped ones. Dropped logs go one by one, the newest first, so that none outlives the one before it.
 //! 7. The memtables wait to be flushed, as if nothing had happened. Their logs are not yet vouched for: content and names may be in the cache alone, and would count as stored after a
-//!    sync that failed in the process before. So the first sync waits until they have become tables (`store.rs`), and a flush verifies what it has read.
+//!    sync that failed in the process before. So the first sync waits until they have become tables (`durability.rs`), and a flush verifies what it has read.
 //!
 //! Each step leaves a store behind that opens to the same content, so an opening that crashes can be repeated.
 
