@@ -13,6 +13,8 @@ mod conformance;
 mod crash;
 mod damage;
 mod exhaustive;
+#[cfg(any(feature = "bitcask", feature = "lsm"))]
+mod expiring;
 mod faults;
 mod full;
 #[cfg(any(feature = "bitcask", feature = "lsm"))]

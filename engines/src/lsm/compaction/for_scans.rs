@@ -33,7 +33,7 @@ const LEAST_NS: u64 = 5_000_000;
 /// A session says what its scans have paid when it is so much.
 pub(crate) const SHARE_NS: u64 = 1_000_000;
 /// A memtable is worth a table of its own if its log has the options' length divided by this.
-const MEMTABLE_PARTS: u64 = 8;
+const MEMTABLE_PARTS: u64 = 4;
 
 /// What a scan has paid that it would not have paid with a single run: one over so many runs of tables, that has stepped from one source to another so often.
 #[inline]

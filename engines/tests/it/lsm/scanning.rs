@@ -28,7 +28,7 @@ fn filled(disk: &SimulatedDisk, options: Options, filled: bool) -> (Lsm<Simulate
         fill(&store, &mut model, 0..KEYS, version);
         store.flush().unwrap();
     }
-    let rounds = if filled { 3 } else { 0 };
+    let rounds = if filled { 6 } else { 0 };
     (0..rounds).for_each(|round| fill(&store, &mut model, 0..KEYS, 3 + round));
     (store, model)
 }

@@ -1,6 +1,5 @@
 //! A store whose values expire, beside a model of it, under random steps: an older value never comes back, in no order of writes, merges, crashes, openings and turns of the clock.
 
-use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 use std::time::Duration;
 
@@ -12,14 +11,8 @@ use rand::{RngExt, SeedableRng};
 
 use super::super::{files, get, open, small, unmerged};
 use super::{in_options, ms, visible};
+use crate::expiring::Expiring;
 use crate::hands::{Hands, NOON_MS};
-
-/// The newest write to a key, as the model has it.
-#[derive(Clone, Debug)]
-struct Newest {
-    value: Option<Vec<u8>>,
-    expires_ms: Option<u64>,
-}
 
 /// A store beside a model of it.
 struct Subject {
@@ -27,9 +20,7 @@ struct Subject {
     options: Options,
     hands: Hands,
     store: Option<Bitcask<SimulatedDisk>>,
-    model: BTreeMap<Vec<u8>, Newest>,
-    /// The latest time that the store may have seen.
-    latest_ms: u64,
+    model: Expiring,
     random: StdRng,
     version: u64,
     trail: String,
@@ -51,8 +42,8 @@ impl Subject {
         };
         let disk = SimulatedDisk::new();
         let store = Some(open(&disk, &options));
-        let (model, trail) = (BTreeMap::new(), format!("seed {seed}, {options:?}\n"));
-        Self { disk, options, hands, store, model, latest_ms: NOON_MS, random, version: 0, trail }
+        let (model, trail) = (Expiring::new(&hands), format!("seed {seed}, {options:?}\n"));
+        Self { disk, options, hands, store, model, random, version: 0, trail }
     }
 
     fn store(&self) -> &Bitcask<SimulatedDisk> {
@@ -71,19 +62,7 @@ impl Subject {
 
     fn wrote(&mut self, key: Vec<u8>, value: Option<Vec<u8>>, ttl: Option<Duration>) {
         let ttl = ttl.or(self.options.ttl);
-        let expires_ms = ttl.map(|ttl| self.hands.now_ms() + ttl.as_millis() as u64);
-        self.model.insert(key, Newest { value, expires_ms });
-    }
-
-    /// The value if it must be there; and whether it may be there.
-    fn expected(&self, key: &[u8]) -> (Option<&[u8]>, bool) {
-        let Some(newest) = self.model.get(key) else { return (None, true) };
-        let expires_ms = newest.expires_ms.unwrap_or(u64::MAX);
-        if expires_ms <= self.hands.now_ms() {
-            return (None, true);
-        }
-        // If the clock was past its time once, a merge may have dropped it since.
-        (newest.value.as_deref(), expires_ms > self.latest_ms)
+        self.model.wrote(key, value, ttl);
     }
 
     fn check(&self, what: &str) {
@@ -102,21 +81,7 @@ impl Subject {
             let key = format!("key {number}").into_bytes();
             let found = get(self.store(), &key);
             assert_eq!(seen.get(&key), found.as_ref(), "a fold sees what gets see: {what}");
-            let (expected, certain) = self.expected(&key);
-            if found.as_deref() != expected && (certain || found.is_some()) {
-                let text = |value: Option<&[u8]>| {
-                    value.map(|v| String::from_utf8_lossy(&v[..8]).into_owned())
-                };
-                panic!(
-                    "{} holds {:?}, expected {:?} (now {}, newest {:?}) after {what}\n{}",
-                    String::from_utf8_lossy(&key),
-                    text(found.as_deref()),
-                    text(expected),
-                    self.hands.now_ms(),
-                    self.model.get(&key).map(|newest| newest.expires_ms),
-                    self.trail
-                );
-            }
+            self.model.check(&key, found.as_deref(), format_args!("{what}\n{}", self.trail));
         }
     }
 
@@ -204,7 +169,7 @@ impl Subject {
         let now_ms = self.hands.now_ms();
         let back = self.random.random_range(0..4) == 0;
         self.hands.set(if back { now_ms - by } else { now_ms + by });
-        self.latest_ms = self.latest_ms.max(self.hands.now_ms());
+        self.model.turned();
         format!("clock {} to {}", if back { "back" } else { "ahead" }, self.hands.now_ms())
     }
 

@@ -1,7 +1,6 @@
 //! A store whose values expire, beside a model of it, under random steps: an older value never comes back, in no order of writes, flushes, compactions, crashes, openings and turns of the clock; and
 //! a snapshot shows what it showed when it was taken.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -13,14 +12,8 @@ use rand::{RngExt, SeedableRng};
 
 use super::super::{Map, contents, open_with, small};
 use super::{get, ms};
+use crate::expiring::Expiring;
 use crate::hands::{Hands, NOON_MS};
-
-/// The newest write to a key, as the model has it.
-#[derive(Clone, Debug)]
-struct Newest {
-    value: Option<Vec<u8>>,
-    expires_ms: Option<u64>,
-}
 
 /// A store beside a model of it.
 struct Subject {
@@ -28,9 +21,7 @@ struct Subject {
     options: Options,
     hands: Hands,
     store: Option<Lsm<SimulatedDisk>>,
-    model: BTreeMap<Vec<u8>, Newest>,
-    /// The latest time that the store may have seen.
-    latest_ms: u64,
+    model: Expiring,
     random: StdRng,
     version: u64,
     trail: String,
@@ -62,8 +53,8 @@ impl Subject {
         let hands = Hands::at(NOON_MS);
         let (disk, options) = (SimulatedDisk::new(), options(&mut random, &hands));
         let store = Some(open_with(&disk, options.clone()).unwrap());
-        let (model, trail) = (BTreeMap::new(), format!("seed {seed}, {options:?}\n"));
-        Self { disk, options, hands, store, model, latest_ms: NOON_MS, random, version: 0, trail }
+        let (model, trail) = (Expiring::new(&hands), format!("seed {seed}, {options:?}\n"));
+        Self { disk, options, hands, store, model, random, version: 0, trail }
     }
 
     fn store(&self) -> &Lsm<SimulatedDisk> {
@@ -80,22 +71,6 @@ impl Subject {
         format!("{:08}{:filler$}", self.version, "").into_bytes()
     }
 
-    fn wrote(&mut self, key: Vec<u8>, value: Option<Vec<u8>>, ttl: Option<Duration>) {
-        let expires_ms = ttl.map(|ttl| self.hands.now_ms() + ttl.as_millis() as u64);
-        self.model.insert(key, Newest { value, expires_ms });
-    }
-
-    /// The value if it must be there; and whether that is certain.
-    fn expected(&self, key: &[u8]) -> (Option<&[u8]>, bool) {
-        let Some(newest) = self.model.get(key) else { return (None, true) };
-        let expires_ms = newest.expires_ms.unwrap_or(u64::MAX);
-        if expires_ms <= self.hands.now_ms() {
-            return (None, true);
-        }
-        // If the clock was past its time once, a flush or a compaction may have met it since.
-        (newest.value.as_deref(), expires_ms > self.latest_ms)
-    }
-
     fn check(&self, what: &str) {
         let seen = contents(self.store()).unwrap();
         let snapshot = self.store().snapshot();
@@ -105,21 +80,7 @@ impl Subject {
             let key = format!("key {number:02}").into_bytes();
             let found = get(self.store(), &key);
             assert_eq!(seen.get(&key), found.as_ref(), "a scan sees what gets see: {what}");
-            let (expected, certain) = self.expected(&key);
-            if found.as_deref() != expected && (certain || found.is_some()) {
-                let text = |value: Option<&[u8]>| {
-                    value.map(|v| String::from_utf8_lossy(&v[..8]).into_owned())
-                };
-                panic!(
-                    "{} holds {:?}, expected {:?} (now {}, newest {:?}) after {what}\n{}",
-                    String::from_utf8_lossy(&key),
-                    text(found.as_deref()),
-                    text(expected),
-                    self.hands.now_ms(),
-                    self.model.get(&key).map(|newest| newest.expires_ms),
-                    self.trail
-                );
-            }
+            self.model.check(&key, found.as_deref(), format_args!("{what}\n{}", self.trail));
         }
     }
 
@@ -161,7 +122,7 @@ impl Subject {
             None => self.store().put(&key, &value).unwrap(),
         }
         let what = format!("put {} version {} {ttl:?}", key.escape_ascii(), self.version);
-        self.wrote(key, Some(value), ttl);
+        self.model.wrote(key, Some(value), ttl);
         what
     }
 
@@ -169,17 +130,8 @@ impl Subject {
         let key = self.key();
         self.store().delete(&key).unwrap();
         let what = format!("delete {}", key.escape_ascii());
-        self.wrote(key, None, None);
+        self.model.wrote(key, None, None);
         what
-    }
-
-    /// Deletes all keys from one up to, but without another.
-    fn wrote_range(&mut self, range: &Range<Vec<u8>>) {
-        for (key, newest) in &mut self.model {
-            if range.contains(key) {
-                *newest = Newest { value: None, expires_ms: None };
-            }
-        }
     }
 
     fn range(&mut self) -> Range<Vec<u8>> {
@@ -190,7 +142,7 @@ impl Subject {
     fn delete_range(&mut self) -> String {
         let range = self.range();
         self.store().delete_range(range.clone()).unwrap();
-        self.wrote_range(&range);
+        self.model.deleted(&range);
         format!("delete {range:?}")
     }
 
@@ -201,20 +153,20 @@ impl Subject {
             operations.push(match self.random.random_range(0..10) {
                 0 => {
                     let range = self.range();
-                    self.wrote_range(&range);
+                    self.model.deleted(&range);
                     WriteOperation::DeleteRange { start: range.start, end: range.end }
                 }
                 1..3 => {
-                    self.wrote(key.clone(), None, None);
+                    self.model.wrote(key.clone(), None, None);
                     WriteOperation::Delete { key }
                 }
                 3..6 => {
                     let ttl = ms([0, 50, 1000][self.random.random_range(0..3)]);
-                    self.wrote(key.clone(), Some(value.clone()), Some(ttl));
+                    self.model.wrote(key.clone(), Some(value.clone()), Some(ttl));
                     WriteOperation::PutExpiring { key, value, ttl }
                 }
                 _ => {
-                    self.wrote(key.clone(), Some(value.clone()), None);
+                    self.model.wrote(key.clone(), Some(value.clone()), None);
                     WriteOperation::Put { key, value }
                 }
             });
@@ -241,7 +193,7 @@ impl Subject {
         }
         assert_eq!(read(&snapshot), before, "a snapshot keeps its time\n{}", self.trail);
         drop(snapshot);
-        self.latest_ms = self.latest_ms.max(hands.now_ms());
+        self.model.turned();
         format!("clock {} to {}, {merges}", if back { "back" } else { "ahead" }, hands.now_ms())
     }
 
