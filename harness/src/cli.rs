@@ -333,15 +333,15 @@ pub(crate) struct InspectArguments {
     #[arg(long)]
     pub(crate) verify: bool,
 
-    /// Print every record, live or not, oldest first: file, offset, kind, time of expiry (Bitcask) or level and sequence number (LSM tree), key and value.
+    /// Print every record, live or not, oldest first: file, offset, kind, time of expiry, in an LSM tree level and sequence number (in logs), key and value.
     #[arg(long, conflicts_with = "verify")]
     pub(crate) records: bool,
 
-    /// With --records: the number of the data file, table or log whose records are printed.
+    /// With --records: the number of the data file, table, log or file of values whose records are printed.
     #[arg(long, value_name = "N", requires = "records")]
     pub(crate) file: Option<u32>,
 
-    /// Write what can still be read to a new store in this folder, new or empty.
+    /// Write what can still be read to a new store in this folder, new or empty. No lock is taken: let the store rest meanwhile.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["verify", "records"])]
     pub(crate) salvage_to: Option<PathBuf>,
 

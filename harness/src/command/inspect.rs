@@ -40,7 +40,7 @@ fn is_lsm(dir: &Path) -> Result<bool> {
         let name = name.to_string_lossy();
         let (stem, extension) = name.split_once('.').unwrap_or((&name, ""));
         let is_number = stem.len() >= 8 && stem.bytes().all(|byte| byte.is_ascii_digit());
-        if is_number && ["manifest", "table"].contains(&extension) {
+        if is_number && ["manifest", "table", "values"].contains(&extension) {
             return Ok(true);
         }
         // Others have logs that are named by numbers, too: by the day, say.
