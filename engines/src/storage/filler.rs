@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use memmap2::Advice;
 use parking_lot::Mutex;
 
-use super::disk::Mapping;
+use super::disk_file::Mapping;
 
 /// Bytes that are touched at a time: a large page.
 const PAGE_BYTES: u64 = 2 << 20;

@@ -13,6 +13,8 @@
 //!    a call of its own accord: what fails, for this or any other reason, has failed.
 
 mod disk;
+mod disk_appender;
+mod disk_file;
 mod filler;
 mod memory;
 pub mod simulated;
@@ -20,7 +22,9 @@ pub mod simulated;
 use std::ops::Deref;
 use std::path::Path;
 
-pub use disk::{Disk, DiskAppender, DiskFile, DiskLock};
+pub use disk::{Disk, DiskLock};
+pub use disk_appender::DiskAppender;
+pub use disk_file::DiskFile;
 pub use simulated::SimulatedDisk;
 
 use crate::Result;
