@@ -78,15 +78,14 @@ impl<S: Storage> Core<S> {
         let levels = version.metas();
         let situation =
             Situation { levels: &levels, turns: &Default::default(), running: &[], now_ms: 0 };
+        let of_memtable = self.flushable_bytes();
         let of_tables = match pick(&situation, &self.options) {
             Some(task) => task.bytes,
             // The memtable would be merged with the only run.
-            None if self.flushable_bytes() > 0 => {
-                levels.iter().flatten().map(|table| table.file_bytes).sum()
-            }
+            None if of_memtable > 0 => levels.iter().flatten().map(|table| table.file_bytes).sum(),
             None => return u64::MAX,
         };
-        ((of_tables + self.flushable_bytes()) * BYTE_NS).max(LEAST_NS)
+        ((of_tables + of_memtable) * BYTE_NS).max(LEAST_NS)
     }
 
     /// Bytes of the active memtable's log, if they are enough for a table.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::super::wal::Kind;
 use super::block::{Layout, Malformed};
 use super::fetch::{Ahead, Piece, Purpose};
+use super::footer::BlockHandle;
 use super::reader::Table;
 use crate::prefetch::prefetch_near;
 use crate::storage::Storage;
@@ -18,6 +19,7 @@ pub(crate) struct Start<'t, S: Storage> {
     table: &'t Table<S>,
     index: Piece<'t, S::File>,
     block_at: usize,
+    block: BlockHandle,
 }
 
 impl<'t, S: Storage> Start<'t, S> {
@@ -28,8 +30,9 @@ impl<'t, S: Storage> Start<'t, S> {
             Direction::Reverse if start.is_empty() => table.blocks() - 1,
             Direction::Forward | Direction::Reverse => table.block_of(&index, start)?,
         };
-        table.prefetch_block(&index, block_at)?;
-        Ok(Self { table, index, block_at })
+        let block = table.handle(&index, block_at)?;
+        table.prefetch_block(block);
+        Ok(Self { table, index, block_at, block })
     }
 }
 
@@ -72,9 +75,9 @@ impl<'t, S: Storage> Cursor<'t, S> {
         direction: Direction,
         purpose: Purpose,
     ) -> Result<Self> {
-        let Start { table, index, block_at } = found;
+        let Start { table, index, block_at, block } = found;
         let mut ahead = (purpose == Purpose::Compaction).then(Ahead::default);
-        let (block, layout, block_offset) = table.block(&index, block_at, ahead.as_mut())?;
+        let (block, layout, block_offset) = table.block_at(block_at, block, ahead.as_mut())?;
         let (at, exact) = match direction {
             Direction::Reverse if start.is_empty() => (layout.len(), false),
             Direction::Forward | Direction::Reverse => layout

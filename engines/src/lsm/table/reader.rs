@@ -231,7 +231,7 @@ impl<S: Storage> Table<S> {
 
     /// Where the data block at position `at` of the index lies.
     #[inline]
-    fn handle(&self, index: &[u8], at: usize) -> Result<BlockHandle> {
+    pub(super) fn handle(&self, index: &[u8], at: usize) -> Result<BlockHandle> {
         let entry = self.index_layout.entry(index, at).ok();
         let handle = entry.and_then(|entry| BlockHandle::decode(entry.value));
         handle.ok_or_else(|| self.malformed(self.index.offset))
@@ -255,7 +255,17 @@ impl<S: Storage> Table<S> {
         at: usize,
         ahead: Option<&mut Ahead>,
     ) -> Result<(Piece<'_, S::File>, Layout, u64)> {
-        let block = self.handle(index, at)?;
+        self.block_at(at, self.handle(index, at)?, ahead)
+    }
+
+    /// The same, where it is known where the block lies.
+    #[inline]
+    pub(super) fn block_at(
+        &self,
+        at: usize,
+        block: BlockHandle,
+        ahead: Option<&mut Ahead>,
+    ) -> Result<(Piece<'_, S::File>, Layout, u64)> {
         let handle = block.part;
         let block = if self.is_mapped && !block.is_packed {
             self.mapped_block(at, handle)?
@@ -269,13 +279,11 @@ impl<S: Storage> Table<S> {
 
     /// Has the beginning of a data block, in which it is searched, come from memory, if it is mapped.
     #[inline]
-    pub(super) fn prefetch_block(&self, index: &[u8], at: usize) -> Result<()> {
-        let block = self.handle(index, at)?;
+    pub(super) fn prefetch_block(&self, block: BlockHandle) {
         if self.is_mapped && !block.is_packed {
             let bytes = (block.part.bytes as usize).min(block::SEARCHED_BYTES_MAX);
             self.file.prefetch(block.part.offset, bytes);
         }
-        Ok(())
     }
 
     #[inline]
