@@ -341,7 +341,7 @@ pub(crate) struct InspectArguments {
     #[arg(long, value_name = "N", requires = "records")]
     pub(crate) file: Option<u32>,
 
-    /// Write what can still be read to a new store in this folder, new or empty. No lock is taken: let the store rest meanwhile.
+    /// Write what can still be read to a new store in this folder, new or empty. A store that is open is refused: close it first.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["verify", "records"])]
     pub(crate) salvage_to: Option<PathBuf>,
 

@@ -19,12 +19,12 @@ use super::index::Index;
 use super::keydir::Keydir;
 use super::options::{Background, Options};
 use super::record::{PREFACE_FRAME_BYTES, Record};
-use super::recovery;
+use super::recovery::{self, LOCK_NAME};
 use super::scan::{End, Gap, Piece, Scan, scan};
 use super::segment::{FileKind, Segment};
 use super::store::Store;
 use super::survey::{FileRole, Source, Survey, layout, segments};
-use crate::storage::{File, Storage};
+use crate::storage::{File, Storage, lock_if_there};
 use crate::{Durability, Error, Result};
 
 /// What a salvage has saved and lost.
@@ -96,12 +96,13 @@ impl SalvageReport {
     }
 }
 
-/// Writes all that can still be read of the store in the folder `from` to a new one in the folder `to`, which is opened with `options`, made durable and closed. `from` stays as it is.
+/// Writes all that can still be read of the store in the folder `from` to a new one in the folder `to`, which is opened with `options`, made durable and closed. `from` stays as it is, and is locked meanwhile.
 ///
 /// Costs two sequential reads of the store, and memory for its keydir and its open data files.
 ///
 /// # Errors
 /// - [`Error::NotAStore`] if `from` holds neither a manifest nor data files.
+/// - [`Error::Locked`] if the store is open: close it, or salvage a checkpoint.
 /// - [`Error::InvalidOption`] if `to` is not empty, or lies in `from`.
 /// - Any error of writing the new store; then what is in `to` is not complete.
 pub fn salvage<S: Storage>(
@@ -111,6 +112,7 @@ pub fn salvage<S: Storage>(
     options: Options,
 ) -> Result<SalvageReport> {
     let (from, to) = (from.as_ref(), to.as_ref());
+    let _lock = lock_if_there(storage, &from.join(LOCK_NAME))?;
     let survey = Survey::of(storage, from)?;
     refuse_target(storage, from, to)?;
     let segments = segments(&survey.sources);

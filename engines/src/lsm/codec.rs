@@ -16,6 +16,11 @@ impl<'a> Decoder<'a> {
         self.0.is_empty()
     }
 
+    /// Bytes that are left.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The next `len` bytes.
     pub(crate) fn slice(&mut self, len: usize) -> Option<&'a [u8]> {
         let (slice, rest) = self.0.split_at_checked(len)?;

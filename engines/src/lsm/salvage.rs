@@ -1,13 +1,13 @@
 //! Salvage: what can still be read of a damaged store is written to a new one.
 //!
-//! 1. The tables are taken in the order of age that the manifest gives, the oldest first: the deepest level, then up to level 0, then the logs. If the manifest is damaged behind its first edit,
-//!    it counts as far as it can be read, and tables that it does not name are taken as if there were none.
+//! 1. The tables are taken in the order of age that the manifest gives, the oldest first: the deepest level, then up to level 0, then the logs. If the manifest is damaged behind its first edit, or what is there shows that it
+//!    has lost its end, it counts as far as it can be read, and tables that it does not name are taken as if there were none.
 //! 2. Without a manifest that order is lost. A table says for which level it was written, and from which writes it was made; a compaction may have moved it deeper since, and what it
 //!    was merged into may be there beside it. So tables are taken by that level, then by number (in level 0 by sequence number): nearly the order of age.
 //!    Logs whose writes are in tables already, as their sequence numbers say, are left out then.
 //! 3. Each block that is whole is taken, and each whole write of a log, those behind a torn spot too; what is not whole is passed over, and told.
-//!    A table whose footer or index is damaged is lost as a whole, as its blocks are found by these; a damaged filter or header of a log costs nothing.
-//! 4. A value that lies in the value log is read there; one that cannot be is lost with its entry. Of a table that is lost, the values that it pointed to are lost, too: they are there, but not which of them
+//!    Blocks of a table whose footer or index is damaged are found by their checksums (`table/search.rs`); a damaged filter or header of a log costs nothing.
+//! 4. A value that lies in the value log is read there; one that cannot be is lost with its entry. Of a block that is lost, the values that it pointed to are lost, too: they are there, but not which of them
 //!    are alive ([`super::records()`] shows them).
 //! 5. Each entry is written to the new store, deletions too, of a table its ranges of deleted keys first, so that what is younger hides what is older. In the end all is compacted, which drops what is hidden.
 //!
@@ -25,7 +25,7 @@ use super::options::{Background, Options, WriteOptions};
 use super::survey::{FoundLog, FoundTable, Survey};
 use super::table::look::{Content, Item, look_through};
 use super::wal::{self, Kind, LOG_HEADER_BYTES, LogHeader};
-use crate::storage::Storage;
+use crate::storage::{Storage, lock_if_there};
 use crate::{Direction, Durability, Error, Result};
 
 /// What a salvage has saved and lost.
@@ -39,6 +39,10 @@ pub struct SalvageReport {
     pub records_kept: u64,
     /// Entries that were whole and not needed: older values, deletions, and what they deleted.
     pub records_passed_over: u64,
+    /// Entries of tables, deletions among them, that are known to be lost.
+    pub entries_lost: u64,
+    /// More may be lost: nothing tells how many entries a damaged place of a log held, or of a table about which nothing is known any more.
+    pub more_may_be_lost: bool,
     /// What could not be read, by the places where it begins.
     pub dropped: Vec<Damage>,
     /// Damage to what serves to find records alone, such as a filter: nothing is lost with it, and the new store has its own.
@@ -63,20 +67,27 @@ impl SalvageReport {
         self.dropped.is_empty() && self.files_missing.is_empty() && self.manifest_lost.is_none()
     }
 
-    /// Notes that bytes were lost.
-    fn lose(&mut self, file: &Path, offset: u64, reason: String) {
+    /// Notes that bytes were lost, and with them `entries`, if that is known.
+    fn lose(&mut self, (file, offset, reason): (&Path, u64, String), entries: Option<u64>) {
         self.dropped.push(Damage { file: file.to_owned(), offset, reason });
+        self.lose_entries(entries);
+    }
+
+    fn lose_entries(&mut self, entries: Option<u64>) {
+        self.entries_lost += entries.unwrap_or(0);
+        self.more_may_be_lost |= entries.is_none();
         (self.deleted_may_return, self.older_may_return) = (true, true);
     }
 }
 
-/// Writes all that can still be read of the store in the folder `from` to a new one in the folder `to`, which is opened with `options`, made durable, compacted and closed. `from` stays as it is, and must
-/// not be written to meanwhile.
+/// Writes all that can still be read of the store in the folder `from` to a new one in the folder `to`, which is opened with `options`, made durable, compacted and closed. `from` stays as it is, and is locked
+/// meanwhile.
 ///
 /// Costs a read of the store, and what it costs to write all of it anew.
 ///
 /// # Errors
 /// - [`Error::NotAStore`] if `from` holds no manifest, no log and no table.
+/// - [`Error::Locked`] if the store is open: what is on disk of one that is written to is not one state. Close it, or salvage a checkpoint.
 /// - [`Error::InvalidOption`] if `to` is not empty, or lies in `from`.
 /// - Any error of writing the new store; then what is in `to` is not complete.
 pub fn salvage<S: Storage>(
@@ -86,8 +97,10 @@ pub fn salvage<S: Storage>(
     mut options: Options,
 ) -> Result<SalvageReport> {
     let (from, to) = (from.as_ref(), to.as_ref());
+    let _lock = lock_if_there(storage, &StoreFile::Lock.path(from))?;
     let mut survey = Survey::of(storage, from)?;
     refuse_target(storage, from, to)?;
+    survey.doubt_by_logs()?;
     if survey.unreadable.is_some() {
         survey.take_all(storage)?;
     }
@@ -98,7 +111,8 @@ pub fn salvage<S: Storage>(
     let mut salvager = Salvager { store, from, report: SalvageReport::default(), entries: 0 };
     salvager.about_files(&survey);
     for values in survey.values.iter().filter(|values| values.file.is_err()) {
-        salvager.missing(StoreFile::Values(values.number).path(from));
+        // Each entry that points into it is counted where it stands.
+        salvager.missing(StoreFile::Values(values.number), Some(0));
     }
     for table in survey.oldest_first() {
         salvager.table(&survey, table)?;
@@ -166,15 +180,16 @@ impl<S: Storage> Salvager<'_, S> {
         report.files_ignored = ignored.map(|entry| self.from.join(&entry.name)).collect();
     }
 
-    fn missing(&mut self, path: PathBuf) {
-        self.report.files_missing.push(path);
-        (self.report.deleted_may_return, self.report.older_may_return) = (true, true);
+    fn missing(&mut self, file: StoreFile, entries: Option<u64>) {
+        self.report.files_missing.push(file.path(self.from));
+        self.report.lose_entries(entries);
     }
 
     fn table(&mut self, survey: &Survey<S::File>, table: &FoundTable<S::File>) -> Result<()> {
-        let path = StoreFile::Table(table.number).path(self.from);
+        let name = StoreFile::Table(table.number);
+        let path = name.path(self.from);
         let Ok(file) = &table.file else {
-            self.missing(path);
+            self.missing(name, table.known.as_ref().map(|(_, meta)| meta.entries));
             return Ok(());
         };
         self.report.tables_read += 1;
@@ -205,20 +220,24 @@ impl<S: Storage> Salvager<'_, S> {
             if looked.has_all_entries {
                 report.made_anew.push(Damage { file: path.clone(), offset, reason });
             } else {
-                report.lose(&path, offset, reason);
+                report.lose((&path, offset, reason), Some(0));
             }
         }
+        if !looked.has_all_entries {
+            report.lose_entries(looked.entries_lost);
+        }
         for (file, offset, reason) in lost {
-            report.lose(&file, offset, reason);
+            report.lose((&file, offset, reason), Some(1));
         }
         Ok(())
     }
 
     /// Takes a log in, unless it begins with a write that is in a table: `flushed` is the last of these, where the manifest does not say.
     fn log(&mut self, log: &FoundLog<S::File>, flushed: Option<u64>) -> Result<()> {
-        let path = StoreFile::Log(log.number).path(self.from);
+        let name = StoreFile::Log(log.number);
+        let path = name.path(self.from);
         let Ok(file) = &log.file else {
-            self.missing(path);
+            self.missing(name, None);
             return Ok(());
         };
         if let (Some(flushed), Ok(header)) = (flushed, LogHeader::read(file, log.number))
@@ -249,7 +268,7 @@ impl<S: Storage> Salvager<'_, S> {
             });
             match written {
                 Err(Error::Corrupt { file, offset, reason }) if file == path => {
-                    report.lose(&path, offset, reason);
+                    report.lose((&path, offset, reason), None);
                     Ok(())
                 }
                 other => other,
@@ -264,7 +283,7 @@ impl<S: Storage> Salvager<'_, S> {
                 let (offset, reason) = (gap.offset, gap.reason.clone());
                 report.made_anew.push(Damage { file: path.clone(), offset, reason });
             } else {
-                report.lose(&path, gap.offset, gap.reason.clone());
+                report.lose((&path, gap.offset, gap.reason.clone()), None);
             }
         }
         Ok(())

@@ -8,7 +8,7 @@ use super::files::{FileNumber, StoreFile};
 use super::findings::FileRole;
 use super::log_scan::{LogScan, Write, scan_log};
 use super::manifest::{self, State, ValueFileState};
-use super::recovery::{Files, Mode};
+use super::recovery::{self, Files, Mode};
 use super::table::{TableMeta, look};
 use super::value_log::{Pointer, read_value};
 use crate::storage::{DirEntry, File, Storage};
@@ -25,6 +25,8 @@ pub(crate) struct Survey<F> {
     pub(crate) files: Files,
     /// The manifest that counts.
     pub(crate) manifest: Option<FileNumber>,
+    /// Bytes of it that are whole.
+    manifest_bytes: u64,
     /// Bytes at its end that are not whole.
     pub(crate) manifest_torn_bytes: u64,
     /// What the manifest says; if it is damaged, as far as it can be read.
@@ -93,6 +95,7 @@ impl<F: File> Survey<F> {
             entries,
             files,
             manifest: None,
+            manifest_bytes: 0,
             manifest_torn_bytes: 0,
             state: State::default(),
             unreadable: None,
@@ -104,7 +107,65 @@ impl<F: File> Survey<F> {
         survey.find_tables(storage)?;
         survey.find_logs(storage)?;
         survey.find_values(storage)?;
+        survey.doubt_manifest();
         Ok(survey)
+    }
+
+    /// A manifest that has lost its end names tables that have gone since, and not those that have come.
+    fn doubt_manifest(&mut self) {
+        let any_missing = self.tables.iter().any(|table| !self.has_table(table.number));
+        if self.unreadable.is_none() && any_missing && self.any_unnamed() {
+            let evidence =
+                "tables that it names are missing, and others are there that it does not name";
+            self.distrust_manifest(evidence);
+        }
+    }
+
+    fn distrust_manifest(&mut self, evidence: &str) {
+        let Some(number) = self.manifest else { return };
+        let path = StoreFile::Manifest(number).path(&self.dir);
+        let reason = format!("its end seems to be lost: {evidence}");
+        self.unreadable = Some(Error::corrupt(&path, self.manifest_bytes, &reason));
+    }
+
+    /// Doubts the manifest if logs do not go on where it says that the tables end, while there are tables that it does not name.
+    pub(crate) fn doubt_by_logs(&mut self) -> Result<()> {
+        if self.unreadable.is_some() || !self.any_unnamed() {
+            return Ok(());
+        }
+        match self.judge_logs() {
+            Err(Error::Corrupt { file, reason, .. }) => {
+                self.distrust_manifest(&format!("{}: {reason}", file.display()));
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// What a recovery of the logs comes to: whether they go on where they should.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if they do not.
+    pub(crate) fn judge_logs(&self) -> Result<()> {
+        let judged = recovery::recover_logs(&self.dir, &self.state, &self.files, |path| {
+            let is_this = |log: &&FoundLog<F>| path == StoreFile::Log(log.number).path(&self.dir);
+            match self.logs.iter().find(is_this).map(|log| &log.file) {
+                Some(Ok(file)) => Ok(file.clone()),
+                Some(Err(reason)) => Err(Error::corrupt(path, 0, reason.clone())),
+                None => Err(Error::corrupt(path, 0, "this log was not there a moment ago")),
+            }
+        });
+        judged.map(drop)
+    }
+
+    /// Whether there are tables that the manifest does not name.
+    fn any_unnamed(&self) -> bool {
+        let named = |number| self.tables.iter().any(|table| table.number == number);
+        self.files.tables.iter().any(|number| !named(*number))
+    }
+
+    fn has_table(&self, number: FileNumber) -> bool {
+        self.files.tables.binary_search(&number).is_ok()
     }
 
     /// Calls `visit` with the value of `key` that a table points to.
@@ -142,7 +203,7 @@ impl<F: File> Survey<F> {
             match outcome {
                 Ok(tail) => {
                     self.manifest = Some(number);
-                    self.manifest_torn_bytes = tail.torn_bytes;
+                    (self.manifest_bytes, self.manifest_torn_bytes) = (tail.len, tail.torn_bytes);
                     // A newer one whose making was not finished does not count, and is no damage.
                     self.unreadable = None;
                     return Ok(());
@@ -177,9 +238,8 @@ impl<F: File> Survey<F> {
             named.extend(self.files.tables.iter().map(|number| (*number, None)));
         }
         for (number, known) in named {
-            let is_there = self.files.tables.binary_search(&number).is_ok();
-            let file =
-                attempt(is_there, || storage.open(&StoreFile::Table(number).path(&self.dir)))?;
+            let open = || storage.open(&StoreFile::Table(number).path(&self.dir));
+            let file = attempt(self.has_table(number), open)?;
             self.tables.push(FoundTable { number, known, file });
         }
         Ok(())
@@ -249,8 +309,13 @@ impl<F: File> Survey<F> {
         metas.map(|meta| meta.sequence_max).max()
     }
 
-    /// The manifest is not to be trusted to its end: takes in what it does not name as well.
+    /// The manifest is not to be trusted to its end: takes in what it does not name as well, and leaves out what has gone, as others have come from it.
     pub(crate) fn take_all<S: Storage<File = F>>(&mut self, storage: &S) -> Result<()> {
+        let Files { tables, values, logs, .. } = &self.files;
+        let is_there = |of: &[FileNumber], number| of.binary_search(&number).is_ok();
+        self.tables.retain(|table| is_there(tables, table.number));
+        self.values.retain(|file| is_there(values, file.number));
+        self.logs.retain(|log| is_there(logs, log.number));
         for number in self.files.tables.clone() {
             if self.tables.iter().all(|table| table.number != number) {
                 let path = StoreFile::Table(number).path(&self.dir);

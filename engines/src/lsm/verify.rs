@@ -16,7 +16,6 @@ use super::findings::{
     Damage, FileRole, LogFigures, TableFigures, ValueFigures, VerifiedFile, VerifyReport,
 };
 use super::log_scan::{scan_frames, scan_log};
-use super::recovery;
 use super::survey::{FoundLog, FoundTable, FoundValues, Survey};
 use super::table::look::{Content, Item, Visit, look_through};
 use super::value_log::format::Record;
@@ -295,23 +294,14 @@ impl<F: File> Verifier<'_, F> {
 
     /// Lets a recovery say whether the logs go on where they should; what it finds in a file of which damage is known is known.
     fn judge_logs(&mut self) -> Result<()> {
-        let Survey { dir, state, files, logs, .. } = self.survey;
-        let judged = recovery::recover_logs(dir, state, files, |path| {
-            let log = logs.iter().find(|log| path == StoreFile::Log(log.number).path(dir));
-            match log.map(|log| &log.file) {
-                Some(Ok(file)) => Ok(file.clone()),
-                Some(Err(reason)) => Err(Error::corrupt(path, 0, reason.clone())),
-                None => Err(Error::corrupt(path, 0, "this log was not there a moment ago")),
-            }
-        });
-        match judged {
+        match self.survey.judge_logs() {
             Err(Error::Corrupt { file, offset, reason }) => {
                 if self.damage.iter().all(|damage| damage.file != file) {
                     self.note(file, offset, reason);
                 }
                 Ok(())
             }
-            other => other.map(drop),
+            other => other,
         }
     }
 }

@@ -27,7 +27,7 @@ pub use disk_appender::DiskAppender;
 pub use disk_file::DiskFile;
 pub use simulated::SimulatedDisk;
 
-use crate::Result;
+use crate::{Error, Result};
 
 /// A file system, as engines see it. Cloning gives another handle to the same one.
 pub trait Storage: Clone + Send + Sync + 'static {
@@ -86,6 +86,22 @@ pub trait Storage: Clone + Send + Sync + 'static {
     /// # Errors
     /// [`crate::Error::Locked`] while somebody else holds it.
     fn lock(&self, path: &Path) -> Result<Self::Lock>;
+}
+
+/// Takes the lock file at `path`, which must be in a folder, if it is there and can be taken: who only reads a folder, such as one on a medium that cannot be written to, does not need it.
+///
+/// # Errors
+/// [`crate::Error::Locked`] while somebody else holds it.
+pub(crate) fn lock_if_there<S: Storage>(storage: &S, path: &Path) -> Result<Option<S::Lock>> {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
+    if !storage.list(dir)?.iter().any(|entry| entry.is_file && *name == *entry.name) {
+        return Ok(None);
+    }
+    match storage.lock(path) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error @ (Error::Locked { .. } | Error::PowerLost)) => Err(error),
+        Err(_) => Ok(None),
+    }
 }
 
 /// An entry of a folder.

@@ -15,6 +15,7 @@ mod memory;
 mod ranges;
 mod rates;
 mod reading;
+mod salvaging;
 mod scanning;
 mod snapshots;
 mod values;
@@ -197,6 +198,11 @@ fn fixture() -> (SimulatedDisk, Map) {
     remove(&store, &mut model, 0..1);
     store.close().unwrap();
     (disk, model)
+}
+
+/// What kind of file this is.
+fn extension(path: &Path) -> &str {
+    path.extension().and_then(|extension| extension.to_str()).unwrap_or("")
 }
 
 /// A disk with the files of another one.

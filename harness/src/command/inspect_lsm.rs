@@ -430,6 +430,9 @@ fn salvage_text(to: &Path, report: &SalvageReport) -> String {
         counted(report.records_passed_over, "entry", "entries"),
         report.torn_bytes,
     );
+    if let Some(lost) = lost(report) {
+        text.push_str(&lost);
+    }
     for Damage { file, offset, reason } in &report.dropped {
         text.push_str(&format!("dropped: {}\n", damage_line(file, *offset, reason)));
     }
@@ -459,6 +462,19 @@ fn salvage_text(to: &Path, report: &SalvageReport) -> String {
     text
 }
 
+/// How many entries are lost, if any are.
+fn lost(report: &SalvageReport) -> Option<String> {
+    let entries = counted(report.entries_lost, "entry", "entries");
+    match (report.entries_lost, report.more_may_be_lost) {
+        (0, false) => None,
+        (0, true) => Some("Entries are lost, and nothing tells how many\n".to_owned()),
+        (_, false) => Some(format!("Lost: {entries}, deletions among them\n")),
+        (_, true) => Some(format!(
+            "Lost: at least {entries}, deletions among them; of some damaged places nothing tells how many they held\n"
+        )),
+    }
+}
+
 fn salvage_object(report: &SalvageReport) -> Value {
     let paths = |paths: &[std::path::PathBuf]| -> Vec<String> {
         paths.iter().map(|path| path.display().to_string()).collect()
@@ -468,6 +484,8 @@ fn salvage_object(report: &SalvageReport) -> Value {
         "logs_read": report.logs_read,
         "records_kept": report.records_kept,
         "records_passed_over": report.records_passed_over,
+        "entries_lost": report.entries_lost,
+        "more_may_be_lost": report.more_may_be_lost,
         "dropped": report.dropped.iter().map(damage_object).collect::<Vec<_>>(),
         "made_anew": report.made_anew.iter().map(damage_object).collect::<Vec<_>>(),
         "torn_bytes": report.torn_bytes,

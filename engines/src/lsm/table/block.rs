@@ -46,7 +46,7 @@ use crate::{Error, Result};
 
 /// Bytes behind each block.
 pub(crate) const TRAILER_BYTES: usize = 5;
-const HEADER_BYTES: usize = 8;
+pub(super) const HEADER_BYTES: usize = 8;
 /// A search looks at so many bytes from the beginning of a block: at fewer in data blocks of small entries, and a large index is mostly in the cache, and searched in few places.
 pub(super) const SEARCHED_BYTES_MAX: usize = 640;
 const KIND_SHIFT: u32 = 24;

@@ -22,6 +22,7 @@
 
 use super::super::codec::Decoder;
 use super::super::files::{FILE_NUMBER_MAX, FileNumber};
+use super::block::TRAILER_BYTES;
 use crate::storage::File;
 use crate::{Error, Result};
 
@@ -55,6 +56,11 @@ impl Handle {
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut fields = Decoder::new(bytes);
         Some(Self { offset: fields.u64()?, bytes: fields.u32()? })
+    }
+
+    /// Where it ends, its trailer included.
+    pub(crate) fn end(self) -> u64 {
+        self.offset.saturating_add(self.bytes.into()).saturating_add(TRAILER_BYTES as u64)
     }
 }
 
@@ -136,6 +142,13 @@ impl Footer {
     /// Whether the table was written outside of a store: then its number is not that of its file.
     pub(crate) fn is_from_outside(&self) -> bool {
         self.number > FILE_NUMBER_MAX
+    }
+
+    /// Whether a file ends as a table of another version does, as far as its last bytes tell.
+    pub(crate) fn claims_other_version(file: &[u8]) -> bool {
+        let version = |end: &[u8; 16]| Decoder::new(&end[..4]).u32();
+        let end = file.last_chunk().filter(|end: &&[u8; 16]| end.ends_with(MAGIC));
+        end.is_some_and(|end| version(end) != Some(VERSION))
     }
 
     /// Takes a footer apart.

@@ -26,6 +26,8 @@ pub(crate) mod look;
 mod meta;
 pub(crate) mod ranges;
 mod reader;
+mod search;
+mod walk;
 
 pub(crate) use builder::{TableBuilder, TableOptions};
 pub(crate) use cursor::{Cursor, Start};

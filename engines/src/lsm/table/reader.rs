@@ -243,8 +243,7 @@ impl<S: Storage> Table<S> {
         let first = lower.map_or(Ok(0), |key| self.block_of(&index, key))?;
         let last = upper.map_or(Ok(self.blocks() - 1), |key| self.block_of(&index, key))?;
         let (first, last) = (self.handle(&index, first)?.part, self.handle(&index, last)?.part);
-        let end = last.offset.saturating_add(u64::from(last.bytes) + TRAILER_BYTES as u64);
-        Ok(end.saturating_sub(first.offset))
+        Ok(last.end().saturating_sub(first.offset))
     }
 
     /// Reads the data block at position `at` of the index; a compaction reads `ahead`.

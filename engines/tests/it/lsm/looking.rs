@@ -1,21 +1,16 @@
-//! Looking a store through from outside: nothing is changed, nothing that is whole is called damaged, every byte that is not as it was written is noticed, and what is whole is saved.
+//! Looking a store through from outside: nothing is changed, nothing that is whole is called damaged, and every byte that is not as it was written is noticed.
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kvdyno_engines::lsm::{
-    Background, FileRole, Lsm, Place, SalvageReport, VerifyReport, inspect, records, salvage,
-    verify,
+    Background, FileRole, Lsm, Place, VerifyReport, inspect, records, verify,
 };
 use kvdyno_engines::storage::{Disk, SimulatedDisk, Storage};
 use kvdyno_engines::{Durability, Error};
 
-use super::{Map, contents, copy, fill, fixture, key, open, remove, small};
-
-fn extension(path: &Path) -> &str {
-    path.extension().and_then(|extension| extension.to_str()).unwrap_or("")
-}
+use super::{Map, contents, copy, extension, fill, fixture, key, open, small};
 
 /// Whether something is said about a file: damage, or bytes that the next open cuts off.
 fn is_noticed(report: &VerifyReport, path: &Path) -> bool {
@@ -210,139 +205,6 @@ fn records_in_their_order_make_up_the_store() {
     })
     .unwrap();
     assert_eq!(of_file, 2);
-}
-
-fn save(disk: &SimulatedDisk) -> (SalvageReport, Map) {
-    let report = salvage(disk, "/store", "/saved", small(Durability::Os)).unwrap();
-    let store = Lsm::open(disk.clone(), "/saved", small(Durability::Os)).unwrap();
-    let map = contents(&store).unwrap();
-    assert_eq!(report.records_kept, map.len() as u64);
-    (report, map)
-}
-
-#[test]
-fn a_whole_store_is_saved_as_it_is() {
-    let (disk, model) = fixture();
-    let (report, saved) = save(&disk);
-    assert!(report.is_complete() && !report.older_may_return, "{report:?}");
-    assert_eq!(saved, model);
-    let refused = salvage(&disk, "/store", "/saved", small(Durability::Os));
-    assert!(matches!(refused, Err(Error::InvalidOption { name: "to", .. })));
-    let inside = salvage(&disk, "/store", "/store/inside", small(Durability::Os));
-    assert!(matches!(inside, Err(Error::InvalidOption { name: "to", .. })));
-}
-
-#[test]
-fn a_store_is_saved_without_its_manifest() {
-    for damaged in [false, true] {
-        let (disk, model) = fixture();
-        let manifests = disk.files().into_keys().filter(|path| extension(path) == "manifest");
-        for manifest in manifests.collect::<Vec<_>>() {
-            if damaged {
-                disk.flip(&manifest, 20, 1).unwrap();
-            } else {
-                disk.remove(&manifest).unwrap();
-            }
-        }
-        assert!(open(&disk).is_err());
-        let report = verify(&disk, "/store").unwrap();
-        assert!(!report.is_complete());
-        let (report, saved) = save(&disk);
-        assert!(report.manifest_lost.is_some() && report.older_may_return, "{report:?}");
-        assert_eq!(saved, model, "the order of age is what the tables say");
-    }
-}
-
-/// Tables of several levels, written over and over: what they say about themselves is enough, as none was moved without being merged.
-#[test]
-fn levels_are_told_by_the_tables_themselves() {
-    let (disk, mut model) = (SimulatedDisk::new(), Map::new());
-    let store = open(&disk).unwrap();
-    for round in 0..4 {
-        fill(&store, &mut model, 0..60, round);
-        remove(&store, &mut model, [round * 10]);
-        store.compact().unwrap();
-    }
-    fill(&store, &mut model, 20..30, 9);
-    store.flush().unwrap();
-    fill(&store, &mut model, 25..35, 10);
-    store.close().unwrap();
-    let manifest = disk.files().into_keys().find(|path| extension(path) == "manifest").unwrap();
-    disk.remove(&manifest).unwrap();
-    assert_eq!(save(&disk).1, model);
-}
-
-#[test]
-fn blocks_that_are_whole_are_saved_from_damaged_tables() {
-    let (disk, mut model) = (SimulatedDisk::new(), Map::new());
-    let store = open(&disk).unwrap();
-    fill(&store, &mut model, 0..30, 1);
-    store.compact().unwrap();
-    store.close().unwrap();
-    let tables = disk.files().into_keys().filter(|path| extension(path) == "table");
-    let table: PathBuf = tables.into_iter().next().unwrap();
-    disk.flip(&table, 100, 4).unwrap();
-    let (report, saved) = save(&disk);
-    assert_eq!(report.dropped.len(), 1, "{report:?}");
-    assert!(report.dropped[0].file == table && report.deleted_may_return);
-    assert!(!report.is_complete());
-    assert!(saved.len() < model.len() && saved.len() > 20, "{} keys", saved.len());
-    assert!(saved.iter().all(|(key, value)| model[key] == *value));
-}
-
-/// A filter, the properties, the header of a log hold no records.
-#[test]
-fn what_serves_to_find_records_is_made_anew() {
-    let (disk, mut model) = (SimulatedDisk::new(), Map::new());
-    let store = open(&disk).unwrap();
-    fill(&store, &mut model, 0..30, 1);
-    store.compact().unwrap();
-    fill(&store, &mut model, 30..40, 1);
-    store.close().unwrap();
-    let file = |kind: &str| disk.files().into_keys().find(|path| extension(path) == kind).unwrap();
-    let (table, log) = (file("table"), file("log"));
-    let report = verify(&disk, "/store").unwrap();
-    let figures = report.tables().next().unwrap();
-    // Behind the filter lie the index, and the trailers of both.
-    let index = figures.file_bytes - 64 - 150 - figures.index_bytes;
-    let filter = (0..index).rev().find(|at| {
-        disk.flip(&table, *at, 1).unwrap();
-        let report = verify(&disk, "/store").unwrap();
-        let found = report.damage.iter().any(|damage| damage.reason.contains("of the filter"));
-        disk.flip(&table, *at, 1).unwrap();
-        found
-    });
-    for (path, at) in [(&table, filter.unwrap()), (&log, 20)] {
-        let damaged = copy(&disk);
-        damaged.flip(path, at, 1).unwrap();
-        let (report, saved) = save(&damaged);
-        assert!(report.is_complete() && !report.older_may_return, "{report:?}");
-        assert_eq!((report.made_anew.len(), &report.made_anew[0].file), (1, path));
-        assert_eq!(saved, model);
-    }
-}
-
-/// The next open would drop the writes behind a torn one: they are told beforehand, and saved.
-#[test]
-fn whole_writes_behind_a_torn_spot_are_told_and_saved() {
-    let (disk, mut model) = (SimulatedDisk::new(), Map::new());
-    let store = open(&disk).unwrap();
-    fill(&store, &mut model, 0..20, 1);
-    drop(store);
-    assert!(verify(&disk, "/store").unwrap().is_complete());
-    let log = disk.files().into_keys().find(|path| extension(path) == "log").unwrap();
-    let bytes = disk.read_all(&log).unwrap();
-    let torn = bytes.windows(12).position(|window| window == key(5)).unwrap();
-    disk.flip(&log, torn as u64, 1).unwrap();
-    let report = verify(&disk, "/store").unwrap();
-    assert_eq!(report.damage, []);
-    assert!(!report.is_complete());
-    assert_eq!(report.torn_off().map(|log| log.writes_behind_tear).sum::<u64>(), 14);
-    let (report, saved) = save(&disk);
-    assert_eq!(report.dropped.len(), 1, "{report:?}");
-    model.remove(&key(5));
-    assert_eq!(saved, model);
-    assert_eq!(contents(&open(&disk).unwrap()).unwrap().len(), 5);
 }
 
 /// Of two logs that were never synced, power loss may take the older one, if its name was lost with a sync of the folder that failed: the younger one is dropped then. A sync does not leave it at that.
