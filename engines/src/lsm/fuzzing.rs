@@ -1,5 +1,6 @@
 //! See [`crate::fuzzing`].
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::codec::Decoder;
@@ -10,6 +11,7 @@ use super::table::block::{self, BlockBuilder, Layout, Malformed};
 use super::table::compression::{pack, unpack};
 use super::table::filter::{self, LINE_BYTES, Probe};
 use super::table::footer::{FOOTER_BYTES, Footer};
+use super::table::look::{Item, look_through};
 use super::table::{Cursor, Purpose, Reading, Table, TableMeta, ranges};
 use super::value_log::format::Record;
 use super::value_log::{self, Pointer, ValueFile};
@@ -202,7 +204,22 @@ fn table(bytes: &[u8]) -> Outcome {
         }
     }
     let _ = table_in(&sealed);
+    for bytes in [bytes, &sealed] {
+        looked_through(bytes);
+    }
     outcome
+}
+
+/// Looking a table through finds what there is, whatever that is, and searches it where the footer does not say.
+fn looked_through(bytes: &[u8]) {
+    let Ok(file) = file(bytes) else { return };
+    let known = believed(bytes);
+    let number = known.as_ref().map_or(1, |meta| meta.number);
+    for expected in [known.as_ref(), None] {
+        let mut visit = |_: Item<'_>| Ok(ControlFlow::Continue(()));
+        let looked = look_through(&file, number, expected, Some(&mut visit), &mut |_, _| {});
+        assert!(looked.is_ok(), "{looked:?}");
+    }
 }
 
 fn seal_block(bytes: &mut [u8], number: u32, offset: u64, len: u32) -> Option<()> {

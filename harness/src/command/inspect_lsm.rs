@@ -468,9 +468,9 @@ fn lost(report: &SalvageReport) -> Option<String> {
     match (report.entries_lost, report.more_may_be_lost) {
         (0, false) => None,
         (0, true) => Some("Entries are lost, and nothing tells how many\n".to_owned()),
-        (_, false) => Some(format!("Lost: {entries}, deletions among them\n")),
+        (_, false) => Some(format!("Lost: {entries} of tables, values or deletions\n")),
         (_, true) => Some(format!(
-            "Lost: at least {entries}, deletions among them; of some damaged places nothing tells how many they held\n"
+            "Lost: at least {entries} of tables, values or deletions; of some damaged places nothing tells how many they held\n"
         )),
     }
 }
