@@ -15,7 +15,8 @@ use super::super::options::{BLOCK_BYTES_MAX, Compression, KEY_BYTES_MAX, VALUE_B
 
 const LENGTH_BYTES: usize = 4;
 /// A block ends with the entry that makes it as long as it may be.
-const UNPACKED_BYTES_MAX: usize = BLOCK_BYTES_MAX + KEY_BYTES_MAX + VALUE_BYTES_MAX + (1 << 10);
+pub(super) const UNPACKED_BYTES_MAX: usize =
+    BLOCK_BYTES_MAX + KEY_BYTES_MAX + VALUE_BYTES_MAX + (1 << 10);
 /// What a byte stands for at most, so that no memory is set aside for a length that is a lie: of an LZ4 block, and of a frame of Zstandard, which stores up to 128 KiB of one byte in four.
 const LZ4_RATIO_MAX: usize = 255;
 const ZSTD_RATIO_MAX: usize = 32 << 10;

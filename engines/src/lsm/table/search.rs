@@ -13,7 +13,7 @@ use super::super::options::{Compression, KEY_BYTES_MAX};
 use super::super::wal::Kind;
 use super::TableMeta;
 use super::block::{self, HEADER_BYTES, Layout, TRAILER_BYTES};
-use super::compression::unpack;
+use super::compression::{UNPACKED_BYTES_MAX, unpack};
 use super::filter::LINE_BYTES;
 use super::footer::{BlockHandle, FOOTER_BYTES, Footer, Handle};
 use super::ranges;
@@ -63,12 +63,8 @@ pub(super) fn search(bytes: &[u8], number: FileNumber) -> Searched {
     let end = properties.as_ref().map_or(bytes.len(), |(at, _)| at.offset as usize);
     let number = properties.as_ref().map_or(number, |(_, meta)| meta.number);
     let found = Searched { properties, number, ..Searched::default() };
-    let mut search = Search {
-        bytes: &bytes[..end],
-        number,
-        budget: TIMES_MAX * (bytes.len() + (1 << 20)),
-        found,
-    };
+    let budget = TIMES_MAX * (bytes.len() + (1 << 20));
+    let mut search = Search { bytes: &bytes[..end], budget, found };
     search.run();
     search.found
 }
@@ -95,7 +91,6 @@ pub(super) fn find_properties(bytes: &[u8], number: FileNumber) -> Option<(Handl
 
 struct Search<'b> {
     bytes: &'b [u8],
-    number: FileNumber,
     /// Bytes over which checksums may still be computed in vain.
     budget: usize,
     found: Searched,
@@ -154,7 +149,7 @@ impl Search<'_> {
         }
         let looked_at = there.len().min(self.budget / TIMES_MAX);
         let there = &there[..looked_at];
-        let mut hasher = crc32fast::Hasher::new_with_initial(self.number);
+        let mut hasher = crc32fast::Hasher::new_with_initial(self.found.number);
         hasher.update(&(offset as u64).to_le_bytes());
         let mut hashed = 0;
         for end in 0..there.len().saturating_sub(TRAILER_BYTES - 1) {
@@ -248,10 +243,29 @@ fn may_be_plain(bytes: &[u8]) -> Option<bool> {
 fn may_be_packed(bytes: &[u8]) -> Option<bool> {
     const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
     let (length, body) = bytes.split_first_chunk()?;
-    // No block is as short as its header, and what LZ4 begins with are literals: the header's bytes.
-    let fits = u32::from_le_bytes(*length) as usize > HEADER_BYTES && length[3] <= 1;
-    let is_lz4 = body.first()? >> 4 > 0;
-    Some(fits && (is_lz4 || body.starts_with(&ZSTD_MAGIC)))
+    let length = u32::from_le_bytes(*length) as usize;
+    let fits = (HEADER_BYTES + 1..=UNPACKED_BYTES_MAX).contains(&length);
+    Some(fits && (body.starts_with(&ZSTD_MAGIC) || may_be_lz4(body, length)?))
+}
+
+/// Whether a block of so many bytes may be packed so: LZ4 begins with literals, which are its header, or if they are fewer, are repeated from no further back than they go.
+fn may_be_lz4(body: &[u8], length: usize) -> Option<bool> {
+    /// Then the number of literals goes on in the bytes behind, up to one that is not 255.
+    const AND_MORE: usize = 15;
+    let (token, mut rest) = body.split_first()?;
+    let literals = usize::from(token >> 4);
+    if literals == AND_MORE {
+        let last = rest.iter().position(|more| *more != u8::MAX)?;
+        rest = &rest[last + 1..];
+    }
+    if literals < HEADER_BYTES {
+        let back = u16::from_le_bytes(*rest.get(literals..)?.first_chunk()?);
+        return Some((1..=literals).contains(&back.into()));
+    }
+    let mut header = Decoder::new(rest);
+    let (entries, prefix) = (header.u32()? as usize, header.u32()? as usize);
+    let fits = HEADER_BYTES + 12 * entries + prefix <= length;
+    Some(entries > 0 && prefix <= KEY_BYTES_MAX && fits)
 }
 
 #[cfg(test)]
@@ -343,6 +357,33 @@ mod tests {
             let found = search(&bytes, NUMBER);
             assert_eq!(found.index != Handle::default(), is_index);
             assert_eq!(found.blocks.len(), if is_index { 2 } else { 3 });
+        }
+    }
+
+    /// A megabyte of noise between blocks takes nothing from the search for those behind it.
+    #[test]
+    fn noise_hides_nothing() {
+        let mut state = 1_u64;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        let noise: Vec<u8> = (0..1 << 20).map(|_| next()).collect();
+        for compression in [Plain, Lz4, Zstd] {
+            let stored = |from| {
+                let (plain, mut packed) = (block(from, &[7; 400]), Vec::new());
+                if pack(compression, &plain, &mut packed) == Plain { plain } else { packed }
+            };
+            let (mut bytes, handles) = file(&[
+                (stored(1), compression),
+                (noise.clone(), Plain),
+                (stored(20), compression),
+            ]);
+            let behind = handles[1].end() as usize - 1;
+            bytes[behind] ^= 1;
+            let found = search(&bytes, NUMBER);
+            let at: Vec<_> = found.blocks.iter().map(|block| block.part).collect();
+            assert_eq!(at, [handles[0], handles[2]], "{compression:?}");
         }
     }
 

@@ -224,3 +224,14 @@ fn a_target_that_is_in_use_is_refused() {
     let none = salvage(&disk, "/full", TO, Options::default());
     assert!(matches!(none, Err(Error::NotAStore { .. })));
 }
+
+#[test]
+fn a_store_that_is_open_is_not_salvaged() {
+    let disk = store_of_all_kinds(true);
+    let store = open(&disk, &unmerged());
+    let refused = salvage(&disk, DIR, TO, unmerged());
+    assert!(matches!(refused, Err(Error::Locked { .. })), "{refused:?}");
+    assert!(disk.list(Path::new(TO)).is_err(), "nothing was begun");
+    drop(store);
+    assert!(salvage(&disk, DIR, TO, unmerged()).is_ok());
+}
