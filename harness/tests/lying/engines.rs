@@ -1,6 +1,6 @@
 //! One small engine, a file of records behind a map in memory, that can lie in several ways.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
@@ -15,7 +15,7 @@ use kvdyno_harness::{Adapter, OpenRequest, Registry};
 #[derive(Clone, Copy)]
 struct Manner {
     name: &'static str,
-    /// Records that are acknowledged before any of them is written to the file.
+    /// The newest records are acknowledged before they are written to the file: never fewer than these, once there are as many, and never as many as twice.
     held_back: usize,
     /// Whether closing writes those that are still held back.
     closes: bool,
@@ -64,7 +64,7 @@ impl Adapter for Manner {
         let file = OpenOptions::new().create(true).append(true).open(&path);
         let file = file.map_err(|source| io("open", &path, source))?;
         let syncs = self.syncs && request.durability == Durability::Sync;
-        let inner = Inner { map, file, pending: Vec::new(), held_back: 0 };
+        let inner = Inner { map, file, pending: VecDeque::new() };
         let manner = Self { syncs, ..*self };
         Ok(Box::new(Store { manner, capabilities: capabilities(true), inner: Mutex::new(inner) }))
     }
@@ -112,15 +112,16 @@ struct Store {
 struct Inner {
     map: BTreeMap<Vec<u8>, Vec<u8>>,
     file: File,
-    pending: Vec<u8>,
-    held_back: usize,
+    /// Encoded records, oldest first.
+    pending: VecDeque<Vec<u8>>,
 }
 
 impl Inner {
-    fn write_out(&mut self) -> Result<()> {
-        let written = self.file.write_all(&self.pending);
-        self.pending.clear();
-        self.held_back = 0;
+    /// Writes all records but so many of the newest.
+    fn write_out(&mut self, held_back: usize) -> Result<()> {
+        let count = self.pending.len().saturating_sub(held_back);
+        let records: Vec<u8> = self.pending.drain(..count).flatten().collect();
+        let written = self.file.write_all(&records);
         written.map_err(|source| io("write", Path::new("records"), source))
     }
 }
@@ -148,7 +149,7 @@ impl Engine for Store {
 
     fn close(self: Box<Self>) -> Result<()> {
         if self.manner.closes {
-            return self.inner.lock().unwrap().write_out();
+            return self.inner.lock().unwrap().write_out(0);
         }
         Ok(())
     }
@@ -169,14 +170,15 @@ impl Session for StoreSession<'_> {
         let manner = self.0.manner;
         let mut inner = self.0.inner.lock().unwrap();
         inner.map.insert(key.to_vec(), value.to_vec());
+        let mut record = Vec::with_capacity(8 + key.len() + value.len());
         for length in [key.len(), value.len()] {
-            inner.pending.extend_from_slice(&(length as u32).to_le_bytes());
+            record.extend_from_slice(&(length as u32).to_le_bytes());
         }
-        inner.pending.extend_from_slice(key);
-        inner.pending.extend_from_slice(value);
-        inner.held_back += 1;
-        if inner.held_back > manner.held_back {
-            inner.write_out()?;
+        record.extend_from_slice(key);
+        record.extend_from_slice(value);
+        inner.pending.push_back(record);
+        if inner.pending.len() >= (2 * manner.held_back).max(1) {
+            inner.write_out(manner.held_back)?;
         }
         if manner.syncs {
             inner.file.sync_data().map_err(|source| io("sync", Path::new("records"), source))?;
