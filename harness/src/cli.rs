@@ -356,8 +356,8 @@ pub(crate) struct ReportArguments {
     #[arg(required = true, value_name = "RESULT")]
     pub(crate) results: Vec<PathBuf>,
 
-    /// Folder for the report: page, charts, summary.csv, and what HdrHistogram's tools read.
-    #[arg(short, long, value_name = "DIR", required_unless_present = "format")]
+    /// Folder for the report: page, charts, summary.csv, and what HdrHistogram's tools read [default: RESULT, if that is one folder and there is no --format].
+    #[arg(short, long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 
     /// Print this to standard output.

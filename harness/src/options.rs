@@ -25,10 +25,12 @@ pub struct OptionInfo {
     pub name: &'static str,
     /// Value unless set; of a word, its place among [`words`](Self::words).
     pub default: u64,
-    /// Smallest value that makes sense.
+    /// Smallest value that makes sense; 0 may be possible besides (see [`or_zero`](Self::or_zero)).
     pub min: u64,
     /// Largest value that makes sense.
     pub max: u64,
+    /// Whether 0, which then turns something off, is possible though [`min`](Self::min) is more.
+    pub or_zero: bool,
     /// The words that can be given; empty if the value is a number.
     pub words: &'static [&'static str],
     /// What it does, for people.
@@ -44,7 +46,13 @@ impl OptionInfo {
         max: u64,
         help: &'static str,
     ) -> Self {
-        Self { name, default, min, max, words: &[], help }
+        Self { name, default, min, max, or_zero: false, words: &[], help }
+    }
+
+    /// The same option, which 0 turns off.
+    #[must_use]
+    pub const fn or_zero(self) -> Self {
+        Self { or_zero: true, ..self }
     }
 
     /// An option whose value is one of several words; the default is told by its place.
@@ -54,7 +62,8 @@ impl OptionInfo {
         default: u64,
         help: &'static str,
     ) -> Self {
-        Self { name, default, min: 0, max: words.len() as u64 - 1, words, help }
+        let max = words.len() as u64 - 1;
+        Self { name, default, min: 0, max, or_zero: false, words, help }
     }
 
     /// An option that is `on` or `off`.
@@ -83,7 +92,8 @@ impl OptionInfo {
     /// What can be given, for people.
     pub fn possible(&self) -> String {
         if self.words.is_empty() {
-            format!("{} to {}", self.min, self.max)
+            let zero = if self.or_zero { "0, or " } else { "" };
+            format!("{zero}{} to {}", self.min, self.max)
         } else {
             self.words.join(" or ")
         }
@@ -91,7 +101,9 @@ impl OptionInfo {
 
     fn parse(&self, text: &str) -> Option<u64> {
         if self.words.is_empty() {
-            text.parse().ok().filter(|number| (self.min..=self.max).contains(number))
+            let number = text.parse().ok()?;
+            let zero = self.or_zero && number == 0;
+            (zero || (self.min..=self.max).contains(&number)).then_some(number)
         } else {
             self.words.iter().position(|word| *word == text).map(|place| place as u64)
         }

@@ -6,6 +6,7 @@ use crate::html::verdict::verdict;
 use crate::identity::scenario_name;
 use crate::model::{Contest, Report};
 use crate::result::ResultFile;
+use crate::table::notes::{conditions, progress};
 use crate::table::{all_columns, heading, recovery_columns, remark_of};
 
 /// The report over one or several results as Markdown. Names from the results cannot become links, tags or cells.
@@ -18,6 +19,10 @@ pub fn markdown_report(results: &[ResultFile]) -> Result<String> {
     }
     let report = Report::new(results);
     let mut text = format!("### kvdyno: {}\n", escape(&verdict(&report).headline));
+    let notes = |result| progress(result).into_iter().chain(conditions(result));
+    for note in results.iter().flat_map(notes) {
+        text.push_str(&format!("\n- {}\n", escape(&note)));
+    }
     for group in &report.groups {
         text.push_str(&format!("\n**{}**\n", escape(&group.title())));
         for contest in &group.contests {

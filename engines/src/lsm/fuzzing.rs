@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::codec::Decoder;
 use super::manifest::{self, Edit, State};
 use super::options::{Compression, Io, Options};
-use super::stats::ReadStats;
+use super::stats::Probes;
 use super::table::block::{self, BlockBuilder, Layout, Malformed};
 use super::table::compression::{pack, unpack};
 use super::table::filter::{self, LINE_BYTES, Probe};
@@ -234,7 +234,7 @@ fn seal_block(bytes: &mut [u8], number: u32, offset: u64, len: u32) -> Option<()
 fn table_in(bytes: &[u8]) -> Outcome {
     let options = Options { cache_bytes: 4 << 10, block_bytes: 256, ..Options::default() };
     let [mapped, by_calls] = [Io::Mapped, Io::Calls]
-        .map(|io| table_read(bytes, Reading::new(&Options { io, ..options.clone() })));
+        .map(|io| table_read(bytes, Reading::new(&Options { io, ..options.clone() }, u64::MAX)));
     // Of two blocks that an index has at one place, the cache may show the one that is whole.
     assert!(mapped == by_calls || mapped.is_err(), "{mapped:?}, by calls {by_calls:?}");
     mapped
@@ -242,7 +242,7 @@ fn table_in(bytes: &[u8]) -> Outcome {
 
 fn table_read(bytes: &[u8], reading: Reading) -> Outcome {
     let meta = believed(bytes).ok_or("no table")?;
-    let (disk, stats) = (SimulatedDisk::new(), ReadStats::default());
+    let (disk, mut probes) = (SimulatedDisk::new(), Probes::default());
     let table = file(bytes)
         .and_then(|file| Table::open(disk, file, meta, Arc::new(reading)))
         .map_err(|error| text(&error))?;
@@ -261,7 +261,7 @@ fn table_read(bytes: &[u8], reading: Reading) -> Outcome {
     keys.truncate(100);
     for key in keys.iter().map(Vec::as_slice).chain([&b"absent"[..]]) {
         let mut value = Vec::new();
-        table.get(key, filter::hash(key), &mut value, &stats).map_err(|error| text(&error))?;
+        table.get(key, filter::hash(key), &mut value, &mut probes).map_err(|error| text(&error))?;
         // Blocks out of order lead to another key than the right one, or to an error.
         for direction in [Direction::Forward, Direction::Reverse] {
             let cursor = Cursor::seek(&table, key, direction, Purpose::Query);
@@ -290,7 +290,8 @@ fn values_in(bytes: &[u8]) -> Outcome {
         Some(value_log::format::header(ID).to_vec())
     );
     let len = bytes.len() as u64;
-    let reading = Arc::new(Reading::new(&Options { io: Io::Calls, ..Options::default() }));
+    let reading =
+        Arc::new(Reading::new(&Options { io: Io::Calls, ..Options::default() }, u64::MAX));
     let called = ValueFile::open(SimulatedDisk::new(), file.clone(), ID, len, &reading);
     let called = called.map_err(|error| text(&error))?;
     let whole = Expected::Exactly(len);

@@ -10,7 +10,7 @@ use super::memtable::Memtable;
 use super::options::Options;
 use super::recovery::{self, Files, Mode, Recovery};
 use super::scan::scan;
-use super::stats::ReadStats;
+use super::stats::Probes;
 use super::table::Reading;
 use super::version::Tree;
 use crate::storage::{Disk, Storage};
@@ -31,7 +31,6 @@ pub struct LsmReader<S: Storage = Disk> {
     storage: S,
     dir: PathBuf,
     tree: Tree<S>,
-    stats: ReadStats,
     recovery: Recovery,
     clock: Clock,
 }
@@ -77,7 +76,7 @@ impl<S: Storage> LsmReader<S> {
         };
         files.check(dir)?;
         let state = recovery::read_state(storage, dir, &files, Mode::Read)?;
-        let reading = Arc::new(Reading::new(&Options::default()));
+        let reading = Arc::new(Reading::new(&Options::default(), storage.memory_bytes()));
         let version = recovery::open_version(storage, dir, &state, &files, &reading)?;
         let (mut memtables, mut recovery) =
             recovery::recover_logs(dir, &state, &files, |path| Mode::Read.open(storage, path))?;
@@ -100,8 +99,8 @@ impl<S: Storage> LsmReader<S> {
             version: Arc::new(version),
         };
         recovery.duration = start.elapsed();
-        let (storage, dir, stats) = (storage.clone(), dir.to_owned(), ReadStats::default());
-        Ok(Some(Self { storage, dir, tree, stats, recovery, clock: Clock::System }))
+        let (storage, dir) = (storage.clone(), dir.to_owned());
+        Ok(Some(Self { storage, dir, tree, recovery, clock: Clock::System }))
     }
 
     /// The same, with another clock than the system's: for values that expire, which go on to do so while the reader is open.
@@ -112,7 +111,7 @@ impl<S: Storage> LsmReader<S> {
 
     /// Reads the value of `key` into `value`, replacing what was there, and tells whether the key exists.
     pub fn get(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
-        self.tree.get(key, value, &self.stats, || self.clock.now_ms())
+        self.tree.get(key, value, &mut Probes::default(), || self.clock.now_ms())
     }
 
     /// Visits at most `limit` keys, as [`crate::Session::scan`] does.

@@ -69,6 +69,10 @@ pub fn records<S: Storage>(
     let survey = Survey::of(storage, dir)?;
     let wanted = |number: u32| file.is_none_or(|file| number == file);
     let mut damage = Vec::new();
+    if let (None, Some(Error::Corrupt { file, offset, reason })) = (file, &survey.unreadable) {
+        // Without it, records of tables that it does not name are shown, or in another order.
+        damage.push(Damage { file: file.clone(), offset: *offset, reason: reason.clone() });
+    }
     let mut found = false;
     for table in survey.oldest_first().filter(|table| wanted(table.number)) {
         found = true;

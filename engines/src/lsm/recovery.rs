@@ -163,7 +163,7 @@ pub(crate) fn open<S: Storage>(
     let files = Files::list(&storage, dir)?;
     files.check(dir)?;
     let mut state = read_state(&storage, dir, &files, Mode::Write)?;
-    let reading = Arc::new(Reading::new(&options));
+    let reading = Arc::new(Reading::new(&options, storage.memory_bytes()));
     let version = open_version(&storage, dir, &state, &files, &reading)?;
     let (memtables, mut recovery) = recover_logs(dir, &state, &files, |path| storage.open(path))?;
 

@@ -12,7 +12,7 @@ use super::options::{Background, Compression, Io, Options, WriteOptions, capabil
 use super::range::KeyRange;
 use super::recovery::{self, Recovery};
 use super::scan::scan;
-use super::stats::ReadStats;
+use super::stats::{Probes, ReadStats};
 use super::store::Core;
 use super::value_log::Usage;
 use super::wal::Kind;
@@ -87,7 +87,10 @@ impl<S: Storage> Lsm<S> {
     /// Reads the value of `key` into `value`, replacing what was there, and tells whether the key exists.
     pub fn get(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
         let now_ms = || self.core.options.clock.now_ms();
-        self.core.tree.load().get(key, value, &self.core.stats.reads, now_ms)
+        let mut probes = Probes::default();
+        let found = self.core.tree.load().get(key, value, &mut probes, now_ms);
+        self.core.stats.reads.add(probes);
+        found
     }
 
     /// Stores `value` under `key`.
@@ -226,7 +229,7 @@ impl<S: Storage> Lsm<S> {
     /// Figures since the store was opened.
     pub fn metrics(&self) -> Metrics {
         let (stats, tree) = (&self.core.stats, self.core.tree.load());
-        let (probes, false_positives) = stats.filters();
+        let probes = stats.probes();
         let levels = tree.version.levels.iter().map(|tables| Level {
             files: tables.len() as u64,
             bytes: tables.iter().map(|table| table.meta.file_bytes).sum(),
@@ -270,8 +273,8 @@ impl<S: Storage> Lsm<S> {
             fsyncs: Some(stats.fsyncs.load(Ordering::Relaxed)),
             cache_hits: is_cached.then_some(cache.hits),
             cache_misses: is_cached.then_some(cache.misses),
-            filter_probes: Some(probes),
-            filter_false_positives: Some(false_positives),
+            filter_probes: Some(probes.filters),
+            filter_false_positives: Some(probes.in_vain),
             levels: levels.collect(),
             stalls: Some(stats.stalls()),
             counters: counters.map(|(name, value)| (name.to_owned(), value as f64)).into(),
@@ -350,7 +353,11 @@ impl<S: Storage> Drop for LsmSession<'_, S> {
 
 impl<S: Storage> Session for LsmSession<'_, S> {
     fn get(&mut self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
-        self.core.tree.load().get(key, value, &self.stats, || self.core.options.clock.now_ms())
+        let now_ms = || self.core.options.clock.now_ms();
+        let mut probes = Probes::default();
+        let found = self.core.tree.load().get(key, value, &mut probes, now_ms);
+        self.stats.add_alone(probes);
+        found
     }
 
     fn multi_get(
@@ -360,7 +367,10 @@ impl<S: Storage> Session for LsmSession<'_, S> {
     ) -> Result<()> {
         let (tree, keys) = (self.core.tree.load(), keys.iter().copied());
         let (active, now_ms) = (tree.active.view(), || self.core.options.clock.now_ms());
-        tree.multi_get(&active, keys, &mut self.value, &self.stats, now_ms, visit)
+        let mut probes = Probes::default();
+        let read = tree.multi_get(&active, keys, &mut self.value, &mut probes, now_ms, visit);
+        self.stats.add_alone(probes);
+        read
     }
 
     fn put(&mut self, key: &[u8], value: &[u8]) -> Result<()> {

@@ -10,7 +10,7 @@ use super::memtable;
 use super::range::KeyRange;
 use super::scan::scan;
 use super::session::Lsm;
-use super::stats::Stats;
+use super::stats::{Probes, Stats};
 use super::version::Tree;
 use super::walk::Walk;
 use crate::storage::{Disk, Storage};
@@ -99,7 +99,10 @@ impl<'s, S: Storage> Snapshot<'s, S> {
 
     /// Reads the value of `key` into `value`, replacing what was there, and tells whether the key exists.
     pub fn get(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool> {
-        self.tree.get_at(&self.active(), key, value, &self.stats.reads, || self.now_ms)
+        let mut probes = Probes::default();
+        let found = self.tree.get_at(&self.active(), key, value, &mut probes, || self.now_ms);
+        self.stats.reads.add(probes);
+        found
     }
 
     /// Reads several keys; `visit` gets the index and the value of each, in their order.
@@ -112,8 +115,11 @@ impl<'s, S: Storage> Snapshot<'s, S> {
         mut visit: impl FnMut(usize, Option<&[u8]>),
     ) -> Result<()> {
         let (keys, now_ms) = (keys.iter().map(AsRef::as_ref), || self.now_ms);
-        let (active, reads) = (self.active(), &self.stats.reads);
-        self.tree.multi_get(&active, keys, &mut Vec::new(), reads, now_ms, &mut visit)
+        let (active, mut probes) = (self.active(), Probes::default());
+        let read =
+            self.tree.multi_get(&active, keys, &mut Vec::new(), &mut probes, now_ms, &mut visit);
+        self.stats.reads.add(probes);
+        read
     }
 
     /// Visits at most `limit` keys, as [`crate::Session::scan`] does.

@@ -12,7 +12,16 @@ use crate::{BytesWritten, Event, EventKind, Stalls};
 /// Events that are kept.
 const EVENTS_MAX: usize = 4096;
 
-/// What reads count; each session has its own, on cache lines of its own.
+/// What a read counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Probes {
+    /// Filters that were asked.
+    pub(crate) filters: u64,
+    /// Of these, how many let pass a key that was not there.
+    pub(crate) in_vain: u64,
+}
+
+/// What reads have counted; each session has its own, on cache lines of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct ReadStats {
@@ -21,25 +30,29 @@ pub(crate) struct ReadStats {
 }
 
 impl ReadStats {
+    /// Adds what a read has counted.
     #[inline]
-    pub(crate) fn filter_probe(&self) {
-        self.filter_probes.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn add(&self, probes: Probes) {
+        self.filter_probes.fetch_add(probes.filters, Ordering::Relaxed);
+        if probes.in_vain > 0 {
+            self.filter_false_positives.fetch_add(probes.in_vain, Ordering::Relaxed);
+        }
+    }
+
+    /// The same, by the one thread that adds anything: the processor need not wait until nobody else does.
+    #[inline]
+    pub(crate) fn add_alone(&self, probes: Probes) {
+        let all = self.get();
+        self.filter_probes.store(all.filters + probes.filters, Ordering::Relaxed);
+        self.filter_false_positives.store(all.in_vain + probes.in_vain, Ordering::Relaxed);
     }
 
     #[inline]
-    pub(crate) fn filter_false_positive(&self) {
-        self.filter_false_positives.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn add(&self, other: &Self) {
-        let (probes, positives) = other.get();
-        self.filter_probes.fetch_add(probes, Ordering::Relaxed);
-        self.filter_false_positives.fetch_add(positives, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> (u64, u64) {
-        let probes = self.filter_probes.load(Ordering::Relaxed);
-        (probes, self.filter_false_positives.load(Ordering::Relaxed))
+    fn get(&self) -> Probes {
+        Probes {
+            filters: self.filter_probes.load(Ordering::Relaxed),
+            in_vain: self.filter_false_positives.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -82,7 +95,7 @@ impl Stats {
     pub(crate) fn end_session(&self, stats: &Arc<ReadStats>) {
         let mut sessions = self.sessions.lock();
         sessions.retain(|session| !Arc::ptr_eq(session, stats));
-        self.reads.add(stats);
+        self.reads.add(stats.get());
     }
 
     /// Notes background work, or a stall, that began at `start` and has just ended.
@@ -127,10 +140,13 @@ impl Stats {
         }
     }
 
-    /// Probes of filters, and those that were in vain.
-    pub(crate) fn filters(&self) -> (u64, u64) {
+    /// What all reads have counted.
+    pub(crate) fn probes(&self) -> Probes {
         let sessions = self.sessions.lock();
         let all = sessions.iter().map(|session| session.get()).chain([self.reads.get()]);
-        all.fold((0, 0), |sum, stats| (sum.0 + stats.0, sum.1 + stats.1))
+        all.fold(Probes::default(), |sum, probes| Probes {
+            filters: sum.filters + probes.filters,
+            in_vain: sum.in_vain + probes.in_vain,
+        })
     }
 }

@@ -16,7 +16,7 @@ use super::options::{Compression, KEY_BYTES_MAX, Options, VALUE_BYTES_MAX};
 use super::range::{KeyRange, bound_key};
 use super::range_set::RangeSet;
 use super::shadowed::{Deleted, Sources};
-use super::stats::ReadStats;
+use super::stats::Probes;
 use super::table::look::{Item, look_through};
 use super::table::{self, Purpose, Reading, Table, TableBuilder, TableOptions, filter};
 use super::wal::Kind;
@@ -219,7 +219,6 @@ pub enum TableEntry {
 /// Reads a table that a [`TableWriter`] has written.
 pub struct TableReader<S: Storage = Disk> {
     table: Arc<Table<S>>,
-    stats: ReadStats,
 }
 
 impl<S: Storage> TableReader<S> {
@@ -229,7 +228,7 @@ impl<S: Storage> TableReader<S> {
     /// [`Error::Corrupt`] if the file is damaged, or is no table; [`Error::NotOutside`] if it is one of a store.
     pub fn open(storage: &S, path: impl AsRef<Path>) -> Result<Self> {
         let table = open_outside(storage, path.as_ref())?;
-        Ok(Self { table, stats: ReadStats::default() })
+        Ok(Self { table })
     }
 
     /// What is in it.
@@ -256,7 +255,7 @@ impl<S: Storage> TableReader<S> {
     /// [`Error::Corrupt`].
     pub fn get(&self, key: &[u8], value: &mut Vec<u8>) -> Result<TableEntry> {
         value.clear();
-        let found = self.table.get(key, filter::hash(key), value, &self.stats)?;
+        let found = self.table.get(key, filter::hash(key), value, &mut Probes::default())?;
         Ok(match found {
             Lookup::Found => TableEntry::Value,
             Lookup::Expiring(expires_ms) => TableEntry::Expiring { expires_ms },
@@ -322,7 +321,7 @@ pub(crate) fn open_outside<S: Storage>(storage: &S, path: &Path) -> Result<Arc<T
     if meta.number <= FILE_NUMBER_MAX {
         return Err(Error::NotOutside { file: path.to_owned() });
     }
-    let reading = Arc::new(Reading::new(&Options::default()));
+    let reading = Arc::new(Reading::new(&Options::default(), storage.memory_bytes()));
     let table = Table::open(storage.clone(), file, meta, reading)?;
     if table.meta.values.is_empty() { Ok(table) } else { Err(points_somewhere(&table)) }
 }

@@ -7,6 +7,7 @@
 //!
 //! Damage is noted, and the looking goes on behind it.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -153,12 +154,12 @@ impl<F: File> Verifier<'_, F> {
         };
         let mut damage = Vec::new();
         let mut note = |offset, reason| damage.push((offset, reason));
-        let (survey, mut misplaced) = (self.survey, Vec::new());
+        let (survey, mut misplaced) = (self.survey, BTreeMap::new());
         let mut pass = |item: Item<'_>| -> Result<ControlFlow<()>> {
             if let Content::Pointer(pointer) = item.content {
                 match survey.value(item.key, pointer, |_| ()) {
                     Err(Error::Corrupt { file, offset, reason }) => {
-                        misplaced.push((file, offset, reason));
+                        misplaced.entry(file).or_insert_with(Vec::new).push((offset, reason));
                     }
                     other => other?,
                 }
@@ -171,11 +172,20 @@ impl<F: File> Verifier<'_, F> {
         for (offset, reason) in damage {
             self.note(path.clone(), offset, reason);
         }
-        for (file, offset, reason) in misplaced {
+        for (file, mut values) in misplaced {
             // What is damaged has been found where it lies.
-            if !self.damage.iter().any(|known| known.file == file && known.offset == offset) {
-                self.note(file, offset, reason);
-            }
+            values.retain(|(offset, _)| {
+                self.damage.iter().all(|known| known.file != file || known.offset != *offset)
+            });
+            values.sort_unstable();
+            let (count, Some((offset, reason))) = (values.len(), values.into_iter().next()) else {
+                continue;
+            };
+            let others = match count - 1 {
+                0 => String::new(),
+                others => format!("; {others} more values of {} from here on", name.name()),
+            };
+            self.note(file, offset, format!("{reason}{others}"));
         }
         let level = table.known.as_ref().map(|(level, _)| *level);
         if let Some(found) = self.file(name) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::files::FileNumber;
 use super::memtable::{Lookup, Memtable, View};
-use super::stats::ReadStats;
+use super::stats::Probes;
 use super::table::{Table, TableMeta, filter};
 use super::value_log::{ValueFile, ValueFiles};
 use crate::Result;
@@ -38,7 +38,7 @@ impl<S: Storage> Clone for Version<S> {
 }
 
 impl<S: Storage> Version<S> {
-    /// A version of these tables, in any order, and those of these files of values that they point to.
+    /// A version of these tables, in any order, and those of these files of values that they point to. They are read from now on in the way that suits so many bytes.
     pub(crate) fn new(
         mut levels: PerLevel<Vec<Arc<Table<S>>>>,
         values: impl IntoIterator<Item = Arc<ValueFile<S>>>,
@@ -52,6 +52,10 @@ impl<S: Storage> Version<S> {
         let metas = || levels.iter().flatten().map(|table| &table.meta);
         let expires = metas().any(|meta| meta.expiring.entries > 0);
         let values = Arc::new(ValueFiles::of(values, metas()));
+        let of_tables = metas().map(|meta| meta.file_bytes).sum::<u64>();
+        let bytes = of_tables + values.usage().map(|file| file.bytes).sum::<u64>();
+        levels.iter().flatten().for_each(|table| table.suit(bytes));
+        values.iter().for_each(|file| file.suit(bytes));
         Self { levels, deletes_ranges, expires, values }
     }
 
@@ -62,12 +66,12 @@ impl<S: Storage> Version<S> {
         key: &[u8],
         hash: u64,
         value: &mut Vec<u8>,
-        stats: &ReadStats,
+        probes: &mut Probes,
         now_ms: impl Fn() -> u64,
     ) -> Result<bool> {
         for table in &self.levels[0] {
             if table.meta.overlaps(key, key) {
-                let found = table.get(key, hash, value, stats)?;
+                let found = table.get(key, hash, value, probes)?;
                 if found != Lookup::Absent {
                     return self.resolved(found, key, value, now_ms);
                 }
@@ -78,7 +82,7 @@ impl<S: Storage> Version<S> {
             if let Some(table) = tables.get(at)
                 && &table.meta.key_min[..] <= key
             {
-                let found = table.get(key, hash, value, stats)?;
+                let found = table.get(key, hash, value, probes)?;
                 if found != Lookup::Absent {
                     return self.resolved(found, key, value, now_ms);
                 }
@@ -166,10 +170,10 @@ impl<S: Storage> Tree<S> {
         &self,
         key: &[u8],
         value: &mut Vec<u8>,
-        stats: &ReadStats,
+        probes: &mut Probes,
         now_ms: impl Fn() -> u64,
     ) -> Result<bool> {
-        self.get_at(&self.active.view(), key, value, stats, now_ms)
+        self.get_at(&self.active.view(), key, value, probes, now_ms)
     }
 
     /// The same, where what is seen of the active memtable is `active`.
@@ -179,7 +183,7 @@ impl<S: Storage> Tree<S> {
         active: &View<'_, S::File>,
         key: &[u8],
         value: &mut Vec<u8>,
-        stats: &ReadStats,
+        probes: &mut Probes,
         now_ms: impl Fn() -> u64,
     ) -> Result<bool> {
         value.clear();
@@ -194,7 +198,7 @@ impl<S: Storage> Tree<S> {
                 found => return Ok(found.is_there(value, now_ms)),
             }
         }
-        self.version.get(key, hash, value, stats, now_ms)
+        self.version.get(key, hash, value, probes, now_ms)
     }
 
     /// Calls `visit` with the index and the value of each key, all at one moment. Values are read into `value`.
@@ -203,14 +207,14 @@ impl<S: Storage> Tree<S> {
         active: &View<'_, S::File>,
         keys: impl IntoIterator<Item = &'k [u8]>,
         value: &mut Vec<u8>,
-        stats: &ReadStats,
+        probes: &mut Probes,
         now_ms: impl Fn() -> u64,
         visit: &mut dyn FnMut(usize, Option<&[u8]>),
     ) -> Result<()> {
         let now = OnceCell::new();
         let now_ms = || *now.get_or_init(&now_ms);
         for (index, key) in keys.into_iter().enumerate() {
-            let found = self.get_at(active, key, value, stats, now_ms)?;
+            let found = self.get_at(active, key, value, probes, now_ms)?;
             visit(index, found.then_some(&value[..]));
         }
         Ok(())

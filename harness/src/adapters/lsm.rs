@@ -78,6 +78,13 @@ impl crate::registry::Adapter for Adapter {
                     "bytes of a level to those of the one above (levelled)",
                 ),
                 OptionInfo::number(
+                    "level_0_tables",
+                    4,
+                    1,
+                    20,
+                    "tables of level 0 from which on they are compacted (levelled)",
+                ),
+                OptionInfo::number(
                     "level_0_percent",
                     30,
                     0,
@@ -87,10 +94,11 @@ impl crate::registry::Adapter for Adapter {
                 OptionInfo::number(
                     VALUE_LOG,
                     0,
-                    0,
+                    32,
                     16 << 20,
-                    "values of so many bytes are kept apart from tables; 0: none (from 32)",
-                ),
+                    "values of so many bytes and more are kept apart from tables; 0: none",
+                )
+                .or_zero(),
                 OptionInfo::number(
                     "value_log_dead_percent",
                     35,
@@ -209,6 +217,7 @@ impl crate::registry::Adapter for Adapter {
             compact_for_scans: request.options.is_on("compact_for_scans"),
             compaction_threads: request.options.get("compaction_threads") as usize,
             subcompactions_max: request.options.get("subcompactions") as usize,
+            l0_tables_compact: request.options.get("level_0_tables") as usize,
             level_base_bytes: request.options.mib("level_base_mib"),
             level_ratio: request.options.get("level_ratio"),
             ..Options::default()

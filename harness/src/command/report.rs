@@ -11,11 +11,11 @@ use crate::failure::{ExitStatus, Failure, Result};
 pub(crate) fn main(arguments: &ReportArguments) -> Result<ExitStatus> {
     let results = read_all(&arguments.results)?;
     let mut paths = Vec::new();
-    if let Some(out) = &arguments.out {
-        check_out(out, &arguments.results)?;
-        std::fs::create_dir_all(out).map_err(Failure::io("create the folder", out))?;
+    if let Some(out) = out(arguments)? {
+        check_out(&out, &arguments.results)?;
+        std::fs::create_dir_all(&out).map_err(Failure::io("create the folder", &out))?;
         let written =
-            write_report(&results, out).map_err(|error| Failure::failed(error.to_string()))?;
+            write_report(&results, &out).map_err(|error| Failure::failed(error.to_string()))?;
         paths.extend(written.iter().map(|path| path.display().to_string()));
     }
     match arguments.format {
@@ -39,6 +39,18 @@ pub(crate) fn text(results: &[ResultFile], format: TextFormat) -> Result<String>
         TextFormat::Markdown => {
             markdown_report(results).map_err(|error| Failure::failed(error.to_string()))
         }
+    }
+}
+
+/// Where the report goes, if it is wanted as files.
+fn out(arguments: &ReportArguments) -> Result<Option<PathBuf>> {
+    match (&arguments.out, arguments.results.as_slice()) {
+        (Some(out), _) => Ok(Some(out.clone())),
+        (None, _) if arguments.format.is_some() => Ok(None),
+        (None, [result]) if result.is_dir() => Ok(Some(result.clone())),
+        (None, _) => Err(Failure::usage(
+            "where does the report go? Give --out DIR for page, charts and tables, or --format to print it",
+        )),
     }
 }
 

@@ -56,22 +56,14 @@ pub(crate) fn registry() -> Registry {
 }
 
 const OPTIONS: &[OptionInfo] = &[
-    OptionInfo {
-        name: "at",
-        default: 1500,
-        min: 1,
-        max: u64::MAX,
-        help: "number of the write, or for 'stalls' of the operation, at which it goes wrong",
-        words: &[],
-    },
-    OptionInfo {
-        name: "stall_ms",
-        default: 1000,
-        min: 0,
-        max: 60_000,
-        help: "length of the stall",
-        words: &[],
-    },
+    OptionInfo::number(
+        "at",
+        1500,
+        1,
+        u64::MAX,
+        "number of the write, or for 'stalls' of the operation, at which it goes wrong",
+    ),
+    OptionInfo::number("stall_ms", 1000, 0, 60_000, "length of the stall"),
 ];
 
 impl Adapter for Faulty {

@@ -1,6 +1,6 @@
 //! Text as YCSB prints it, and Markdown.
 
-use kvdyno_reports::{ResultFile, markdown_report, ycsb_text};
+use kvdyno_reports::{ResultFile, RunStatus, markdown_report, ycsb_text};
 
 use crate::sample;
 
@@ -99,4 +99,16 @@ fn markdown_holds_verdict_and_tables_and_no_foreign_markup() {
     assert!(text.contains("kill -9, hints removed, warm cache"));
     assert!(text.contains("l\\|s&lt;b&gt;m") && !text.contains("<b>"));
     assert!(markdown_report(&[]).is_err());
+}
+
+#[test]
+fn markdown_tells_of_a_run_that_did_not_end() {
+    let mut result = sample::quick();
+    assert!(!markdown_report(&[result.clone()]).unwrap().contains("planned cells"));
+    result.run.status = RunStatus::Running;
+    let text = markdown_report(&[result]).unwrap();
+    assert!(
+        text.contains("\n- unfinished: ") && text.contains(" planned cells finished"),
+        "{text}"
+    );
 }

@@ -41,6 +41,7 @@ impl<'m, F: File> Cursor<'m, F> {
             Direction::Reverse => leaf.found + usize::from(leaf.exact),
         };
         let mut cursor = Self { memtable, moment, direction, leaf, at, current: None };
+        cursor.prefetch_leaf();
         match direction {
             Direction::Forward => cursor.settle_forward()?,
             Direction::Reverse => cursor.step_back()?,
@@ -88,6 +89,7 @@ impl<'m, F: File> Cursor<'m, F> {
                     self.current = None;
                     return Ok(());
                 }
+                self.prefetch_leaf();
             }
             self.prefetch(self.at + ENTRIES_AHEAD);
             if self.take(self.leaf.slot(self.at))? {
@@ -107,11 +109,28 @@ impl<'m, F: File> Cursor<'m, F> {
                     self.current = None;
                     return Ok(());
                 }
+                self.prefetch_leaf();
             }
             self.at -= 1;
             self.prefetch(self.at.wrapping_sub(ENTRIES_AHEAD));
             if self.take(self.leaf.slot(self.at))? {
                 return Ok(());
+            }
+        }
+    }
+
+    /// Has the first entries that are wanted of a new leaf come from memory, all at once, and the leaf that is next.
+    #[inline]
+    fn prefetch_leaf(&self) {
+        let (tree, leaf) = (&self.memtable.tree, &self.leaf);
+        match self.direction {
+            Direction::Forward => {
+                (self.at..self.at + ENTRIES_AHEAD).for_each(|at| self.prefetch(at));
+                leaf.prefetch_next(tree);
+            }
+            Direction::Reverse => {
+                (1..=ENTRIES_AHEAD).for_each(|back| self.prefetch(self.at.wrapping_sub(back)));
+                leaf.prefetch_previous(tree);
             }
         }
     }

@@ -10,8 +10,12 @@
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
+use crate::prefetch::prefetch;
+
 /// Entries of a node. Two arrays of 32 × 8 bytes are four cache lines each; 16 and 64 were slower.
 pub(super) const WIDTH: usize = 32;
+/// So many entries that are put one behind the other are a run.
+const RUN: u32 = WIDTH as u32 / 2;
 /// No node, or no key.
 pub(super) const NONE: u32 = u32::MAX;
 
@@ -31,6 +35,9 @@ pub(super) struct Node {
     /// Log offset of the key at which the node's range begins (included) and ends (excluded), or [`NONE`].
     pub(super) low: AtomicU32,
     pub(super) high: AtomicU32,
+    /// Position of the youngest entry, and how many in a row have been put each behind the one before it since the node was made or split. The writer alone asks.
+    last: AtomicU32,
+    run: AtomicU32,
     /// The eight bytes behind the prefix of each key, as a number.
     heads: [AtomicU64; WIDTH],
     /// See [`Slot`].
@@ -85,6 +92,13 @@ impl Node {
         black_box(lines.fold(0, |sum, line| sum ^ line[0].load(Ordering::Relaxed)));
     }
 
+    /// Has what a walk looks at come from memory.
+    #[inline]
+    pub(super) fn prefetch_slots(&self) {
+        prefetch(std::slice::from_ref(&self.version));
+        prefetch(&self.slots);
+    }
+
     /// Whether what was read since `version` is what the node held then.
     #[inline]
     pub(super) fn unchanged_since(&self, version: u32) -> bool {
@@ -112,6 +126,18 @@ impl Node {
     #[inline]
     pub(super) fn set_len(&self, len: usize) {
         self.len.store(len as u32, Ordering::Relaxed);
+    }
+
+    /// Whether an entry at `at` would go on with a run of so many that it is no chance.
+    pub(super) fn run_goes_on_at(&self, at: usize) -> bool {
+        self.run.load(Ordering::Relaxed) >= RUN
+            && at == self.last.load(Ordering::Relaxed) as usize + 1
+    }
+
+    /// The node is new, or has been split: a run begins at its end.
+    pub(super) fn begin_run(&self) {
+        self.last.store(self.len().saturating_sub(1) as u32, Ordering::Relaxed);
+        self.run.store(0, Ordering::Relaxed);
     }
 
     #[inline]
@@ -145,6 +171,10 @@ impl Node {
         }
         self.set(at, head, slot);
         self.set_len(len + 1);
+        let goes_on = at == self.last.load(Ordering::Relaxed) as usize + 1;
+        let run = if goes_on { self.run.load(Ordering::Relaxed) + 1 } else { 0 };
+        self.last.store(at as u32, Ordering::Relaxed);
+        self.run.store(run, Ordering::Relaxed);
     }
 
     /// The first of the entries `from..` whose head is at least `head`.

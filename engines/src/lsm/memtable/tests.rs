@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rand::{RngExt, SeedableRng};
@@ -193,4 +193,45 @@ fn readers_see_whole_prefixes_while_a_writer_writes() {
         done.store(true, Ordering::Release);
     });
     assert_eq!(memtable.entries(), WRITES);
+}
+
+/// Bytes of nodes for each key, if keys arrive in the order of `keys`.
+fn node_bytes_per_key(keys: impl IntoIterator<Item = u64>) -> f64 {
+    let (_dir, mut log, memtable) = memtable(8 << 20);
+    let mut model = BTreeSet::new();
+    for key in keys {
+        write(&mut log, &memtable, Kind::Put, &key.to_be_bytes(), b"");
+        model.insert(key.to_be_bytes().to_vec());
+    }
+    let found = entries(memtable.view(), b"", Direction::Forward);
+    assert!(found.iter().map(|(key, ..)| key).eq(&model));
+    memtable.tree.memory_bytes() as f64 / model.len() as f64
+}
+
+#[test]
+fn keys_that_arrive_in_order_fill_their_nodes() {
+    let random = (0..60_000_u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let random = node_bytes_per_key(random);
+    assert!((25.0..32.0).contains(&random), "{random}");
+    let ascending = node_bytes_per_key(0..60_000);
+    assert!(ascending < 21.0, "{ascending}");
+    // A hundred series side by side.
+    let series = (0..600).flat_map(|time| (0..100).map(move |series| series << 32 | time));
+    let series = node_bytes_per_key(series);
+    assert!(series < 22.0, "{series}");
+}
+
+/// Nodes are set aside for as many entries as a log can hold, a quarter of a node's in each.
+#[test]
+fn no_order_of_keys_takes_more_nodes_than_are_set_aside() {
+    const MOST: f64 = (size_of::<node::Node>() * 4 / node::WIDTH) as f64;
+    for run in 1..=40_u64 {
+        // Short runs, each before the one before it, or behind every other one.
+        let run_of = |start: u64| (0..run).map(move |i| start + i);
+        let falling = (1..40_000 / run).rev().flat_map(|at| run_of(at << 8));
+        let falling = node_bytes_per_key(falling);
+        let between = (0..40_000 / run).flat_map(|at| run_of(((at % 2) << 40) | (at << 8)));
+        let between = node_bytes_per_key(between);
+        assert!(falling < MOST && between < MOST, "runs of {run}: {falling}, {between}");
+    }
 }

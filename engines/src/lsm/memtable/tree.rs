@@ -47,7 +47,7 @@ pub(super) struct Retry;
 impl<F: File> Tree<F> {
     /// A tree for at most `entries_max` operations of the log in `file`.
     pub(super) fn new(file: F, entries_max: usize) -> Self {
-        // A leaf has at least half of its entries, unless keys arrive in order, when all but the last are full but one.
+        // A split in the middle takes half a node's entries to become due again, and one behind a run the entries of the run: at least as many.
         let nodes = Chunks::new(entries_max / (WIDTH / 4) + 2 * HEIGHT_MAX);
         let tree = Self { file, nodes, older: Chunks::new(entries_max), root: AtomicU32::new(0) };
         tree.allocate(0);
@@ -269,9 +269,10 @@ impl<F: File> Tree<F> {
         let left = self.own_node(left_id);
         let height = left.height.load(Ordering::Relaxed);
         let (low, high) = (left.low.load(Ordering::Relaxed), left.high.load(Ordering::Relaxed));
-        // Keys that arrive in order would leave every node half empty.
-        let ascending = high == NONE && self.search(left, usize::from(height > 0), key)?.0 == WIDTH;
-        let middle = if ascending { WIDTH - 1 } else { WIDTH / 2 };
+        // Keys that arrive in order, of all keys or of those between two others, would leave every node half empty: what comes behind them goes over, and they have the rest of the node for themselves.
+        let position = self.search(left, usize::from(height > 0), key)?.0;
+        let goes_on = left.run_goes_on_at(position) && position > WIDTH / 2;
+        let middle = if goes_on { position.min(WIDTH - 1) } else { WIDTH / 2 };
         let separator = left.slot(middle).offset;
 
         let (right_id, right) = self.allocate(height);
@@ -283,6 +284,7 @@ impl<F: File> Tree<F> {
             let head = self.head_in(left, i, prefix)?;
             right.insert(i - middle, head, left.slot(i));
         }
+        right.begin_run();
         let next = left.next.load(Ordering::Relaxed);
         right.next.store(next, Ordering::Relaxed);
         right.previous.store(left_id, Ordering::Relaxed);
@@ -303,6 +305,7 @@ impl<F: File> Tree<F> {
                     left.set(i, head, left.slot(i));
                 }
                 left.set_len(middle);
+                left.begin_run();
                 left.prefix.store(prefix, Ordering::Relaxed);
                 left.high.store(separator, Ordering::Relaxed);
                 if height == 0 {
@@ -388,6 +391,18 @@ impl LeafCopy {
 
     pub(super) fn slot(&self, at: usize) -> Slot {
         Slot::from_bits(self.slots[at])
+    }
+
+    /// Has the leaf after this one come from memory.
+    #[inline]
+    pub(super) fn prefetch_next<F: File>(&self, tree: &Tree<F>) {
+        let _ = tree.node(self.next).map(Node::prefetch_slots);
+    }
+
+    /// Has the leaf before this one come from memory.
+    #[inline]
+    pub(super) fn prefetch_previous<F: File>(&self, tree: &Tree<F>) {
+        let _ = tree.node(self.previous).map(Node::prefetch_slots);
     }
 
     /// Goes to the leaf after this one; without one, the copy is empty afterwards.

@@ -6,18 +6,22 @@
 //! | a data block that is asked for | where the file has it, verified the first time | from the cache; else read, verified, and kept in the cache |
 //! | a data block that a compaction comes to | likewise | past the cache, with those behind it, as many as are read by one call |
 //! | a value in the value log | where the file has it, verified each time | read and verified each time, and not kept |
+//!
+//! Where the files of a store are much for the memory that there is, mapped ones are read page by page ([`Reading::suit`]), without what the system would read around each page: that would only push out what is needed. Compactions say beforehand
+//! what they come to.
 
 use std::cell::Cell;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::super::budget::Budget;
 use super::super::cache::Bytes;
 use super::super::options::{Io, Options};
 use super::super::stats::count;
 use super::footer::Handle;
-use crate::storage::File;
+use crate::log::ReadAhead;
+use crate::storage::{Access, File};
 use crate::{Error, Result};
 
 /// Bytes that a compaction reads at a time.
@@ -28,16 +32,28 @@ const AHEAD_BYTES: u64 = 256 << 10;
 pub(crate) struct Reading {
     pub(crate) io: Io,
     pub(crate) budget: Arc<Budget>,
+    /// Bytes of a store's files up to which the system may read around what is asked for.
+    memory_bytes: u64,
     /// Calls in which blocks were read, and their bytes.
     calls: AtomicU64,
     bytes: AtomicU64,
 }
 
 impl Reading {
-    /// As options say.
-    pub(crate) fn new(options: &Options) -> Self {
+    /// As options say, in so many bytes of memory, the system's cache of files included.
+    pub(crate) fn new(options: &Options, memory_bytes: u64) -> Self {
         let (calls, bytes) = Default::default();
-        Self { io: options.io, budget: Arc::new(Budget::new(options)), calls, bytes }
+        // The rest is for memtables and their logs, for what is being written, and for everybody else.
+        let memory_bytes = memory_bytes / 2;
+        Self { io: options.io, budget: Arc::new(Budget::new(options)), memory_bytes, calls, bytes }
+    }
+
+    /// Has a file be read in the way that suits a store whose files have so many bytes together; `by_page` remembers that.
+    pub(crate) fn suit<F: File>(&self, file: &F, by_page: &AtomicBool, store_bytes: u64) {
+        let mapped = self.io == Io::Mapped;
+        if mapped && store_bytes > self.memory_bytes && !by_page.swap(true, Ordering::Relaxed) {
+            file.advise(Access::Random);
+        }
     }
 
     /// Calls so far, and the bytes that they have read.
@@ -90,9 +106,16 @@ pub(crate) enum Purpose {
 pub(super) struct Ahead {
     offset: u64,
     bytes: Vec<u8>,
+    /// Of a mapped file.
+    told: Option<ReadAhead>,
 }
 
 impl Ahead {
+    /// The compaction has come to `offset` of a mapped file.
+    pub(super) fn reach<F: File>(&mut self, file: &F, offset: u64) {
+        self.told.get_or_insert_with(|| ReadAhead::new(offset)).reach(file, offset);
+    }
+
     /// What lies in `file` at `part`. If it has not been read yet, then it is, with what comes behind it, up to `end`.
     pub(super) fn part<F: File>(
         &mut self,

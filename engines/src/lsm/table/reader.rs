@@ -18,7 +18,7 @@ use super::super::files::FileNumber;
 use super::super::memtable::Lookup;
 use super::super::options::Io;
 use super::super::range_set::RangeSet;
-use super::super::stats::ReadStats;
+use super::super::stats::Probes;
 use super::super::value_log::Pointer;
 use super::super::wal::Kind;
 use super::block::{self, Entry, Layout, Malformed, TRAILER_BYTES};
@@ -67,6 +67,8 @@ pub(crate) struct Table<S: Storage> {
     is_mapped: bool,
     /// Of a file that is mapped, a bit for each data block whose checksum has been verified.
     verified: Box<[AtomicU64]>,
+    /// Mapped, and read page by page.
+    by_page: AtomicBool,
     /// Removes the file when nobody uses the table any more.
     obsolete: AtomicBool,
 }
@@ -146,6 +148,7 @@ impl<S: Storage> Table<S> {
             held,
             is_mapped,
             verified: (0..bits.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
+            by_page: AtomicBool::new(false),
             obsolete: AtomicBool::new(false),
         }))
     }
@@ -189,6 +192,11 @@ impl<S: Storage> Table<S> {
     #[inline]
     pub(crate) fn deletes_ranges(&self) -> bool {
         !self.ranges.is_empty()
+    }
+
+    /// Has it be read in the way that suits a store whose files have so many bytes together.
+    pub(crate) fn suit(&self, store_bytes: u64) {
+        self.reading.suit(&self.file, &self.by_page, store_bytes);
     }
 
     /// Lets the file go once the last user of the table does.
@@ -263,9 +271,14 @@ impl<S: Storage> Table<S> {
         &self,
         at: usize,
         block: BlockHandle,
-        ahead: Option<&mut Ahead>,
+        mut ahead: Option<&mut Ahead>,
     ) -> Result<(Piece<'_, S::File>, Layout, u64)> {
         let handle = block.part;
+        if self.is_mapped
+            && let Some(ahead) = &mut ahead
+        {
+            ahead.reach(&self.file, handle.offset);
+        }
         let block = if self.is_mapped && !block.is_packed {
             self.mapped_block(at, handle)?
         } else {
@@ -364,9 +377,9 @@ impl<S: Storage> Table<S> {
         key: &[u8],
         hash: u64,
         value: &mut Vec<u8>,
-        stats: &ReadStats,
+        probes: &mut Probes,
     ) -> Result<Lookup> {
-        let found = self.get_entry(key, hash, value, stats)?;
+        let found = self.get_entry(key, hash, value, probes)?;
         if found == Lookup::Absent && self.deletes_ranges() && self.ranges.find(key).is_some() {
             return Ok(Lookup::Deleted);
         }
@@ -379,10 +392,10 @@ impl<S: Storage> Table<S> {
         key: &[u8],
         hash: u64,
         value: &mut Vec<u8>,
-        stats: &ReadStats,
+        probes: &mut Probes,
     ) -> Result<Lookup> {
         if self.filter.bytes > 0 {
-            stats.filter_probe();
+            probes.filters += 1;
             let probe = filter::Probe::new(hash);
             let line = probe.line(self.filter.bytes as usize / LINE_BYTES) * LINE_BYTES;
             let line = match &self.held {
@@ -412,7 +425,7 @@ impl<S: Storage> Table<S> {
         };
         let found = search().map_err(|Malformed| self.malformed(offset))?;
         match found {
-            Lookup::Absent if self.filter.bytes > 0 => stats.filter_false_positive(),
+            Lookup::Absent if self.filter.bytes > 0 => probes.in_vain += 1,
             Lookup::Pointer | Lookup::PointerExpiring(_) => self.check_pointer(value, offset)?,
             _ => {}
         }

@@ -18,8 +18,10 @@ pub(crate) struct ValueFile<S: Storage> {
     pub(crate) number: FileNumber,
     storage: S,
     file: S::File,
-    /// None where the file is mapped.
-    calls: Option<Arc<Reading>>,
+    reading: Arc<Reading>,
+    by_calls: bool,
+    /// Mapped, and read page by page.
+    by_page: AtomicBool,
     /// Removes the file when nobody uses it any more.
     obsolete: AtomicBool,
 }
@@ -42,8 +44,8 @@ impl<S: Storage> ValueFile<S> {
         bytes: u64,
         reading: &Arc<Reading>,
     ) -> Result<Arc<Self>> {
-        let calls = (reading.io == Io::Calls).then(|| Arc::clone(reading));
-        if let Some(reading) = &calls {
+        let by_calls = reading.io == Io::Calls;
+        if by_calls {
             file.advise(Access::Calls);
             check_length(&file, bytes)?;
             let header = Handle { offset: 0, bytes: format::HEADER_BYTES as u32 };
@@ -53,7 +55,9 @@ impl<S: Storage> ValueFile<S> {
         } else {
             check_header(&file, number, Some(bytes))?;
         }
-        Ok(Arc::new(Self { number, storage, file, calls, obsolete: AtomicBool::new(false) }))
+        let (reading, by_page) = (Arc::clone(reading), AtomicBool::new(false));
+        let obsolete = AtomicBool::new(false);
+        Ok(Arc::new(Self { number, storage, file, reading, by_calls, by_page, obsolete }))
     }
 
     /// As [`read_value`]; where tables are read by calls, so is this.
@@ -64,12 +68,12 @@ impl<S: Storage> ValueFile<S> {
         key: &[u8],
         visit: impl FnOnce(&[u8]) -> R,
     ) -> Result<R> {
-        let Some(reading) = &self.calls else {
+        if !self.by_calls {
             return read_value(&self.file, pointer, key, visit);
-        };
+        }
         let Pointer { offset, bytes, .. } = pointer;
         let whole = longer(&self.file, Handle { offset, bytes }, frame::HEADER_BYTES)?;
-        with_part(reading, &self.file, whole, |bytes| {
+        with_part(&self.reading, &self.file, whole, |bytes| {
             let frame = frame::parse(self.file.path(), self.number, offset, bytes)?;
             value_in(&self.file, pointer, frame.payload(), key, visit)
         })
@@ -82,6 +86,11 @@ impl<S: Storage> ValueFile<S> {
     /// Its length in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.file.len()
+    }
+
+    /// Has it be read in the way that suits a store whose files have so many bytes together.
+    pub(crate) fn suit(&self, store_bytes: u64) {
+        self.reading.suit(&self.file, &self.by_page, store_bytes);
     }
 
     /// Lets the file go once the last user does.

@@ -207,6 +207,17 @@ fn records_in_their_order_make_up_the_store() {
     assert_eq!(of_file, 2);
 }
 
+#[test]
+fn records_of_a_store_with_a_damaged_manifest_say_so() {
+    let (disk, _) = fixture();
+    let manifest = disk.files().into_keys().find(|path| extension(path) == "manifest").unwrap();
+    disk.flip(&manifest, 40, 1).unwrap();
+    let of = |file| records(&disk, "/store", file, |_| ControlFlow::Continue(())).unwrap();
+    assert!(of(None).iter().any(|damage| damage.file == manifest));
+    let table = verify(&disk, "/store").unwrap().tables().next().unwrap().number;
+    assert_eq!(of(Some(table)), []);
+}
+
 /// Of two logs that were never synced, power loss may take the older one, if its name was lost with a sync of the folder that failed: the younger one is dropped then. A sync does not leave it at that.
 #[test]
 fn a_log_without_its_predecessor_counts_as_lost_if_nothing_was_synced() {

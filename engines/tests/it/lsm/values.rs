@@ -71,6 +71,25 @@ fn big_values_are_written_once_while_tables_are_compacted() {
 }
 
 #[test]
+fn a_file_of_values_that_is_cut_is_told_of_in_few_words() {
+    let disk = SimulatedDisk::new();
+    let store = open(&disk, &options());
+    fill(&store, &mut Map::new(), 0..400, 1);
+    store.compact().unwrap();
+    store.close().unwrap();
+    for path in value_files(&disk) {
+        let whole = disk.read_all(&path).unwrap();
+        disk.write_all(&path, &whole[..whole.len() / 2]);
+    }
+    let report = verify(&disk, "/store").unwrap();
+    let tables = report.tables().count();
+    let files = report.value_files().count();
+    assert!(report.damage.len() <= files * (tables + 2), "{:?}", report.damage);
+    let told = report.damage.iter().any(|damage| damage.reason.contains("more values of 0000"));
+    assert!(told, "{:?}", report.damage);
+}
+
+#[test]
 fn dead_values_give_their_room_back() {
     let disk = SimulatedDisk::new();
     let store = open(&disk, &options());
