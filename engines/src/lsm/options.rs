@@ -24,7 +24,7 @@ pub enum Background {
 /// How tables and files of values are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Io {
-    /// Where the page cache has them, through mappings: the fastest as long as they fit into memory.
+    /// Where the page cache has them, through mappings: the fastest as long as they fit into memory. When they have more than half of the memory that the process may use, they are read page by page, and nothing around what is asked for.
     #[default]
     Mapped,
     /// By calls, a block at a time, into a cache of the store's own.

@@ -1,13 +1,13 @@
 //! A storage on which an operation takes as long as a test wants: who waits for it, and who does not?
 
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use kvdyno_engines::Result;
 use kvdyno_engines::storage::simulated::{SimulatedAppender, SimulatedFile};
-use kvdyno_engines::storage::{Appender, DirEntry, File, SimulatedDisk, Storage};
+use kvdyno_engines::storage::{Access, Appender, DirEntry, File, SimulatedDisk, Storage};
 use parking_lot::{Condvar, Mutex};
 
 /// Longer than any read takes, and shorter than a deadlock.
@@ -38,6 +38,10 @@ pub(crate) struct Gate {
     changed: Condvar,
     /// Names of the threads that have removed files.
     removers: Mutex<Vec<String>>,
+    /// Of which file was said how it will be read.
+    advice: Mutex<Vec<(PathBuf, Access)>>,
+    /// Memory that there is for files.
+    memory_bytes: AtomicU64,
 }
 
 impl Gate {
@@ -73,6 +77,18 @@ impl Gate {
     #[cfg(feature = "lsm")]
     pub(crate) fn removers(&self) -> Vec<String> {
         self.removers.lock().clone()
+    }
+
+    /// Takes the advice that was given so far.
+    #[cfg(feature = "lsm")]
+    pub(crate) fn take_advice(&self) -> Vec<(PathBuf, Access)> {
+        std::mem::take(&mut self.advice.lock())
+    }
+
+    /// Has stores that are opened from now on be told of so much memory.
+    #[cfg(feature = "lsm")]
+    pub(crate) fn set_memory_bytes(&self, bytes: u64) {
+        self.memory_bytes.store(bytes, Ordering::Relaxed);
     }
 }
 
@@ -148,7 +164,7 @@ impl Storage for Gated {
     }
 
     fn memory_bytes(&self) -> u64 {
-        self.disk.memory_bytes()
+        self.gate.memory_bytes.load(Ordering::Relaxed)
     }
 
     fn truncate(&self, path: &Path, len: u64) -> Result<()> {
@@ -201,6 +217,10 @@ impl File for GatedFile {
     fn read_into(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
         self.gate.pass(Held::ReadTable);
         self.file.read_into(offset, bytes)
+    }
+
+    fn advise(&self, access: Access) {
+        self.gate.advice.lock().push((self.path().to_owned(), access));
     }
 
     fn sync(&self) -> Result<()> {

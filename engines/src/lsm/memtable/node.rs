@@ -172,7 +172,7 @@ impl Node {
         self.set(at, head, slot);
         self.set_len(len + 1);
         let goes_on = at == self.last.load(Ordering::Relaxed) as usize + 1;
-        let run = if goes_on { self.run.load(Ordering::Relaxed) + 1 } else { 0 };
+        let run = if goes_on { self.run.load(Ordering::Relaxed) + 1 } else { 1 };
         self.last.store(at as u32, Ordering::Relaxed);
         self.run.store(run, Ordering::Relaxed);
     }

@@ -139,16 +139,6 @@ fn it_agrees_with_a_map_at_every_moment() {
 }
 
 #[test]
-fn ascending_keys_fill_their_leaves() {
-    let (_dir, mut log, memtable) = memtable(8 << 20);
-    for i in 0..50_000_u64 {
-        write(&mut log, &memtable, Kind::Put, &i.to_be_bytes(), b"");
-    }
-    assert_eq!(entries(memtable.view(), b"", Direction::Forward).len(), 50_000);
-    assert!(memtable.tree.memory_bytes() < 50_000 * 25, "{}", memtable.tree.memory_bytes());
-}
-
-#[test]
 fn readers_see_whole_prefixes_while_a_writer_writes() {
     const WRITES: u64 = 60_000;
     let (_dir, mut log, memtable) = memtable(16 << 20);
@@ -212,7 +202,7 @@ fn node_bytes_per_key(keys: impl IntoIterator<Item = u64>) -> f64 {
 fn keys_that_arrive_in_order_fill_their_nodes() {
     let random = (0..60_000_u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let random = node_bytes_per_key(random);
-    assert!((25.0..32.0).contains(&random), "{random}");
+    assert!((23.0..32.0).contains(&random), "{random}");
     let ascending = node_bytes_per_key(0..60_000);
     assert!(ascending < 21.0, "{ascending}");
     // A hundred series side by side.

@@ -1,11 +1,12 @@
 //! One budget for memtables, tables and cache: what they take together stays below it, and writers are held back for that, first a little, then altogether.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use kvdyno_engines::lsm::{Background, Io, Lsm, Options, Style, Tiered, verify};
-use kvdyno_engines::storage::{Disk, SimulatedDisk, Storage};
+use kvdyno_engines::storage::{Access, Disk, SimulatedDisk, Storage};
 use kvdyno_engines::{Durability, Error, WriteBatch, WriteOperation};
 
 use super::{Map, contents, copy, fill, key, small};
@@ -285,4 +286,51 @@ fn filters_of_all_levels_but_the_last_are_sharper() {
         let (first, last) = (bits[0], bits[bits.len() - 1]);
         assert!((first - bits_above).abs() < 0.3 && (last - 10.0).abs() < 0.3, "{bits:?}");
     }
+}
+
+fn holds_data(path: &Path) -> bool {
+    path.extension().is_some_and(|kind| kind == "table" || kind == "values")
+}
+
+/// What was said of tables and files of values: which are read page by page, and whether anybody has said what he comes to.
+fn advice_of(storage: &Gated) -> (Vec<PathBuf>, bool) {
+    let mut advice = storage.gate.take_advice();
+    advice.retain(|(path, _)| holds_data(path));
+    let soon = advice.iter().any(|(_, access)| matches!(access, Access::Soon { .. }));
+    advice.retain(|(_, access)| *access == Access::Random);
+    let mut paged: Vec<_> = advice.into_iter().map(|(path, _)| path).collect();
+    paged.sort();
+    (paged, soon)
+}
+
+#[test]
+fn files_are_read_page_by_page_once_they_are_much_for_the_memory() {
+    let storage = Gated::default();
+    let options =
+        || Options { value_log_min_bytes: Some(35), l0_tables_compact: 2, ..small(Durability::Os) };
+    let mut model = Map::new();
+    storage.gate.set_memory_bytes(1 << 30);
+    let store = Lsm::open(storage.clone(), "/store", options()).unwrap();
+    fill(&store, &mut model, 0..400, 1);
+    store.compact().unwrap();
+    assert_eq!(advice_of(&storage).0, Vec::<PathBuf>::new());
+    store.close().unwrap();
+
+    storage.gate.set_memory_bytes(1 << 10);
+    let store = Lsm::open(storage.clone(), "/store", options()).unwrap();
+    let files = || {
+        storage.disk.files().into_keys().filter(|path| holds_data(path)).collect::<Vec<PathBuf>>()
+    };
+    let found = files();
+    assert!(found.len() > 3, "{found:?}");
+    assert_eq!(advice_of(&storage), (found.clone(), false));
+    fill(&store, &mut model, (0..400).step_by(3), 2);
+    store.compact().unwrap();
+    let (paged, soon) = advice_of(&storage);
+    assert!(soon, "a compaction waits for each page");
+    let mut advised = [found, paged].concat();
+    assert!(files().iter().all(|file| advised.contains(file)), "{advised:?}");
+    advised.sort();
+    assert!(advised.is_sorted_by(|a, b| a < b), "a file was advised twice: {advised:?}");
+    assert_eq!(contents(&store).unwrap(), model);
 }
