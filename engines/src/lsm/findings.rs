@@ -1,7 +1,9 @@
 //! What looking a store through from outside has found.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::files::StoreFile;
 use super::version::LEVELS;
 
 /// What is in a store's folder.
@@ -227,4 +229,36 @@ pub struct Damage {
     pub offset: u64,
     /// What was expected and what was found.
     pub reason: String,
+}
+
+/// Values of one table that cannot be read, by the files in which they lie: a file that is cut would be thousands of damages otherwise.
+#[derive(Debug, Default)]
+pub(super) struct LostValues(BTreeMap<PathBuf, Vec<(u64, String)>>);
+
+impl LostValues {
+    pub(super) fn add(&mut self, file: PathBuf, offset: u64, reason: String) {
+        self.0.entry(file).or_default().push((offset, reason));
+    }
+
+    /// Forgets those whose places are known to be damaged.
+    pub(super) fn without(mut self, known: &[Damage]) -> Self {
+        for (file, values) in &mut self.0 {
+            let is_known = |offset| known.iter().any(|k| k.file == *file && k.offset == offset);
+            values.retain(|(offset, _)| !is_known(*offset));
+        }
+        self
+    }
+
+    /// The damage of each file, where the first of its values lies, and how many there are.
+    pub(super) fn told(self, table: StoreFile) -> impl Iterator<Item = (u64, Damage)> {
+        self.0.into_iter().filter_map(move |(file, values)| {
+            let count = values.len() as u64;
+            let (offset, reason) = values.into_iter().min()?;
+            let more = match count - 1 {
+                0 => String::new(),
+                more => format!("; {more} more values of {} from here on", table.name()),
+            };
+            Some((count, Damage { file, offset, reason: format!("{reason}{more}") }))
+        })
+    }
 }

@@ -48,14 +48,14 @@ impl LogScan {
         if self.gaps.is_empty() { 0 } else { self.end - self.used_bytes }
     }
 
-    /// Whether nothing whole follows a gap.
-    pub(crate) fn is_end(&self, gap: &Gap) -> bool {
-        gap.offset + gap.bytes >= self.end
-    }
-
     /// Whether something says that a gap had been synced.
     pub(crate) fn was_synced(&self, gap: &Gap, closed: Option<u64>) -> bool {
         gap.offset < self.watermark.max(closed.unwrap_or(0))
+    }
+
+    /// Whether a gap is an end such as a crash leaves: nothing whole follows, and nothing says that it had been synced.
+    pub(crate) fn is_torn_end(&self, gap: &Gap, closed: Option<u64>) -> bool {
+        gap.offset + gap.bytes >= self.end && !self.was_synced(gap, closed)
     }
 }
 

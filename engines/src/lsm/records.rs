@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::deadline;
 use super::files::StoreFile;
-use super::findings::Damage;
+use super::findings::{Damage, LostValues};
 use super::log_scan::{Write, scan_frames, scan_log};
 use super::survey::{FoundLog, FoundTable, FoundValues, Survey};
 use super::table::look::{Content, Item, look_through};
@@ -54,7 +54,7 @@ pub struct StoredRecord<'a> {
 }
 
 /// Calls `visit` with every whole record of the store in the folder `dir`, live or not, until it breaks: the deepest level first, each level in the order of its keys, level 0 and the logs oldest first.
-/// With `file`, with those of that table, log or file of the value log only; the latter are left out otherwise, as what is alive in them is shown with the tables. Returns what could not be read, torn tails among it. Takes no lock and changes nothing.
+/// With `file`, with those of that table, log or file of the value log only; the latter are left out otherwise, as what is alive in them is shown with the tables. Returns what could not be read; not the torn end that a crash leaves a log. Takes no lock and changes nothing.
 ///
 /// # Errors
 /// - [`Error::NotAStore`] if the folder holds no LSM tree.
@@ -104,7 +104,8 @@ fn of_table<F: File>(
     visit: &mut impl FnMut(&StoredRecord<'_>) -> ControlFlow<()>,
     damage: &mut Vec<Damage>,
 ) -> Result<ControlFlow<()>> {
-    let path = StoreFile::Table(table.number).path(&survey.dir);
+    let name = StoreFile::Table(table.number);
+    let path = name.path(&survey.dir);
     let file = match &table.file {
         Ok(file) => file,
         Err(reason) => {
@@ -112,7 +113,7 @@ fn of_table<F: File>(
             return Ok(ControlFlow::Continue(()));
         }
     };
-    let (mut of_values, mut of_table) = (Vec::new(), Vec::new());
+    let (mut lost, mut of_table) = (LostValues::default(), Vec::new());
     let mut note = |offset, reason| of_table.push(Damage { file: path.clone(), offset, reason });
     let place = Place::Table { level: table.known.as_ref().map(|(level, _)| *level) };
     let mut flow = ControlFlow::Continue(());
@@ -139,7 +140,7 @@ fn of_table<F: File>(
                 let file = Some(pointer.file);
                 match survey.value(key, pointer, |value| show(Some(value), file, None)) {
                     Err(Error::Corrupt { file, offset, reason }) => {
-                        of_values.push(Damage { file, offset, reason });
+                        lost.add(file, offset, reason);
                         ControlFlow::Continue(())
                     }
                     flow => flow?,
@@ -151,7 +152,7 @@ fn of_table<F: File>(
     let meta = table.known.as_ref().map(|(_, meta)| meta);
     look_through(file, table.number, meta, Some(&mut visit_item), &mut note)?;
     damage.extend(of_table);
-    damage.extend(of_values);
+    damage.extend(lost.told(name).map(|(_, damage)| damage));
     Ok(flow)
 }
 
@@ -256,6 +257,7 @@ fn of_log<F: File>(
         }
         Ok(())
     })?;
-    damage.extend(scan.gaps.into_iter().map(|gap| note(gap.offset, gap.reason)));
+    let gaps = scan.gaps.iter().filter(|gap| !scan.is_torn_end(gap, log.closed));
+    damage.extend(gaps.map(|gap| note(gap.offset, gap.reason.clone())));
     Ok(flow)
 }

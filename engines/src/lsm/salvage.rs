@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use super::Lsm;
 use super::deadline;
 use super::files::StoreFile;
-use super::findings::{Damage, FileRole};
+use super::findings::{Damage, FileRole, LostValues};
 use super::log_scan::scan_log;
 use super::options::{Background, Options, WriteOptions};
 use super::survey::{FoundLog, FoundTable, Survey};
@@ -194,7 +194,7 @@ impl<S: Storage> Salvager<'_, S> {
         };
         self.report.tables_read += 1;
         let (store, entries, report) = (&self.store, &mut self.entries, &mut self.report);
-        let mut lost = Vec::new();
+        let mut lost = LostValues::default();
         let mut write = |item: Item<'_>| -> Result<ControlFlow<()>> {
             let put = |value: &[u8]| put(store, item.key, value, item.expires_ms);
             let written = match item.content {
@@ -203,7 +203,7 @@ impl<S: Storage> Salvager<'_, S> {
                 Content::DeletedUpTo(end) => store.delete_range(item.key..end),
                 Content::Pointer(pointer) => match survey.value(item.key, pointer, put) {
                     Err(Error::Corrupt { file, offset, reason }) => {
-                        lost.push((file, offset, reason));
+                        lost.add(file, offset, reason);
                         return Ok(ControlFlow::Continue(()));
                     }
                     written => written?,
@@ -226,8 +226,8 @@ impl<S: Storage> Salvager<'_, S> {
         if !looked.has_all_entries {
             report.lose_entries(looked.entries_lost);
         }
-        for (file, offset, reason) in lost {
-            report.lose((&file, offset, reason), Some(1));
+        for (count, Damage { file, offset, reason }) in lost.told(name) {
+            report.lose((&file, offset, reason), Some(count));
         }
         Ok(())
     }
@@ -276,8 +276,7 @@ impl<S: Storage> Salvager<'_, S> {
         })?;
         let report = &mut self.report;
         for gap in &scan.gaps {
-            // A crash leaves such an end, unless something says that it had been synced.
-            if scan.is_end(gap) && !scan.was_synced(gap, log.closed) {
+            if scan.is_torn_end(gap, log.closed) {
                 report.torn_bytes += gap.bytes;
             } else if gap.offset == 0 && gap.bytes == LOG_HEADER_BYTES {
                 let (offset, reason) = (gap.offset, gap.reason.clone());

@@ -7,14 +7,14 @@
 //!
 //! Damage is noted, and the looking goes on behind it.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::Lsm;
 use super::files::StoreFile;
 use super::findings::{
-    Damage, FileRole, LogFigures, TableFigures, ValueFigures, VerifiedFile, VerifyReport,
+    Damage, FileRole, LogFigures, LostValues, TableFigures, ValueFigures, VerifiedFile,
+    VerifyReport,
 };
 use super::log_scan::{scan_frames, scan_log};
 use super::survey::{FoundLog, FoundTable, FoundValues, Survey};
@@ -154,12 +154,12 @@ impl<F: File> Verifier<'_, F> {
         };
         let mut damage = Vec::new();
         let mut note = |offset, reason| damage.push((offset, reason));
-        let (survey, mut misplaced) = (self.survey, BTreeMap::new());
+        let (survey, mut lost) = (self.survey, LostValues::default());
         let mut pass = |item: Item<'_>| -> Result<ControlFlow<()>> {
             if let Content::Pointer(pointer) = item.content {
                 match survey.value(item.key, pointer, |_| ()) {
                     Err(Error::Corrupt { file, offset, reason }) => {
-                        misplaced.entry(file).or_insert_with(Vec::new).push((offset, reason));
+                        lost.add(file, offset, reason);
                     }
                     other => other?,
                 }
@@ -172,21 +172,9 @@ impl<F: File> Verifier<'_, F> {
         for (offset, reason) in damage {
             self.note(path.clone(), offset, reason);
         }
-        for (file, mut values) in misplaced {
-            // What is damaged has been found where it lies.
-            values.retain(|(offset, _)| {
-                self.damage.iter().all(|known| known.file != file || known.offset != *offset)
-            });
-            values.sort_unstable();
-            let (count, Some((offset, reason))) = (values.len(), values.into_iter().next()) else {
-                continue;
-            };
-            let others = match count - 1 {
-                0 => String::new(),
-                others => format!("; {others} more values of {} from here on", name.name()),
-            };
-            self.note(file, offset, format!("{reason}{others}"));
-        }
+        // What is damaged has been found where it lies.
+        let lost = lost.without(&self.damage);
+        self.damage.extend(lost.told(name).map(|(_, damage)| damage));
         let level = table.known.as_ref().map(|(level, _)| *level);
         if let Some(found) = self.file(name) {
             found.table = figures.map(|figures| TableFigures { level, ..figures });

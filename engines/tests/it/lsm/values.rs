@@ -1,11 +1,12 @@
 //! The value log: big values apart from the tables, what is done when they are dead, and who sees them.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kvdyno_engines::lsm::{
-    Background, Fifo, FileRole, KeyRange, Lsm, LsmReader, Options, Place, Style, records, salvage,
-    verify,
+    Background, Damage, Fifo, FileRole, KeyRange, Lsm, LsmReader, Options, Place, Style, records,
+    salvage, verify,
 };
 use kvdyno_engines::storage::{Disk, SimulatedDisk, Storage};
 use kvdyno_engines::{Durability, Error};
@@ -84,9 +85,20 @@ fn a_file_of_values_that_is_cut_is_told_of_in_few_words() {
     let report = verify(&disk, "/store").unwrap();
     let tables = report.tables().count();
     let files = report.value_files().count();
-    assert!(report.damage.len() <= files * (tables + 2), "{:?}", report.damage);
-    let told = report.damage.iter().any(|damage| damage.reason.contains("more values of 0000"));
-    assert!(told, "{:?}", report.damage);
+    let is_told = |damage: &[Damage]| {
+        assert!(damage.len() <= files * (tables + 2), "{damage:?}");
+        damage.iter().any(|damage| damage.reason.contains("more values of 0000"))
+    };
+    assert!(is_told(&report.damage), "{:?}", report.damage);
+    let mut read = 0;
+    let of_records = records(&disk, "/store", None, |_| {
+        read += 1;
+        ControlFlow::Continue(())
+    });
+    assert!(is_told(&of_records.unwrap()));
+    let salvaged = salvage(&disk, "/store", "/saved", options()).unwrap();
+    assert!(is_told(&salvaged.dropped), "{:?}", salvaged.dropped);
+    assert_eq!(salvaged.entries_lost + read, 400);
 }
 
 #[test]
@@ -358,7 +370,7 @@ fn what_is_in_the_value_log_is_told() {
         let apart = record.value.is_some_and(|value| value.len() >= 100);
         assert_eq!(record.value_file.is_some(), apart);
         shown.insert(record.key.to_vec(), record.value.unwrap().to_vec());
-        std::ops::ControlFlow::Continue(())
+        ControlFlow::Continue(())
     });
     assert_eq!((damage.unwrap(), shown), (vec![], model));
     let mut values = 0;
@@ -367,7 +379,7 @@ fn what_is_in_the_value_log_is_told() {
             assert_eq!(record.place, Place::Values);
             assert!(record.value.unwrap().len() > 300);
             values += 1;
-            std::ops::ControlFlow::Continue(())
+            ControlFlow::Continue(())
         });
         assert_eq!(damage.unwrap(), []);
     }
