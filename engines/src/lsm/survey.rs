@@ -107,7 +107,12 @@ impl<F: File> Survey<F> {
         survey.find_tables(storage)?;
         survey.find_logs(storage)?;
         survey.find_values(storage)?;
-        survey.doubt_manifest();
+        if survey.unreadable.is_some() {
+            // As far as it can be read, it is of a time long past.
+            survey.take_all(storage)?;
+        } else {
+            survey.doubt_manifest();
+        }
         Ok(survey)
     }
 

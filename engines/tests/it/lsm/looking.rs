@@ -1,5 +1,6 @@
 //! Looking a store through from outside: nothing is changed, nothing that is whole is called damaged, and every byte that is not as it was written is noticed.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -208,14 +209,30 @@ fn records_in_their_order_make_up_the_store() {
 }
 
 #[test]
-fn records_of_a_store_with_a_damaged_manifest_say_so() {
-    let (disk, _) = fixture();
+fn a_damaged_manifest_hides_nothing_that_is_there() {
+    let (disk, model) = fixture();
+    let well = inspect(&disk, "/store").unwrap();
     let manifest = disk.files().into_keys().find(|path| extension(path) == "manifest").unwrap();
-    disk.flip(&manifest, 40, 1).unwrap();
-    let of = |file| records(&disk, "/store", file, |_| ControlFlow::Continue(())).unwrap();
-    assert!(of(None).iter().any(|damage| damage.file == manifest));
-    let table = verify(&disk, "/store").unwrap().tables().next().unwrap().number;
-    assert_eq!(of(Some(table)), []);
+    let bytes = disk.read_all(&manifest).unwrap();
+    let written = bytes.iter().rposition(|byte| *byte != 0).unwrap() as u64;
+    for at in [20, written / 3, written / 2] {
+        disk.flip(&manifest, at, 1).unwrap();
+        let report = inspect(&disk, "/store").unwrap();
+        assert!(is_noticed(&report, &manifest), "{at}: {report:?}");
+        assert_eq!(report.tables().count(), well.tables().count(), "{at}");
+        assert!(report.files.iter().all(|file| file.role != FileRole::Missing), "{at}: {report:?}");
+        let mut keys = BTreeSet::new();
+        let damage = records(&disk, "/store", None, |record| {
+            keys.insert(record.key.to_vec());
+            ControlFlow::Continue(())
+        });
+        assert!(damage.unwrap().iter().any(|damage| damage.file == manifest), "{at}");
+        assert!(model.keys().all(|key| keys.contains(key)), "{at}");
+        let table = report.tables().next().unwrap().number;
+        let of_table = records(&disk, "/store", Some(table), |_| ControlFlow::Continue(()));
+        assert_eq!(of_table.unwrap(), []);
+        disk.flip(&manifest, at, 1).unwrap();
+    }
 }
 
 /// Of two logs that were never synced, power loss may take the older one, if its name was lost with a sync of the folder that failed: the younger one is dropped then. A sync does not leave it at that.
