@@ -119,7 +119,7 @@ impl<F: File> Survey<F> {
     /// A manifest that has lost its end names tables that have gone since, and not those that have come.
     fn doubt_manifest(&mut self) {
         let any_missing = self.tables.iter().any(|table| !self.has_table(table.number));
-        if self.unreadable.is_none() && any_missing && self.any_unnamed() {
+        if any_missing && self.any_unnamed() {
             let evidence =
                 "tables that it names are missing, and others are there that it does not name";
             self.distrust_manifest(evidence);

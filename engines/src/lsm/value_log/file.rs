@@ -19,7 +19,6 @@ pub(crate) struct ValueFile<S: Storage> {
     storage: S,
     file: S::File,
     reading: Arc<Reading>,
-    by_calls: bool,
     /// Mapped, and read page by page.
     by_page: AtomicBool,
     /// Removes the file when nobody uses it any more.
@@ -44,8 +43,7 @@ impl<S: Storage> ValueFile<S> {
         bytes: u64,
         reading: &Arc<Reading>,
     ) -> Result<Arc<Self>> {
-        let by_calls = reading.io == Io::Calls;
-        if by_calls {
+        if reading.io == Io::Calls {
             file.advise(Access::Calls);
             check_length(&file, bytes)?;
             let header = Handle { offset: 0, bytes: format::HEADER_BYTES as u32 };
@@ -57,7 +55,7 @@ impl<S: Storage> ValueFile<S> {
         }
         let (reading, by_page) = (Arc::clone(reading), AtomicBool::new(false));
         let obsolete = AtomicBool::new(false);
-        Ok(Arc::new(Self { number, storage, file, reading, by_calls, by_page, obsolete }))
+        Ok(Arc::new(Self { number, storage, file, reading, by_page, obsolete }))
     }
 
     /// As [`read_value`]; where tables are read by calls, so is this.
@@ -68,7 +66,7 @@ impl<S: Storage> ValueFile<S> {
         key: &[u8],
         visit: impl FnOnce(&[u8]) -> R,
     ) -> Result<R> {
-        if !self.by_calls {
+        if self.reading.io == Io::Mapped {
             return read_value(&self.file, pointer, key, visit);
         }
         let Pointer { offset, bytes, .. } = pointer;
