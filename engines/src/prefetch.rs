@@ -9,8 +9,12 @@ const LINE_BYTES: usize = 64;
 #[inline]
 pub(crate) fn prefetch<T>(values: &[T]) {
     let start = values.as_ptr().cast::<u8>();
-    for offset in (0..size_of_val(values)).step_by(LINE_BYTES) {
-        fetch(start.wrapping_add(offset));
+    // A line may begin before them.
+    let before = start.addr() % LINE_BYTES;
+    let line = start.wrapping_sub(before);
+    let end = if values.is_empty() { 0 } else { before + size_of_val(values) };
+    for offset in (0..end).step_by(LINE_BYTES) {
+        fetch(line.wrapping_add(offset));
     }
 }
 

@@ -42,6 +42,7 @@ use super::super::codec::{common_prefix, head};
 use super::super::files::FileNumber;
 use super::super::options::Compression;
 use super::super::wal::Kind;
+use crate::prefetch::prefetch;
 use crate::{Error, Result};
 
 /// Bytes behind each block.
@@ -265,9 +266,30 @@ impl Layout {
     }
 
     #[inline]
-    fn heads<'b>(&self, block: &'b [u8]) -> Result<&'b [[u8; 8]], Malformed> {
+    pub(super) fn heads<'b>(&self, block: &'b [u8]) -> Result<&'b [[u8; 8]], Malformed> {
         let heads = block.get(HEADER_BYTES..HEADER_BYTES + 8 * self.len).ok_or(Malformed)?;
         Ok(heads.as_chunks().0)
+    }
+
+    /// Where the entry at `at` begins, counted from the first one.
+    pub(super) fn start(&self, block: &[u8], at: usize) -> Result<u32, Malformed> {
+        let start = block.get(HEADER_BYTES + 8 * self.len + 4 * at..self.prefix_at);
+        let start = start.and_then(|starts| starts.first_chunk()).ok_or(Malformed)?;
+        Ok(u32::from_le_bytes(*start))
+    }
+
+    /// Has the processor fetch what a search among the entries in `range` looks at, of which the first begins at `starts.start` and the one behind them at `starts.end`.
+    #[inline]
+    pub(super) fn prefetch(&self, block: &[u8], range: Range<usize>, starts: Range<u32>) {
+        let part = |at: usize, end: usize| {
+            let end = end.min(block.len()).min(at.saturating_add(SEARCHED_BYTES_MAX));
+            prefetch(block.get(at..end).unwrap_or_default());
+        };
+        part(HEADER_BYTES + 8 * range.start, HEADER_BYTES + 8 * range.end);
+        let starts_at = HEADER_BYTES + 8 * self.len;
+        part(starts_at + 4 * range.start, starts_at + 4 * range.end);
+        let entry_at = |start: u32| self.entries_at.saturating_add(start as usize);
+        part(entry_at(starts.start), entry_at(starts.end));
     }
 
     /// Where the entry at `at` begins and ends.
@@ -326,6 +348,17 @@ impl Layout {
     /// The first entry whose key is at least `key`, and whether it is equal.
     #[inline]
     pub(crate) fn lower_bound(&self, block: &[u8], key: &[u8]) -> Result<(usize, bool), Malformed> {
+        self.lower_bound_among(block, key, |_| 0..self.len)
+    }
+
+    /// The same, where it is known in which range of positions the first head is that is at least some head, or at which range's end.
+    #[inline]
+    pub(super) fn lower_bound_among(
+        &self,
+        block: &[u8],
+        key: &[u8],
+        range_of: impl FnOnce(u64) -> Range<usize>,
+    ) -> Result<(usize, bool), Malformed> {
         let prefix = self.prefix(block)?;
         let suffix = match key.strip_prefix(prefix) {
             Some(suffix) => suffix,
@@ -333,7 +366,10 @@ impl Layout {
             None => return Ok((self.len, false)),
         };
         let (heads, head) = (self.heads(block)?, head(suffix));
-        let mut low = heads.partition_point(|entry| u64::from_le_bytes(*entry) < head);
+        let range = range_of(head);
+        let among = heads.get(range.clone()).ok_or(Malformed)?;
+        let mut low =
+            range.start + among.partition_point(|entry| u64::from_le_bytes(*entry) < head);
         if heads.get(low).is_none_or(|entry| u64::from_le_bytes(*entry) != head) {
             return Ok((low, false));
         }

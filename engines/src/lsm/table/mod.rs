@@ -22,6 +22,7 @@ mod cursor;
 mod fetch;
 pub(crate) mod filter;
 pub(crate) mod footer;
+mod guide;
 pub(crate) mod look;
 mod meta;
 pub(crate) mod ranges;

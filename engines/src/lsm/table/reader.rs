@@ -26,6 +26,7 @@ use super::compression::unpack;
 use super::fetch::{Ahead, Piece, Reading, longer, with_part};
 use super::filter::{self, LINE_BYTES};
 use super::footer::{BlockHandle, Footer, Handle};
+use super::guide::Guide;
 use super::meta::TableMeta;
 use super::ranges;
 use crate::storage::{Access, File, Storage};
@@ -59,6 +60,7 @@ pub(crate) struct Table<S: Storage> {
     filter: Handle,
     index: Handle,
     index_layout: Layout,
+    guide: Guide,
     /// Keys that are deleted of everything older.
     ranges: RangeSet,
     /// None where the file is mapped, or the budget has no room.
@@ -118,7 +120,8 @@ impl<S: Storage> Table<S> {
                 return Err(corrupt(properties.offset, "the properties contradict the manifest"));
             }
         }
-        let index_layout = Layout::parse(&index)
+        let (index_layout, guide) = Layout::parse(&index)
+            .and_then(|layout| Ok((layout, Guide::of(&layout, &index)?)))
             .map_err(|Malformed| corrupt(footer.index.offset, "the index is malformed"))?;
         let ranges = read_ranges(&file, &footer)?;
         if ranges.spans().len() as u64 != meta.range_deletions {
@@ -144,6 +147,7 @@ impl<S: Storage> Table<S> {
             filter: footer.filter,
             index: footer.index,
             index_layout,
+            guide,
             ranges,
             held,
             is_mapped,
@@ -230,9 +234,9 @@ impl<S: Storage> Table<S> {
     /// The data block in which `key` is if it is anywhere.
     #[inline]
     pub(super) fn block_of(&self, index: &[u8], key: &[u8]) -> Result<usize> {
-        let (at, exact) = self
-            .index_layout
-            .lower_bound(index, key)
+        let layout = &self.index_layout;
+        let (at, exact) = layout
+            .lower_bound_among(index, key, |head| self.guide.group(layout, index, head))
             .map_err(|Malformed| self.malformed(self.index.offset))?;
         Ok(if exact { at } else { at.saturating_sub(1) })
     }
