@@ -109,7 +109,6 @@ type Entry = (Vec<u8>, Kind, Vec<u8>);
 
 fn entries(block: &[u8]) -> Result<Vec<Entry>, Malformed> {
     let layout = Layout::parse(block)?;
-    layout.load_ahead(block);
     let mut key = layout.prefix(block)?.to_vec();
     let mut read = |at| {
         let entry = layout.entry(block, at)?;

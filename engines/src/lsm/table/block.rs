@@ -34,7 +34,6 @@
 //! ```
 
 use std::cmp::Ordering;
-use std::hint::black_box;
 use std::ops::Range;
 use std::path::Path;
 
@@ -48,7 +47,7 @@ use crate::{Error, Result};
 /// Bytes behind each block.
 pub(crate) const TRAILER_BYTES: usize = 5;
 pub(super) const HEADER_BYTES: usize = 8;
-/// A search looks at so many bytes from the beginning of a block: at fewer in data blocks of small entries, and a large index is mostly in the cache, and searched in few places.
+/// A search looks at so many bytes from the beginning of a block, at most: at fewer in data blocks of small entries, and a large index is searched in few places.
 pub(super) const SEARCHED_BYTES_MAX: usize = 640;
 const KIND_SHIFT: u32 = 24;
 
@@ -124,6 +123,12 @@ pub(crate) fn verify_plain(
             Err(Error::corrupt(file, offset, reason))
         }
     }
+}
+
+/// Has the processor fetch what a search in `block` looks at, all at once: one after the other, each line of a block that is in no cache would be waited for by itself.
+#[inline]
+pub(super) fn prefetch_searched(block: &[u8]) {
+    prefetch(&block[..block.len().min(SEARCHED_BYTES_MAX)]);
 }
 
 /// Collects sorted entries, and puts them together as a block.
@@ -242,15 +247,6 @@ impl Layout {
             return Err(Malformed);
         }
         Ok(Self { len, prefix_at, entries_at, end: block.len() })
-    }
-
-    /// Loads the parts of a block that a search looks at, all at once: one after the other, each line of a block that is in no cache would be waited
-    /// for by itself.
-    #[inline]
-    pub(crate) fn load_ahead(&self, block: &[u8]) {
-        let searched = &block[..self.entries_at.min(block.len()).min(SEARCHED_BYTES_MAX)];
-        let lines = searched.chunks(64);
-        black_box(lines.fold(0, |sum, line| sum ^ line[0]));
     }
 
     /// Entries.

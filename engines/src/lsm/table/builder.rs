@@ -1,7 +1,8 @@
 //! Writes a table.
 //!
 //! 1. Entries arrive in ascending order of their keys and fill a data block; at the wished length it goes to the file with its trailer.
-//! 2. The index gets for each block the shortest key that is greater than every key before the block and not greater than any in it, with the block's handle.
+//! 2. The index gets for each block the shortest key that is greater than every key before the block and not greater than any in it, with the block's handle; for the first block its first key, as
+//!    heads tell much only if the prefix that all keys of the index have in common is as long as that of the table's keys.
 //! 3. Behind the last block come the filter (at a multiple of 64, so that its lines are cache lines), the index, the ranges of deleted keys, the properties, the footer.
 //! 4. A table that has nothing but such ranges gets the deletion of the first key of the first one, which says nothing new: so no reader needs to know of tables without blocks.
 
@@ -100,9 +101,11 @@ impl<A: Appender> TableBuilder<A> {
     pub(crate) fn add(&mut self, key: &[u8], kind: Kind, value: &[u8]) -> Result<()> {
         debug_assert!(self.last.is_empty() || &self.last[..] < key, "keys ascend");
         if self.block.is_empty() {
-            let shared = common_prefix(&self.last, key);
+            // The first one is whole: the index can leave out no more than what it has in common with the last.
+            let is_first = self.index.is_empty();
+            let bytes = if is_first { key.len() } else { common_prefix(&self.last, key) + 1 };
             self.separator.clear();
-            self.separator.extend_from_slice(&key[..=shared]);
+            self.separator.extend_from_slice(&key[..bytes]);
         }
         if self.meta.entries == 0 {
             self.meta.key_min = key.to_vec();

@@ -21,7 +21,7 @@ use super::super::range_set::RangeSet;
 use super::super::stats::Probes;
 use super::super::value_log::Pointer;
 use super::super::wal::Kind;
-use super::block::{self, Entry, Layout, Malformed, TRAILER_BYTES};
+use super::block::{self, Entry, Layout, Malformed, SEARCHED_BYTES_MAX, TRAILER_BYTES};
 use super::compression::unpack;
 use super::fetch::{Ahead, Piece, Reading, longer, with_part};
 use super::filter::{self, LINE_BYTES};
@@ -288,8 +288,8 @@ impl<S: Storage> Table<S> {
         } else {
             Piece::Kept(self.kept_block(block, ahead)?)
         };
+        block::prefetch_searched(&block);
         let layout = Layout::parse(&block).map_err(|Malformed| self.malformed(handle.offset))?;
-        layout.load_ahead(&block);
         Ok((block, layout, handle.offset))
     }
 
@@ -297,7 +297,7 @@ impl<S: Storage> Table<S> {
     #[inline]
     pub(super) fn prefetch_block(&self, block: BlockHandle) {
         if self.is_mapped && !block.is_packed {
-            let bytes = (block.part.bytes as usize).min(block::SEARCHED_BYTES_MAX);
+            let bytes = (block.part.bytes as usize).min(SEARCHED_BYTES_MAX);
             self.file.prefetch(block.part.offset, bytes);
         }
     }
