@@ -29,6 +29,8 @@ mod killed;
 mod leaks;
 #[cfg(feature = "lsm")]
 mod lsm;
+#[cfg(any(feature = "bitcask", feature = "lsm"))]
+mod patience;
 #[cfg(feature = "bitcask")]
 mod readme;
 mod replay;

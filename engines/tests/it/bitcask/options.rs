@@ -1,7 +1,7 @@
 //! Bitcask's options: compression, checksums, syncs in the background, and what changing them from one opening to the next does.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kvdyno_engines::bitcask::{Background, Bitcask, Options, verify};
 use kvdyno_engines::storage::simulated::{Crash, Fault, Repeat};
@@ -9,6 +9,8 @@ use kvdyno_engines::storage::{Disk, SimulatedDisk, Storage};
 use kvdyno_engines::{Durability, Error, WriteBatch, WriteOperation};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
+
+use crate::patience::wait_until;
 
 use super::{DIR, Map, churn, contents, figure, files, get, open, small, unmerged};
 
@@ -353,15 +355,6 @@ fn writes_that_know_old_values_by_hints_alone_keep_the_contents_right() {
 
 fn syncing(every: Duration) -> Options {
     Options { sync_interval: Some(every), background: Background::Threads, ..unmerged() }
-}
-
-/// Waits until something is so; fails if it does not come to be.
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < Duration::from_secs(20), "{what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 #[test]
