@@ -55,13 +55,13 @@
 //! | [`verify()`], [`inspect`], [`records()`] | none | nothing | safe; tables may go while they are looked for, so that under steady compaction [`Lsm::verify`] is the better one |
 //! | [`salvage()`] | none on the old store | a new folder | not to be done: the old store must rest |
 //!
-//! Tables, files of values and logs are read and written through mappings, unless the former two are read by calls ([`Options::io`]). If somebody else truncates one while it is open, or the device cannot read a page, the system ends the process (SIGBUS).
+//! Tables, files of values and logs are read and written through mappings, unless the former two are read by calls ([`Options::io`], or because there are many for the memory). If somebody else truncates one while it is open, or the device cannot read a page, the system ends the process (SIGBUS).
 //!
 //! # Reading tables
 //!
 //! | [`Options::io`] | a block that is in the page cache costs | memory | data larger than memory |
 //! |---|---|---|---|
-//! | [`Io::Mapped`] | nothing but the look at it | the page cache alone, which the system shares out | the system reads around what it needs, as it thinks fit |
+//! | [`Io::Mapped`] | nothing but the look at it | the page cache alone, which the system shares out | from [`Options::mapped_bytes_max`] on by calls |
 //! | [`Io::Calls`] | a look into the store's own cache; if it is not there, a call and a copy | [`Options::cache_bytes`] of blocks, and filters and indexes, beside the page cache | a get reads one block, and what scans and compactions read does not push out what gets need |
 //!
 //! A table or a file of values that is read by calls is not touched through its mapping by gets, scans, iterators, flushes and compactions, so that what the device cannot read is an error ([`crate::Error::Io`]), and a file that is too

@@ -24,7 +24,7 @@ pub enum Background {
 /// How tables and files of values are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Io {
-    /// Where the page cache has them, through mappings: the fastest as long as they fit into memory. When they have more than half of the memory that the process may use, they are read page by page, and nothing around what is asked for.
+    /// Where the page cache has them, through mappings: the fastest as long as they fit into memory. Once they are more than [`Options::mapped_bytes_max`], they are read as with `Calls`.
     #[default]
     Mapped,
     /// By calls, a block at a time, into a cache of the store's own.
@@ -95,6 +95,8 @@ pub struct Options {
     pub compression_last: Compression,
     /// How tables and the value log are read; the module's documentation compares the ways.
     pub io: Io,
+    /// With [`Io::Mapped`], bytes of the store's files from which on they are read as with [`Io::Calls`] all the same; `None`: half of the memory that the process may use, limits of control groups included.
+    pub mapped_bytes_max: Option<u64>,
     /// Bytes of data blocks that are kept in memory where they are read with [`Io::Calls`], or compressed, what it costs to keep them included; 0 for none. There are fewer where memtables and tables need so much of `memory_bytes`.
     pub cache_bytes: u64,
     /// Bytes that flushes and compactions write per second at most, to tables and to the value log; 0 for as many as they can, else at least 64 KiB. Flushes come first, and compactions get what they leave. Where writers write more than that for long,
@@ -155,6 +157,7 @@ impl Default for Options {
             compression: Compression::None,
             compression_last: Compression::None,
             io: Io::default(),
+            mapped_bytes_max: None,
             cache_bytes: 64 << 20,
             background_bytes_per_s: 0,
             value_log_min_bytes: None,

@@ -36,8 +36,8 @@ pub struct LsmReader<S: Storage = Disk> {
 }
 
 impl<S: Storage> LsmReader<S> {
-    /// Opens the store in the folder `dir` for reading. Costs a read of the manifest and the logs, and memory for them, and of filters and indexes; later, where blocks are compressed, up to 64 MiB for
-    /// those that have been read.
+    /// Opens the store in the folder `dir` for reading. Costs a read of the manifest and the logs, and memory for them, and of filters and indexes; later, where blocks are compressed, or the
+    /// store's files have more than half of the memory, up to 64 MiB for those that have been read.
     ///
     /// # Errors
     /// As [`super::Lsm::open`], but for [`Error::Locked`]; [`Error::NotAStore`] also if the folder is empty.

@@ -266,6 +266,9 @@ pub(crate) fn open_version<S: Storage>(
     files: &Files,
     reading: &Arc<Reading>,
 ) -> Result<Version<S>> {
+    let of_tables = state.levels.iter().flatten().map(|meta| meta.file_bytes);
+    let of_values = state.value_files.values().map(|file| file.bytes);
+    reading.outgrow(of_tables.chain(of_values).sum());
     let mut levels = PerLevel::<Vec<_>>::default();
     for (level, metas) in levels.iter_mut().zip(&state.levels) {
         for meta in metas {

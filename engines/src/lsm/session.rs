@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::background;
 use super::compaction::for_scans::SHARE_NS;
-use super::options::{Background, Compression, Io, Options, WriteOptions, capabilities};
+use super::options::{Background, Compression, Options, WriteOptions, capabilities};
 use super::range::KeyRange;
 use super::recovery::{self, Recovery};
 use super::scan::scan;
@@ -243,8 +243,8 @@ impl<S: Storage> Lsm<S> {
         let (charged, cache) = budget.figures();
         let tables = tree.version.levels.iter().flatten();
         let tables: u64 = tables.map(|table| table.memory_bytes()).sum();
-        let Options { io, compression, compression_last, .. } = self.core.options;
-        let by_calls = io == Io::Calls;
+        let Options { compression, compression_last, .. } = self.core.options;
+        let by_calls = self.core.reading.is_by_calls();
         let is_compressed = [compression, compression_last] != [Compression::None; 2];
         // Tables may have been compressed under other options.
         let is_cached = by_calls || is_compressed || cache.misses > 0;

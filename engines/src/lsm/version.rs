@@ -38,7 +38,7 @@ impl<S: Storage> Clone for Version<S> {
 }
 
 impl<S: Storage> Version<S> {
-    /// A version of these tables, in any order, and those of these files of values that they point to. They are read from now on in the way that suits so many bytes.
+    /// A version of these tables, in any order, and those of these files of values that they point to. They are read from now on in the way that suits so many bytes ([`Table::outgrow`]).
     pub(crate) fn new(
         mut levels: PerLevel<Vec<Arc<Table<S>>>>,
         values: impl IntoIterator<Item = Arc<ValueFile<S>>>,
@@ -54,8 +54,8 @@ impl<S: Storage> Version<S> {
         let values = Arc::new(ValueFiles::of(values, metas()));
         let of_tables = metas().map(|meta| meta.file_bytes).sum::<u64>();
         let bytes = of_tables + values.usage().map(|file| file.bytes).sum::<u64>();
-        levels.iter().flatten().for_each(|table| table.suit(bytes));
-        values.iter().for_each(|file| file.suit(bytes));
+        levels.iter().flatten().for_each(|table| table.outgrow(bytes));
+        values.iter().for_each(|file| file.outgrow(bytes));
         Self { levels, deletes_ranges, expires, values }
     }
 

@@ -215,7 +215,13 @@ impl File for DiskFile {
                 memory.advise(Advice::HugePage)
             }
             // Where the process may open no more files, this one is read through its mapping.
-            Access::Calls => fs::File::open(&self.0.path).map(|file| drop(self.0.called.set(file))),
+            Access::Calls => {
+                let _ = memory.advise(Advice::Random);
+                fs::File::open(&self.0.path).map(|file| {
+                    let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random);
+                    drop(self.0.called.set(file));
+                })
+            }
         };
     }
 }

@@ -130,7 +130,7 @@ pub enum Access {
     /// It is about to be filled from front to back, and rarely synced meanwhile: memory may be taken for it in large pages, which are quicker to take and to read, and
     /// before the writer comes to them. As long as it is being written, each sync of it then stores a large page, of 2 MiB, however little was appended.
     Filling,
-    /// By [`File::read_into`]: from now on by calls, where the process may open another file.
+    /// By [`File::read_into`]: from now on by calls, where the process may open another file, and nothing is read around what is asked for.
     Calls,
 }
 

@@ -44,6 +44,7 @@ fn small(style: Style) -> Options {
         block_bytes: 256,
         subcompactions_max: 3,
         background: Background::Inline,
+        mapped_bytes_max: Some(u64::MAX),
         ..Options::default()
     }
 }

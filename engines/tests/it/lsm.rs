@@ -46,6 +46,7 @@ fn small(durability: Durability) -> Options {
         value_log_min_bytes: Some(35),
         value_log_dead_percent: 30,
         background: Background::Inline,
+        mapped_bytes_max: Some(u64::MAX),
         ..Options::default()
     }
 }

@@ -266,6 +266,7 @@ mod of_lsm {
             table_bytes: 2 << 10,
             block_bytes: 256,
             background: Background::Inline,
+            mapped_bytes_max: Some(u64::MAX),
             ..Options::default()
         }
     }
@@ -359,6 +360,7 @@ mod of_lsm {
                 level_base_bytes: 4 << 20,
                 table_bytes: 1 << 20,
                 value_log_min_bytes: VALUES.then_some(60),
+                mapped_bytes_max: Some(u64::MAX),
                 ..Options::default()
             };
             open(storage, dir, options, Settling::Due)

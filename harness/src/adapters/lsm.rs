@@ -15,6 +15,8 @@ use crate::registry::{OpenRequest, Variant};
 
 /// Name of the option for how tables are read.
 const IO: &str = "io";
+/// Name of the option for how many files are mapped.
+const MAPPED: &str = "mapped_mib_max";
 /// Names of the options for how data blocks are stored, and what they can be.
 const COMPRESSION: &str = "compression";
 const COMPRESSION_LAST: &str = "compression_last";
@@ -38,7 +40,7 @@ impl crate::registry::Adapter for Adapter {
     }
 
     fn description(&self) -> &'static str {
-        "kvdyno's own log-structured merge tree; cache: page cache; with io=pread, or compressed, its own"
+        "kvdyno's own log-structured merge tree; cache: page cache; its own with io=pread, if compressed, or beyond memory"
     }
 
     fn options(&self) -> &'static [OptionInfo] {
@@ -46,7 +48,14 @@ impl crate::registry::Adapter for Adapter {
             &[
                 OptionInfo::write_buffer("memtables: half is filled while the other is flushed"),
                 OptionInfo::word(IO, &["mapped", "pread"], 0, "how tables are read"),
-                OptionInfo::cache("block cache (pread, or compressed)"),
+                OptionInfo::number(
+                    MAPPED,
+                    0,
+                    0,
+                    1_048_576,
+                    "files from which on they are read as with pread; 0: half of the memory",
+                ),
+                OptionInfo::cache("block cache (pread, compressed, or beyond memory)"),
                 OptionInfo::word(COMPRESSION, CODECS, 0, "of data blocks"),
                 OptionInfo::word(
                     COMPRESSION_LAST,
@@ -140,7 +149,7 @@ impl crate::registry::Adapter for Adapter {
             },
             Variant {
                 name: "pread",
-                help: "tables read by calls into a block cache: for data larger than memory",
+                help: "tables read by calls into a block cache, however few they are",
                 set: &[(IO, "pread")],
             },
             Variant {
@@ -213,6 +222,7 @@ impl crate::registry::Adapter for Adapter {
             compression_last: codec(COMPRESSION_LAST),
             background_bytes_per_s: request.options.mib("background_mib_per_s"),
             io: [Io::Mapped, Io::Calls][request.options.get(IO) as usize],
+            mapped_bytes_max: Some(request.options.mib(MAPPED)).filter(|bytes| *bytes > 0),
             cache_bytes: request.options.mib(CACHE),
             compact_for_scans: request.options.is_on("compact_for_scans"),
             compaction_threads: request.options.get("compaction_threads") as usize,

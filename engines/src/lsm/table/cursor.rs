@@ -53,7 +53,7 @@ pub(crate) struct Cursor<'t, S: Storage> {
     value: Range<usize>,
     /// False behind the last entry.
     valid: bool,
-    /// Of a compaction.
+    /// Of a compaction, and of a scan that has left its first block, where blocks are read by calls.
     ahead: Option<Ahead>,
 }
 
@@ -76,7 +76,8 @@ impl<'t, S: Storage> Cursor<'t, S> {
         purpose: Purpose,
     ) -> Result<Self> {
         let Start { table, index, block_at, block } = found;
-        let mut ahead = (purpose == Purpose::Compaction).then(Ahead::default);
+        let is_compaction = purpose == Purpose::Compaction;
+        let mut ahead = is_compaction.then(|| Ahead::new(purpose, direction));
         let (block, layout, block_offset) = table.block_at(block_at, block, ahead.as_mut())?;
         let (at, exact) = match direction {
             Direction::Reverse if start.is_empty() => (layout.len(), false),
@@ -118,7 +119,7 @@ impl<'t, S: Storage> Cursor<'t, S> {
 
     /// Goes to the first key in the cursor's direction that is not before `start`.
     pub(crate) fn seek_again(&mut self, start: &[u8]) -> Result<()> {
-        let purpose = if self.ahead.is_some() { Purpose::Compaction } else { Purpose::Query };
+        let purpose = self.ahead.as_ref().map_or(Purpose::Query, |ahead| ahead.purpose);
         *self = Self::seek(self.table, start, self.direction, purpose)?;
         Ok(())
     }
@@ -169,6 +170,9 @@ impl<'t, S: Storage> Cursor<'t, S> {
     }
 
     fn enter_block(&mut self, block_at: usize) -> Result<()> {
+        if self.ahead.is_none() && self.table.is_by_calls() {
+            self.ahead = Some(Ahead::new(Purpose::Query, self.direction));
+        }
         (self.block, self.layout, self.block_offset) =
             self.table.block(&self.index, block_at, self.ahead.as_mut())?;
         self.block_at = block_at;

@@ -4,14 +4,14 @@
 //! |---|---|---|
 //! | filter, index | where the file has them | in memory, read and verified when the table is opened, as long as the [`Budget`] has room for them; else where the mapped file has them |
 //! | a data block that is asked for | where the file has it, verified the first time | from the cache; else read, verified, and kept in the cache |
-//! | a data block that a compaction comes to | likewise | past the cache, with those behind it, as many as are read by one call |
+//! | one that a scan comes to | likewise | likewise, but read with those that it will come to next, the more the longer it goes on |
+//! | one that a compaction comes to | likewise | past the cache, with those behind it, as many as are read by one call |
 //! | a value in the value log | where the file has it, verified each time | read and verified each time, and not kept |
 //!
-//! Where the files of a store are much for the memory that there is, mapped ones are read page by page ([`Reading::suit`]), without what the system would read around each page: that would only push out what is needed. Compactions say beforehand
-//! what they come to.
+//! Once the files of a store are much for the memory that there is, they are read by calls in either case ([`Reading::outgrow`]): what has to come from the device costs half as much so as a fault does, and nothing comes with it that would push out what is needed.
 
 use std::cell::Cell;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -20,20 +20,22 @@ use super::super::cache::Bytes;
 use super::super::options::{Io, Options};
 use super::super::stats::count;
 use super::footer::Handle;
-use crate::log::ReadAhead;
 use crate::storage::{Access, File};
-use crate::{Error, Result};
+use crate::{Direction, Error, Result};
 
-/// Bytes that a compaction reads at a time.
+/// Bytes that a compaction reads at a time, and a scan in the end.
 const AHEAD_BYTES: u64 = 256 << 10;
+/// Bytes that a scan reads when it leaves its first block: a few blocks, as most scans end soon.
+const SCAN_BYTES: u64 = 16 << 10;
 
 /// What the tables of a store have in common: how they are read, and where blocks are kept.
 #[derive(Debug)]
 pub(crate) struct Reading {
-    pub(crate) io: Io,
     pub(crate) budget: Arc<Budget>,
-    /// Bytes of a store's files up to which the system may read around what is asked for.
-    memory_bytes: u64,
+    /// Files that are opened from now on are read by calls.
+    by_calls: AtomicBool,
+    /// Bytes of a store's files up to which they are mapped.
+    mapped_bytes_max: u64,
     /// Calls in which blocks were read, and their bytes.
     calls: AtomicU64,
     bytes: AtomicU64,
@@ -43,16 +45,29 @@ impl Reading {
     /// As options say, in so many bytes of memory, the system's cache of files included.
     pub(crate) fn new(options: &Options, memory_bytes: u64) -> Self {
         let (calls, bytes) = Default::default();
+        let by_calls = AtomicBool::new(options.io == Io::Calls);
         // The rest is for memtables and their logs, for what is being written, and for everybody else.
-        let memory_bytes = memory_bytes / 2;
-        Self { io: options.io, budget: Arc::new(Budget::new(options)), memory_bytes, calls, bytes }
+        let mapped_bytes_max = options.mapped_bytes_max.unwrap_or(memory_bytes / 2);
+        Self { budget: Arc::new(Budget::new(options)), by_calls, mapped_bytes_max, calls, bytes }
     }
 
-    /// Has a file be read in the way that suits a store whose files have so many bytes together; `by_page` remembers that.
-    pub(crate) fn suit<F: File>(&self, file: &F, by_page: &AtomicBool, store_bytes: u64) {
-        let mapped = self.io == Io::Mapped;
-        if mapped && store_bytes > self.memory_bytes && !by_page.swap(true, Ordering::Relaxed) {
-            file.advise(Access::Random);
+    /// Whether files are read by calls.
+    #[inline]
+    pub(crate) fn is_by_calls(&self) -> bool {
+        self.by_calls.load(Ordering::Relaxed)
+    }
+
+    /// Takes note that the files of the store have so many bytes together: if that is too much, they are read by calls from now on, also if they become fewer.
+    pub(crate) fn outgrow(&self, store_bytes: u64) {
+        if store_bytes > self.mapped_bytes_max {
+            self.by_calls.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Has a file that was opened before be read as those that are opened now; `by_calls` remembers that.
+    pub(crate) fn take_along<F: File>(&self, file: &F, by_calls: &AtomicBool) {
+        if self.is_by_calls() && !by_calls.swap(true, Ordering::Relaxed) {
+            file.advise(Access::Calls);
         }
     }
 
@@ -101,22 +116,24 @@ pub(crate) enum Purpose {
     Compaction,
 }
 
-/// What a compaction has read ahead.
-#[derive(Debug, Default)]
+/// What a walk through a table that is read by calls has read ahead.
+#[derive(Debug)]
 pub(super) struct Ahead {
+    pub(super) purpose: Purpose,
+    direction: Direction,
+    /// How many bytes are read next.
+    next: u64,
     offset: u64,
     bytes: Vec<u8>,
-    /// Of a mapped file.
-    told: Option<ReadAhead>,
 }
 
 impl Ahead {
-    /// The compaction has come to `offset` of a mapped file.
-    pub(super) fn reach<F: File>(&mut self, file: &F, offset: u64) {
-        self.told.get_or_insert_with(|| ReadAhead::new(offset)).reach(file, offset);
+    pub(super) fn new(purpose: Purpose, direction: Direction) -> Self {
+        let next = if purpose == Purpose::Compaction { AHEAD_BYTES } else { SCAN_BYTES };
+        Self { purpose, direction, next, offset: 0, bytes: Vec::new() }
     }
 
-    /// What lies in `file` at `part`. If it has not been read yet, then it is, with what comes behind it, up to `end`.
+    /// What lies in `file` at `part`. If it has not been read yet, then it is, with what comes next, up to `end` or the start of the file.
     pub(super) fn part<F: File>(
         &mut self,
         reading: &Reading,
@@ -129,17 +146,28 @@ impl Ahead {
         let start = match there {
             Some(at) if at.checked_add(len).is_some_and(|end| end <= self.bytes.len()) => at,
             _ => {
-                let most = end.saturating_sub(part.offset).min(AHEAD_BYTES);
-                self.bytes.resize(len.max(most as usize), 0);
-                self.offset = part.offset;
-                if let Err(error) = reading.read(file, part.offset, &mut self.bytes) {
+                let Range { start, end } = self.piece(part, end);
+                self.bytes.resize((end - start) as usize, 0);
+                self.offset = start;
+                if let Err(error) = reading.read(file, start, &mut self.bytes) {
                     self.bytes.clear();
                     return Err(error);
                 }
-                0
+                self.next = (self.next * 2).min(AHEAD_BYTES);
+                (part.offset - start) as usize
             }
         };
         Ok(&self.bytes[start..start + len])
+    }
+
+    /// What is read when `part` is needed, which lies in the file; nothing else that lies behind `end`.
+    fn piece(&self, part: Handle, end: u64) -> Range<u64> {
+        match self.direction {
+            Direction::Forward => {
+                part.offset..part.end().max(end.min(part.offset.saturating_add(self.next)))
+            }
+            Direction::Reverse => part.offset.min(part.end().saturating_sub(self.next))..part.end(),
+        }
     }
 }
 

@@ -16,14 +16,13 @@ use super::super::codec::Decoder;
 use super::super::deadline;
 use super::super::files::FileNumber;
 use super::super::memtable::Lookup;
-use super::super::options::Io;
 use super::super::range_set::RangeSet;
 use super::super::stats::Probes;
 use super::super::value_log::Pointer;
 use super::super::wal::Kind;
 use super::block::{self, Entry, Layout, Malformed, SEARCHED_BYTES_MAX, TRAILER_BYTES};
 use super::compression::unpack;
-use super::fetch::{Ahead, Piece, Reading, longer, with_part};
+use super::fetch::{Ahead, Piece, Purpose, Reading, longer, with_part};
 use super::filter::{self, LINE_BYTES};
 use super::footer::{BlockHandle, Footer, Handle};
 use super::guide::Guide;
@@ -65,12 +64,10 @@ pub(crate) struct Table<S: Storage> {
     ranges: RangeSet,
     /// None where the file is mapped, or the budget has no room.
     held: Option<Held>,
-    /// Data blocks are mapped.
-    is_mapped: bool,
-    /// Of a file that is mapped, a bit for each data block whose checksum has been verified.
+    /// Data blocks are read by calls, from the opening on or later.
+    by_calls: AtomicBool,
+    /// Of a file that was mapped at first, a bit for each data block whose checksum has been verified.
     verified: Box<[AtomicU64]>,
-    /// Mapped, and read page by page.
-    by_page: AtomicBool,
     /// Removes the file when nobody uses the table any more.
     obsolete: AtomicBool,
 }
@@ -100,20 +97,20 @@ impl<S: Storage> Table<S> {
         meta: TableMeta,
         reading: Arc<Reading>,
     ) -> Result<Arc<Self>> {
-        let is_mapped = reading.io == Io::Mapped;
-        if !is_mapped {
+        let by_calls = reading.is_by_calls();
+        if by_calls {
             file.advise(Access::Calls);
         }
         let corrupt = |offset, reason: &str| Error::corrupt(file.path(), offset, reason);
         let footer = Footer::read(&file, meta.number, meta.file_bytes)?;
         let bytes = u64::from(footer.filter.bytes) + u64::from(footer.index.bytes);
-        let charge = if is_mapped { None } else { reading.budget.charge_table(bytes) };
+        let charge = if by_calls { reading.budget.charge_table(bytes) } else { None };
         let in_memory = charge.is_some();
         let part = |part, in_memory| Self::part(&reading, &file, footer.number, part, in_memory);
         let (filter, index) = (part(footer.filter, in_memory)?, part(footer.index, in_memory)?);
         {
             let properties = footer.properties;
-            let stored = TableMeta::decode(&mut Decoder::new(&part(properties, !is_mapped)?))
+            let stored = TableMeta::decode(&mut Decoder::new(&part(properties, by_calls)?))
                 .filter(|stored| stored.number == footer.number)
                 .ok_or_else(|| corrupt(properties.offset, "the properties are malformed"))?;
             if stored.placed_as(&meta, footer.is_from_outside()) != meta {
@@ -131,7 +128,7 @@ impl<S: Storage> Table<S> {
         if !(footer.filter.bytes as usize).is_multiple_of(LINE_BYTES) {
             return Err(corrupt(footer.filter.offset, "the filter does not consist of lines"));
         }
-        let bits = if is_mapped { index_layout.len() } else { 0 };
+        let bits = if by_calls { 0 } else { index_layout.len() };
         let held = match (filter, index, charge) {
             (Piece::Kept(filter), Piece::Kept(index), Some(charge)) => {
                 Some(Held { filter, index, _charge: charge })
@@ -150,9 +147,8 @@ impl<S: Storage> Table<S> {
             guide,
             ranges,
             held,
-            is_mapped,
+            by_calls: AtomicBool::new(by_calls),
             verified: (0..bits.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
-            by_page: AtomicBool::new(false),
             obsolete: AtomicBool::new(false),
         }))
     }
@@ -198,9 +194,16 @@ impl<S: Storage> Table<S> {
         !self.ranges.is_empty()
     }
 
-    /// Has it be read in the way that suits a store whose files have so many bytes together.
-    pub(crate) fn suit(&self, store_bytes: u64) {
-        self.reading.suit(&self.file, &self.by_page, store_bytes);
+    /// Takes note that the files of the store have so many bytes together ([`Reading::outgrow`]).
+    pub(crate) fn outgrow(&self, store_bytes: u64) {
+        self.reading.outgrow(store_bytes);
+        self.reading.take_along(&self.file, &self.by_calls);
+    }
+
+    /// Whether data blocks are read by calls.
+    #[inline]
+    pub(super) fn is_by_calls(&self) -> bool {
+        self.by_calls.load(Ordering::Relaxed)
     }
 
     /// Lets the file go once the last user of the table does.
@@ -258,7 +261,7 @@ impl<S: Storage> Table<S> {
         Ok(last.end().saturating_sub(first.offset))
     }
 
-    /// Reads the data block at position `at` of the index; a compaction reads `ahead`.
+    /// Reads the data block at position `at` of the index; a walk reads `ahead`.
     #[inline]
     pub(super) fn block(
         &self,
@@ -275,18 +278,13 @@ impl<S: Storage> Table<S> {
         &self,
         at: usize,
         block: BlockHandle,
-        mut ahead: Option<&mut Ahead>,
+        ahead: Option<&mut Ahead>,
     ) -> Result<(Piece<'_, S::File>, Layout, u64)> {
-        let handle = block.part;
-        if self.is_mapped
-            && let Some(ahead) = &mut ahead
-        {
-            ahead.reach(&self.file, handle.offset);
-        }
-        let block = if self.is_mapped && !block.is_packed {
-            self.mapped_block(at, handle)?
+        let (handle, by_calls) = (block.part, self.is_by_calls());
+        let block = if by_calls || block.is_packed {
+            Piece::Kept(self.kept_block(block, by_calls, ahead)?)
         } else {
-            Piece::Kept(self.kept_block(block, ahead)?)
+            self.mapped_block(at, handle)?
         };
         block::prefetch_searched(&block);
         let layout = Layout::parse(&block).map_err(|Malformed| self.malformed(handle.offset))?;
@@ -296,7 +294,7 @@ impl<S: Storage> Table<S> {
     /// Has the beginning of a data block, in which it is searched, come from memory, if it is mapped.
     #[inline]
     pub(super) fn prefetch_block(&self, block: BlockHandle) {
-        if self.is_mapped && !block.is_packed {
+        if !self.is_by_calls() && !block.is_packed {
             let bytes = (block.part.bytes as usize).min(SEARCHED_BYTES_MAX);
             self.file.prefetch(block.part.offset, bytes);
         }
@@ -315,16 +313,22 @@ impl<S: Storage> Table<S> {
     }
 
     /// A block from the cache, or else from the file.
-    fn kept_block(&self, block: BlockHandle, ahead: Option<&mut Ahead>) -> Result<Bytes> {
+    fn kept_block(
+        &self,
+        block: BlockHandle,
+        by_calls: bool,
+        ahead: Option<&mut Ahead>,
+    ) -> Result<Bytes> {
         let (reading, file, part) = (&*self.reading, &self.file, block.part);
         let unpacked = |bytes: &[u8]| self.unpacked(block, bytes);
-        let (id, keeps) = (self.block_id(part), ahead.is_none());
+        let keeps = ahead.as_ref().is_none_or(|ahead| ahead.purpose == Purpose::Query);
+        let id = self.block_id(part);
         if keeps && let Some(block) = reading.budget.cache.get(id) {
             return Ok(block);
         }
         let whole = longer(file, part, TRAILER_BYTES)?;
         let block = match ahead {
-            _ if self.is_mapped => unpacked(&file.read(whole.offset, whole.bytes as usize)?)?,
+            _ if !by_calls => unpacked(&file.read(whole.offset, whole.bytes as usize)?)?,
             Some(ahead) => unpacked(ahead.part(reading, file, whole, self.filter.offset)?)?,
             None => with_part(reading, file, whole, unpacked)?,
         };
@@ -351,7 +355,7 @@ impl<S: Storage> Table<S> {
     fn forget_blocks(&self) {
         let Ok(index) = self.index() else { return };
         let handles = (0..self.blocks()).filter_map(|at| self.handle(&index, at).ok());
-        let handles = handles.filter(|block| block.is_packed || !self.is_mapped);
+        let handles = handles.filter(|block| block.is_packed || self.is_by_calls());
         self.reading.budget.cache.forget(handles.map(|block| self.block_id(block.part)));
     }
 

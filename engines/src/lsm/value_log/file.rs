@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::files::FileNumber;
-use super::super::options::Io;
 use super::super::table::footer::Handle;
 use super::super::table::{Reading, longer, with_part};
 use super::format::{self, Pointer, Record};
@@ -19,8 +18,8 @@ pub(crate) struct ValueFile<S: Storage> {
     storage: S,
     file: S::File,
     reading: Arc<Reading>,
-    /// Mapped, and read page by page.
-    by_page: AtomicBool,
+    /// Read by calls, from the opening on or later.
+    by_calls: AtomicBool,
     /// Removes the file when nobody uses it any more.
     obsolete: AtomicBool,
 }
@@ -43,7 +42,8 @@ impl<S: Storage> ValueFile<S> {
         bytes: u64,
         reading: &Arc<Reading>,
     ) -> Result<Arc<Self>> {
-        if reading.io == Io::Calls {
+        let by_calls = reading.is_by_calls();
+        if by_calls {
             file.advise(Access::Calls);
             check_length(&file, bytes)?;
             let header = Handle { offset: 0, bytes: format::HEADER_BYTES as u32 };
@@ -53,9 +53,9 @@ impl<S: Storage> ValueFile<S> {
         } else {
             check_header(&file, number, Some(bytes))?;
         }
-        let (reading, by_page) = (Arc::clone(reading), AtomicBool::new(false));
+        let (reading, by_calls) = (Arc::clone(reading), AtomicBool::new(by_calls));
         let obsolete = AtomicBool::new(false);
-        Ok(Arc::new(Self { number, storage, file, reading, by_page, obsolete }))
+        Ok(Arc::new(Self { number, storage, file, reading, by_calls, obsolete }))
     }
 
     /// As [`read_value`]; where tables are read by calls, so is this.
@@ -66,7 +66,7 @@ impl<S: Storage> ValueFile<S> {
         key: &[u8],
         visit: impl FnOnce(&[u8]) -> R,
     ) -> Result<R> {
-        if self.reading.io == Io::Mapped {
+        if !self.by_calls.load(Ordering::Relaxed) {
             return read_value(&self.file, pointer, key, visit);
         }
         let Pointer { offset, bytes, .. } = pointer;
@@ -86,9 +86,10 @@ impl<S: Storage> ValueFile<S> {
         self.file.len()
     }
 
-    /// Has it be read in the way that suits a store whose files have so many bytes together.
-    pub(crate) fn suit(&self, store_bytes: u64) {
-        self.reading.suit(&self.file, &self.by_page, store_bytes);
+    /// Takes note that the files of the store have so many bytes together ([`Reading::outgrow`]).
+    pub(crate) fn outgrow(&self, store_bytes: u64) {
+        self.reading.outgrow(store_bytes);
+        self.reading.take_along(&self.file, &self.by_calls);
     }
 
     /// Lets the file go once the last user does.

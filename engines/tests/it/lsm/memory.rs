@@ -1,5 +1,6 @@
 //! One budget for memtables, tables and cache: what they take together stays below it, and writers are held back for that, first a little, then altogether.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -292,45 +293,56 @@ fn holds_data(path: &Path) -> bool {
     path.extension().is_some_and(|kind| kind == "table" || kind == "values")
 }
 
-/// What was said of tables and files of values: which are read page by page, and whether anybody has said what he comes to.
-fn advice_of(storage: &Gated) -> (Vec<PathBuf>, bool) {
-    let mut advice = storage.gate.take_advice();
-    advice.retain(|(path, _)| holds_data(path));
-    let soon = advice.iter().any(|(_, access)| matches!(access, Access::Soon { .. }));
-    advice.retain(|(_, access)| *access == Access::Random);
-    let mut paged: Vec<_> = advice.into_iter().map(|(path, _)| path).collect();
-    paged.sort();
-    (paged, soon)
+/// Tables and files of values of which was said, since this was asked last, that they are read by calls.
+fn called(storage: &Gated) -> Vec<PathBuf> {
+    let advice = storage.gate.take_advice().into_iter();
+    let called = advice.filter(|(path, access)| holds_data(path) && *access == Access::Calls);
+    let mut called: Vec<_> = called.map(|(path, _)| path).collect();
+    called.sort();
+    called
 }
 
 #[test]
-fn files_are_read_page_by_page_once_they_are_much_for_the_memory() {
+fn files_are_read_by_calls_once_they_are_much_for_the_memory() {
     let storage = Gated::default();
-    let options =
-        || Options { value_log_min_bytes: Some(35), l0_tables_compact: 2, ..small(Durability::Os) };
+    let options = || Options { mapped_bytes_max: None, ..small(Durability::Os) };
+    let files = || {
+        let files = storage.disk.files();
+        files.into_iter().filter(|(path, _)| holds_data(path)).collect::<BTreeMap<_, _>>()
+    };
     let mut model = Map::new();
     storage.gate.set_memory_bytes(1 << 30);
     let store = Lsm::open(storage.clone(), "/store", options()).unwrap();
     fill(&store, &mut model, 0..400, 1);
     store.compact().unwrap();
-    assert_eq!(advice_of(&storage).0, Vec::<PathBuf>::new());
+    assert_eq!((called(&storage), store.metrics().read_calls), (vec![], None));
     store.close().unwrap();
 
+    // Just enough, until more is written.
+    let before = files();
+    assert!(before.len() > 3, "{before:?}");
+    let bytes: u64 = before.values().sum();
+    storage.gate.set_memory_bytes(2 * bytes);
+    let store = Lsm::open(storage.clone(), "/store", options()).unwrap();
+    assert_eq!((called(&storage), store.metrics().read_calls), (vec![], None));
+    fill(&store, &mut model, (0..400).step_by(3), 2);
+    store.flush().unwrap();
+    let advised = called(&storage);
+    assert!(before.keys().all(|file| advised.contains(file)), "those that were open: {advised:?}");
+    assert!(files().keys().all(|file| advised.contains(file)), "{advised:?}");
+    assert!(advised.is_sorted_by(|a, b| a < b), "a file was advised twice: {advised:?}");
+    let calls = store.metrics().read_calls.unwrap();
+    assert_eq!(contents(&store).unwrap(), model);
+    assert!(store.metrics().read_calls.unwrap() > calls);
+    store.compact().unwrap();
+    assert_eq!(contents(&store).unwrap(), model);
+    store.close().unwrap();
+
+    // From the opening on: filters and indexes are in memory.
+    called(&storage);
     storage.gate.set_memory_bytes(1 << 10);
     let store = Lsm::open(storage.clone(), "/store", options()).unwrap();
-    let files = || {
-        storage.disk.files().into_keys().filter(|path| holds_data(path)).collect::<Vec<PathBuf>>()
-    };
-    let found = files();
-    assert!(found.len() > 3, "{found:?}");
-    assert_eq!(advice_of(&storage), (found.clone(), false));
-    fill(&store, &mut model, (0..400).step_by(3), 2);
-    store.compact().unwrap();
-    let (paged, soon) = advice_of(&storage);
-    assert!(soon, "a compaction waits for each page");
-    let mut advised = [found, paged].concat();
-    assert!(files().iter().all(|file| advised.contains(file)), "{advised:?}");
-    advised.sort();
-    assert!(advised.is_sorted_by(|a, b| a < b), "a file was advised twice: {advised:?}");
+    assert_eq!(called(&storage), files().into_keys().collect::<Vec<_>>());
+    assert!(memory(&store).tables > 0);
     assert_eq!(contents(&store).unwrap(), model);
 }
