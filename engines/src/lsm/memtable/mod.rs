@@ -382,6 +382,10 @@ impl<F: File> View<'_, F> {
 
     #[inline]
     fn look_up(&self, key: &[u8], hash: u64, value: &mut Vec<u8>) -> Result<Lookup> {
+        if u64::from(self.moment.visible) <= LOG_HEADER_BYTES {
+            // Nothing to see: the filter, which is in no cache of the processor, need not be asked.
+            return Ok(Lookup::Absent);
+        }
         let memtable = self.memtable;
         let probe = filter::Probe::new(hash);
         let line = probe.line(memtable.filter.len() / LINE_WORDS) * LINE_WORDS;
