@@ -25,8 +25,8 @@ use crate::{Direction, Error, Result};
 
 /// Bytes that a compaction reads at a time, and a scan in the end.
 const AHEAD_BYTES: u64 = 256 << 10;
-/// Bytes that a scan reads when it leaves its first block: a few blocks, as most scans end soon.
-const SCAN_BYTES: u64 = 16 << 10;
+/// Blocks that a scan reads when it leaves its first one, about: a few, as most scans end soon.
+const SCAN_BLOCKS: u64 = 4;
 
 /// What the tables of a store have in common: how they are read, and where blocks are kept.
 #[derive(Debug)]
@@ -121,7 +121,7 @@ pub(crate) enum Purpose {
 pub(super) struct Ahead {
     pub(super) purpose: Purpose,
     direction: Direction,
-    /// How many bytes are read next.
+    /// How many bytes are read next; of a scan, 0 at first.
     next: u64,
     offset: u64,
     bytes: Vec<u8>,
@@ -129,7 +129,7 @@ pub(super) struct Ahead {
 
 impl Ahead {
     pub(super) fn new(purpose: Purpose, direction: Direction) -> Self {
-        let next = if purpose == Purpose::Compaction { AHEAD_BYTES } else { SCAN_BYTES };
+        let next = if purpose == Purpose::Compaction { AHEAD_BYTES } else { 0 };
         Self { purpose, direction, next, offset: 0, bytes: Vec::new() }
     }
 
@@ -146,6 +146,9 @@ impl Ahead {
         let start = match there {
             Some(at) if at.checked_add(len).is_some_and(|end| end <= self.bytes.len()) => at,
             _ => {
+                if self.next == 0 {
+                    self.next = (SCAN_BLOCKS * u64::from(part.bytes)).min(AHEAD_BYTES);
+                }
                 let Range { start, end } = self.piece(part, end);
                 self.bytes.resize((end - start) as usize, 0);
                 self.offset = start;
