@@ -65,7 +65,7 @@
 //! | [`Io::Calls`] | a look into the store's own cache; if it is not there, a call and a copy | [`Options::cache_bytes`] of blocks, and filters and indexes, beside the page cache | a get reads one block, and what scans and compactions read does not push out what gets need |
 //!
 //! A table or a file of values that is read by calls is not touched through its mapping by gets, scans, iterators, flushes and compactions, so that what the device cannot read is an error ([`crate::Error::Io`]), and a file that is too
-//! short is [`crate::Error::Corrupt`]. A value in the value log is read by a call of its own each time: the cache holds the blocks that point to it. Two things are left to mappings: filters and indexes for which [`Options::memory_bytes`] has no room, and files for which the process has no descriptor left. Logs are always mapped, and so are the files that
+//! short is [`crate::Error::Corrupt`]. A value in the value log is read by a call of its own each time: the cache holds the blocks that point to it. Two things are left to mappings: filters and indexes for which [`Options::memory_bytes`] has no room, and files beyond half of the descriptors that the process may have (a table is up to 64 MiB long, a soft limit of 1,024 so enough for 32 GiB). Logs are always mapped, and so are the files that
 //! [`verify()`], [`salvage()`] and backups go through.
 //!
 //! Data blocks can be compressed ([`Options::compression`], [`Options::compression_last`]), and are then cached unpacked, in either way of reading.

@@ -77,7 +77,8 @@ impl<S: Storage> Version<S> {
                 }
             }
         }
-        for tables in &self.levels[1..] {
+        // Most have no tables.
+        for tables in self.levels[1..].iter().filter(|tables| !tables.is_empty()) {
             let at = tables.partition_point(|table| table.meta.ends_before(key));
             if let Some(table) = tables.get(at)
                 && &table.meta.key_min[..] <= key

@@ -15,6 +15,7 @@ use std::sync::{Arc, OnceLock};
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use parking_lot::Mutex;
 
+use super::called::Called;
 use super::filler::Ahead;
 use super::{Access, File};
 use crate::prefetch::prefetch;
@@ -45,7 +46,7 @@ pub(super) struct Mapping {
     pub(super) len: AtomicU64,
     pub(super) ahead: Ahead,
     /// For reading by calls.
-    pub(super) called: OnceLock<fs::File>,
+    pub(super) called: OnceLock<Called>,
 }
 
 /// The descriptor of a mapped file. A store may have thousands of files, and a mapping needs none: only a file that is written keeps it, until it is synced after its end.
@@ -146,11 +147,11 @@ impl File for DiskFile {
     }
 
     fn read_into(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
-        let Some(file) = self.0.called.get() else {
+        let Some(called) = self.0.called.get() else {
             bytes.copy_from_slice(self.read(offset, bytes.len())?);
             return Ok(());
         };
-        file.read_exact_at(bytes, offset).map_err(|source| match source.kind() {
+        called.file().read_exact_at(bytes, offset).map_err(|source| match source.kind() {
             io::ErrorKind::UnexpectedEof => {
                 let reason = format!("{} bytes are needed here, but the file ends", bytes.len());
                 Error::corrupt(&self.0.path, offset, reason)
@@ -216,11 +217,10 @@ impl File for DiskFile {
             }
             // Where the process may open no more files, this one is read through its mapping.
             Access::Calls => {
-                let _ = memory.advise(Advice::Random);
-                fs::File::open(&self.0.path).map(|file| {
-                    let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random);
-                    drop(self.0.called.set(file));
-                })
+                if let Some(called) = Called::open(&self.0.path) {
+                    let _ = self.0.called.set(called);
+                }
+                memory.advise(Advice::Random)
             }
         };
     }

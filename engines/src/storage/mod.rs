@@ -12,6 +12,7 @@
 //! 5. Calls that a signal interrupts (EINTR) are repeated below the seam, by [`Disk`], where it is known that nothing has happened yet. An engine never repeats
 //!    a call of its own accord: what fails, for this or any other reason, has failed.
 
+mod called;
 mod disk;
 mod disk_appender;
 mod disk_file;
@@ -130,7 +131,7 @@ pub enum Access {
     /// It is about to be filled from front to back, and rarely synced meanwhile: memory may be taken for it in large pages, which are quicker to take and to read, and
     /// before the writer comes to them. As long as it is being written, each sync of it then stores a large page, of 2 MiB, however little was appended.
     Filling,
-    /// By [`File::read_into`]: from now on by calls, where the process may open another file, and nothing is read around what is asked for.
+    /// By [`File::read_into`]: from now on by calls, unless files that are read so have half of the descriptors that the process may have already, and nothing is read around what is asked for.
     Calls,
 }
 
