@@ -80,12 +80,17 @@ impl From<kvdyno_engines::Error> for Failure {
     }
 }
 
-/// The known name that is most like `name`, as a question to append to a message.
+/// The known name that is most like `name`, as a question to append to a message: one in which a single letter is another, or two have changed places, before those that begin alike.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let name = name.to_lowercase();
+    let likeness = |candidate: &str| {
+        let is_slip = strsim::osa_distance(&name, candidate) == 1;
+        f64::from(u8::from(is_slip)) + strsim::jaro_winkler(&name, candidate)
+    };
     known
         .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(&name.to_lowercase(), candidate), candidate))
-        .filter(|(similarity, _)| *similarity > 0.75)
+        .map(|candidate| (likeness(candidate), candidate))
+        .filter(|(likeness, _)| *likeness > 0.75)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map_or_else(String::new, |(_, candidate)| format!("; did you mean '{candidate}'?"))
 }

@@ -33,6 +33,7 @@ fn refuses(arguments: &[&str], status: i32, said: &[&str]) {
 #[test]
 fn unknown_names_are_refused_with_the_nearest_known_one() {
     refuses(&["run", "--engine", "bitkask"], 2, &["bitkask", "did you mean 'bitcask'"]);
+    refuses(&["run", "--engine", "lms"], 2, &["lms", "did you mean 'lsm'"]);
     refuses(&["run", "ycbs-a"], 2, &["ycbs-a", "did you mean 'ycsb-a'"]);
     refuses(&["run", "nowhere/workloada"], 2, &["nowhere/workloada", "no file"]);
     refuses(&["run", "--recrods", "5"], 2, &["--recrods", "--records"]);
