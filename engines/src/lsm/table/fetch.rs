@@ -10,7 +10,7 @@
 //!
 //! Once the files of a store are much for the memory that there is, they are read by calls in either case ([`Reading::outgrow`]): what has to come from the device costs half as much so as a fault does, and nothing comes with it that would push out what is needed.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -124,13 +124,13 @@ pub(super) struct Ahead {
     /// How many bytes are read next; of a scan, 0 at first.
     next: u64,
     offset: u64,
-    bytes: Vec<u8>,
+    bytes: Scratch,
 }
 
 impl Ahead {
     pub(super) fn new(purpose: Purpose, direction: Direction) -> Self {
         let next = if purpose == Purpose::Compaction { AHEAD_BYTES } else { 0 };
-        Self { purpose, direction, next, offset: 0, bytes: Vec::new() }
+        Self { purpose, direction, next, offset: 0, bytes: Scratch::take() }
     }
 
     /// What lies in `file` at `part`. If it has not been read yet, then it is, with what comes next, up to `end` or the start of the file.
@@ -144,23 +144,23 @@ impl Ahead {
         let len = part.bytes as usize;
         let there = part.offset.checked_sub(self.offset).map(|at| at as usize);
         let start = match there {
-            Some(at) if at.checked_add(len).is_some_and(|end| end <= self.bytes.len()) => at,
+            Some(at) if at.checked_add(len).is_some_and(|end| end <= self.bytes.0.len()) => at,
             _ => {
                 if self.next == 0 {
                     self.next = (SCAN_BLOCKS * u64::from(part.bytes)).min(AHEAD_BYTES);
                 }
                 let Range { start, end } = self.piece(part, end);
-                self.bytes.resize((end - start) as usize, 0);
+                self.bytes.0.resize((end - start) as usize, 0);
                 self.offset = start;
-                if let Err(error) = reading.read(file, start, &mut self.bytes) {
-                    self.bytes.clear();
+                if let Err(error) = reading.read(file, start, &mut self.bytes.0) {
+                    self.bytes.0.clear();
                     return Err(error);
                 }
                 self.next = (self.next * 2).min(AHEAD_BYTES);
                 (part.offset - start) as usize
             }
         };
-        Ok(&self.bytes[start..start + len])
+        Ok(&self.bytes.0[start..start + len])
     }
 
     /// What is read when `part` is needed, which lies in the file; nothing else that lies behind `end`.
@@ -174,6 +174,40 @@ impl Ahead {
     }
 }
 
+/// Memory to read into, which a thread keeps for later: taken anew each time, it would leave gaps between the blocks that are cached, and these would take more memory than they are charged with.
+#[derive(Debug)]
+struct Scratch(Vec<u8>);
+
+/// How much a thread keeps: so many, each of so many bytes at most.
+const SPARE_MAX: usize = 4;
+const SPARE_BYTES_MAX: usize = AHEAD_BYTES as usize;
+
+thread_local! {
+    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Scratch {
+    /// Empty.
+    fn take() -> Self {
+        let mut bytes = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+        bytes.clear();
+        Self(bytes)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.0);
+        // A thread that ends keeps nothing any more.
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < SPARE_MAX && (1..=SPARE_BYTES_MAX).contains(&bytes.capacity()) {
+                spare.push(bytes);
+            }
+        });
+    }
+}
+
 /// Calls `use_bytes` with what lies in `file` at `part`, read into memory that the thread keeps for this. It may come here again.
 pub(crate) fn with_part<F: File, T>(
     reading: &Reading,
@@ -181,22 +215,10 @@ pub(crate) fn with_part<F: File, T>(
     part: Handle,
     use_bytes: impl FnOnce(&[u8]) -> Result<T>,
 ) -> Result<T> {
-    thread_local! {
-        /// Taken out while it is used.
-        static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    }
-    let mut scratch = SCRATCH.take();
-    let len = part.bytes as usize;
-    if scratch.len() < len {
-        scratch.resize(len, 0);
-    }
-    let read = reading.read(file, part.offset, &mut scratch[..len]);
-    let outcome = read.and_then(|()| use_bytes(&scratch[..len]));
-    // That of a large block is not worth keeping.
-    if scratch.len() <= 1 << 20 {
-        SCRATCH.set(scratch);
-    }
-    outcome
+    let mut scratch = Scratch::take();
+    scratch.0.resize(part.bytes as usize, 0);
+    reading.read(file, part.offset, &mut scratch.0)?;
+    use_bytes(&scratch.0)
 }
 
 /// A part of a file that is longer by its trailer or header, if the file is long enough for that: else its length is damage, and no memory is taken for it.
