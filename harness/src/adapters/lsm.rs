@@ -53,7 +53,7 @@ impl crate::registry::Adapter for Adapter {
                     0,
                     0,
                     1_048_576,
-                    "files from which on they are read as with pread; 0: half of the memory",
+                    "tables and values from which on they are read as with pread; 0: half of what --memory-limit or the machine has",
                 ),
                 OptionInfo::cache("block cache (pread, compressed, or beyond memory)"),
                 OptionInfo::word(COMPRESSION, CODECS, 0, "of data blocks"),
